@@ -1,0 +1,63 @@
+//! The orchestrator's side, in plaintext: `/livez`, `/readyz`, `/metrics`, and `grpc.health.v1`.
+
+mod health;
+
+use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
+use tonic::service::Routes;
+
+pub use health::{HealthService, follow_health, health};
+
+use crate::{
+    lifecycle::{Readiness, Watchdog},
+    telemetry::Metrics,
+};
+
+/// The media type of the metrics (OpenMetrics 1.0).
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone)]
+struct Admin {
+    readiness: Readiness,
+    watchdog: Watchdog,
+    metrics: Metrics,
+}
+
+/// Builds what the admin port serves.
+pub fn service(
+    readiness: Readiness,
+    watchdog: Watchdog,
+    metrics: Metrics,
+    health: HealthService,
+) -> Router {
+    let admin = Admin {
+        readiness,
+        watchdog,
+        metrics,
+    };
+    let http = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .with_state(admin);
+    Routes::new(health).into_axum_router().merge(http)
+}
+
+async fn livez(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    match admin.watchdog.is_alive() {
+        true => (StatusCode::OK, "alive\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the runtime is stuck\n"),
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    match admin.readiness.is_ready() {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn metrics_text(
+    State(admin): State<Admin>,
+) -> ([(http::HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode())
+}

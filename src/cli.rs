@@ -1,0 +1,101 @@
+//! The verbs of the command line.
+
+mod call_args;
+mod check_config;
+mod client;
+mod demo;
+mod emulator;
+mod failure;
+mod print;
+mod serve;
+mod setting_flags;
+mod story;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
+use setting_flags::SettingFlags;
+
+/// The exit code for a wrong command line or a bad configuration (`EX_USAGE` of sysexits).
+const BAD_CONFIGURATION: u8 = 64;
+
+/// The gRPC compliance gateway in front of Kora Compliance.
+#[derive(Parser)]
+#[command(name = "kora-gateway", version, about)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Serve(ServeArgs),
+    /// Run a gateway and an emulator on free ports, and play an onboarding story through them
+    Demo {
+        /// Exit after the story: 0 if every step went as told
+        #[arg(long)]
+        once: bool,
+    },
+    /// Run the Kora emulator alone
+    Emulator(emulator::EmulatorArgs),
+    /// Read the configuration as `serve` would, and say what is in effect and where it came from
+    CheckConfig(ServeArgs),
+    /// Screen a party through a running gateway
+    Screen(call_args::ScreenArgs),
+    /// Create or read a subject through a running gateway
+    #[command(subcommand)]
+    Subject(call_args::SubjectVerb),
+}
+
+#[derive(clap::Args)]
+struct ServeArgs {
+    /// Also run the Kora emulator, and point the gateway at it
+    #[arg(long)]
+    emulator: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// Runs the verb of `args` with this environment.
+pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let verb = match CommandLine::try_parse_from(args) {
+        Ok(CommandLine { verb }) => verb,
+        Err(error) => {
+            // Help and version are answers, not errors.
+            let code = if error.use_stderr() {
+                BAD_CONFIGURATION
+            } else {
+                0
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match verb {
+        Verb::Serve(args) => serve::serve(args, environment).await,
+        Verb::Demo { once } => demo::demo(once, environment).await,
+        Verb::Emulator(args) => emulator::run(args, environment).await,
+        Verb::CheckConfig(args) => check_config::check_config(args, environment),
+        Verb::Screen(args) => client::screen(args).await,
+        Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
+        Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,
+    }
+}
+
+/// Prints a line on stdout. A reader that has gone away is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Prints a complaint on stderr, and returns the exit code.
+fn complain(code: u8, complaint: impl std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "error: {complaint}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,209 @@
+//! The flags of the verbs that call a gateway.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::pb;
+
+/// Where the gateway is, how long to wait, and how to print.
+#[derive(Args)]
+pub(super) struct CallArgs {
+    /// The gateway's callers' address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    pub(super) gateway: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "35s", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Duration,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Who is screened or created.
+#[derive(Args)]
+pub(super) struct ProfileArgs {
+    /// What kind of party it is
+    #[arg(
+        long = "type",
+        value_enum,
+        value_name = "TYPE",
+        default_value = "individual"
+    )]
+    kind: SubjectType,
+    /// The full name
+    #[arg(long)]
+    name: Option<String>,
+    /// YYYY-MM-DD
+    #[arg(long, value_name = "DATE")]
+    date_of_birth: Option<String>,
+    /// Two letters, such as GB
+    #[arg(long, value_name = "COUNTRY")]
+    nationality: Option<String>,
+    /// Two letters, such as GB
+    #[arg(long)]
+    country: Option<String>,
+    /// A document, as TYPE:VALUE or TYPE:VALUE:COUNTRY; can be given again
+    #[arg(long = "identifier", value_name = "DOCUMENT", value_parser = identifier)]
+    identifiers: Vec<pb::Identifier>,
+    /// Your own id of the subject
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct ScreenArgs {
+    #[command(flatten)]
+    pub(super) call: CallArgs,
+    /// Screen the subject that Kora has under this id, instead of one described here
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "kind", "date_of_birth", "nationality", "country", "identifiers", "external_id"])]
+    subject_id: Option<String>,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// Why
+    #[arg(long, value_enum, default_value = "onboarding")]
+    purpose: Purpose,
+    /// Against what
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "sanctions,pep,adverse-media"
+    )]
+    checks: Vec<Check>,
+    /// Whether to wait for the result
+    #[arg(long, value_enum, default_value = "sync")]
+    mode: Mode,
+    /// A UUID of your own for this request
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum SubjectVerb {
+    /// Create a subject
+    Create(CreateSubjectArgs),
+    /// Read a subject
+    Get(GetSubjectArgs),
+}
+
+#[derive(Args)]
+pub(super) struct CreateSubjectArgs {
+    #[command(flatten)]
+    pub(super) call: CallArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// A UUID of your own for this request
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct GetSubjectArgs {
+    #[command(flatten)]
+    pub(super) call: CallArgs,
+    /// Kora's id of the subject
+    subject_id: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SubjectType {
+    Individual,
+    Entity,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Purpose {
+    Onboarding,
+    Periodic,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Check {
+    Sanctions,
+    Pep,
+    AdverseMedia,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    Sync,
+    Async,
+}
+
+impl From<ProfileArgs> for pb::SubjectProfile {
+    fn from(args: ProfileArgs) -> Self {
+        let kind = match args.kind {
+            SubjectType::Individual => pb::SubjectType::Individual,
+            SubjectType::Entity => pb::SubjectType::Entity,
+        };
+        pb::SubjectProfile {
+            r#type: kind.into(),
+            name: args.name.unwrap_or_default(),
+            date_of_birth: args.date_of_birth.unwrap_or_default(),
+            nationality: args.nationality.unwrap_or_default(),
+            country: args.country.unwrap_or_default(),
+            identifiers: args.identifiers,
+            external_id: args.external_id.unwrap_or_default(),
+            additional_fields: None,
+        }
+    }
+}
+
+impl From<ScreenArgs> for pb::ScreenRequest {
+    fn from(args: ScreenArgs) -> Self {
+        let purpose = match args.purpose {
+            Purpose::Onboarding => pb::ScreeningPurpose::Onboarding,
+            Purpose::Periodic => pb::ScreeningPurpose::Periodic,
+        };
+        let mode = match args.mode {
+            Mode::Sync => pb::ScreeningMode::Sync,
+            Mode::Async => pb::ScreeningMode::Async,
+        };
+        let checks = args.checks.into_iter().map(|check| match check {
+            Check::Sanctions => pb::CheckType::Sanctions.into(),
+            Check::Pep => pb::CheckType::Pep.into(),
+            Check::AdverseMedia => pb::CheckType::AdverseMedia.into(),
+        });
+        pb::ScreenRequest {
+            party: Some(match args.subject_id {
+                Some(id) => pb::screen_request::Party::SubjectId(id),
+                None => pb::screen_request::Party::Subject(args.profile.into()),
+            }),
+            mode: mode.into(),
+            purpose: purpose.into(),
+            checks: checks.collect(),
+            request_id: args.request_id.unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+}
+
+impl From<CreateSubjectArgs> for pb::CreateSubjectRequest {
+    fn from(args: CreateSubjectArgs) -> Self {
+        pb::CreateSubjectRequest {
+            subject: Some(args.profile.into()),
+            request_id: args.request_id.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<GetSubjectArgs> for pb::GetSubjectRequest {
+    fn from(args: GetSubjectArgs) -> Self {
+        pb::GetSubjectRequest {
+            subject_id: args.subject_id,
+        }
+    }
+}
+
+fn identifier(text: &str) -> Result<pb::Identifier, String> {
+    let mut parts = text.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(kind), Some(value), country) => Ok(pb::Identifier {
+            r#type: kind.to_owned(),
+            value: value.to_owned(),
+            country: country.unwrap_or_default().to_owned(),
+        }),
+        _ => Err("give it as TYPE:VALUE or TYPE:VALUE:COUNTRY".to_owned()),
+    }
+}

@@ -1,0 +1,82 @@
+//! `demo`: a gateway and an emulator in this process, and a story played through them over the socket.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use tonic::transport::Endpoint;
+
+use super::{BAD_CONFIGURATION, client::connect, complain, failure::sentence, say, story};
+use crate::{
+    app::{self, Listeners, Surroundings},
+    clock::Clock,
+    config::{Config, Environment, Flags},
+    lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
+    telemetry,
+};
+
+/// Free ports of the loopback interface.
+const FREE_PORT: &str = "127.0.0.1:0";
+
+pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
+    if let Err(error) = telemetry::init_logging(Some(
+        environment.get("RUST_LOG").map_or("warn", String::as_str),
+    )) {
+        return complain(BAD_CONFIGURATION, error);
+    }
+    let flags =
+        ["grpc-addr", "admin-addr", "emulator-addr"].map(|name| (name, FREE_PORT.to_owned()));
+    // The demo needs no settings, and takes none: a key in the environment stays out of it.
+    let loaded = match Config::load(Flags(flags.into()), &Environment::new(), true) {
+        Ok(loaded) => loaded,
+        Err(problems) => return complain(BAD_CONFIGURATION, problems),
+    };
+    let shutdown = Shutdown::default();
+    let listeners = match stop_on_signals(shutdown.clone()) {
+        Ok(()) => Listeners::bind(&loaded.config).await,
+        Err(error) => Err(error),
+    };
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(error) => return complain(1, error),
+    };
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|listener| (listener.name(), listener.addr()))
+        .collect();
+    let grpc = listeners.grpc.addr();
+    let surroundings = Surroundings {
+        clock: Clock::system(),
+        readiness: Readiness::default(),
+        shutdown: shutdown.clone(),
+    };
+    let mut phase = surroundings.readiness.subscribe();
+    let gateway = tokio::spawn(app::run(loaded.config, listeners, surroundings));
+    let _ = phase.wait_for(|phase| *phase == Phase::Ready).await;
+
+    let told = tell(grpc).await;
+    if told.is_ok() && !once {
+        say("");
+        for (name, addr) in addresses {
+            say(format_args!("listening {name} {addr}"));
+        }
+        say(format_args!(
+            "\nTry it:\n\n{}\n\nCtrl-C stops it.",
+            story::grpcurl_line(grpc)
+        ));
+        shutdown.started().await;
+    }
+    shutdown.start();
+    match (told, gateway.await) {
+        (Ok(()), Ok(Ok(()))) => ExitCode::SUCCESS,
+        (Err(problem), _) => complain(1, problem),
+        (Ok(()), _) => complain(1, "the gateway did not stop cleanly"),
+    }
+}
+
+async fn tell(grpc: SocketAddr) -> Result<(), String> {
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}"))
+        .map_err(|_| format!("{grpc} makes no URL"))?;
+    let client = connect(&endpoint)
+        .await
+        .map_err(|status| sentence(&status))?;
+    story::tell(client).await
+}

@@ -1,0 +1,123 @@
+//! Answers as tables for people and as JSON for machines.
+
+use comfy_table::{Table, presets};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+
+use crate::pb;
+
+/// A screening as a table.
+pub(super) fn screening(screening: &pb::Screening) -> String {
+    let mut table = rows();
+    table.add_row(["screening", &screening.screening_id]);
+    if !screening.subject_id.is_empty() {
+        table.add_row(["subject", &screening.subject_id]);
+    }
+    table.add_row([
+        "status",
+        short(screening.status().as_str_name(), "SCREENING_STATUS_"),
+    ]);
+    table.add_row(["decision", &decision(screening)]);
+    if let Some(decision) = &screening.decision {
+        if !decision.triggered_rules.is_empty() {
+            table.add_row(["rules", &decision.triggered_rules.join(", ")]);
+        }
+        if !decision.explanation.is_empty() {
+            table.add_row(["explanation", &decision.explanation]);
+        }
+    }
+    if let Some(score) = screening.risk_score {
+        table.add_row(["risk", &format!("{score} {}", screening.risk_band_code)]);
+    }
+    for found in &screening.matches {
+        let score = found
+            .score
+            .map(|score| format!(" {score}"))
+            .unwrap_or_default();
+        table.add_row([
+            "match",
+            &format!("{} {}{score}", found.source, found.strength),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The decision in words: it lets a customer in or it does not.
+pub(super) fn decision(screening: &pb::Screening) -> String {
+    let Some(decision) = &screening.decision else {
+        return "none yet: not an approval".to_owned();
+    };
+    match decision.outcome() {
+        pb::Outcome::Approve | pb::Outcome::ApproveWithMonitoring => {
+            format!("{}: go on", decision.outcome_code)
+        }
+        pb::Outcome::Unrecognized | pb::Outcome::Unspecified => {
+            format!("{} (unknown word): not an approval", decision.outcome_code)
+        }
+        pb::Outcome::ReviewRequired | pb::Outcome::Block => {
+            format!("{}: not an approval", decision.outcome_code)
+        }
+    }
+}
+
+/// A subject as a table.
+pub(super) fn subject(subject: &pb::Subject) -> String {
+    let mut table = rows();
+    table.add_row(["subject", &subject.subject_id]);
+    if let Some(profile) = &subject.profile {
+        let kind = short(profile.r#type().as_str_name(), "SUBJECT_TYPE_");
+        for (name, value) in [
+            ("type", kind),
+            ("name", &profile.name),
+            ("date of birth", &profile.date_of_birth),
+            ("nationality", &profile.nationality),
+            ("country", &profile.country),
+            ("external id", &profile.external_id),
+        ] {
+            if !value.is_empty() {
+                table.add_row([name, value]);
+            }
+        }
+        for identifier in &profile.identifiers {
+            let text = format!(
+                "{} {} {}",
+                identifier.r#type, identifier.value, identifier.country
+            );
+            table.add_row(["identifier", text.trim_end()]);
+        }
+    }
+    if !subject.risk_band_code.is_empty() {
+        table.add_row(["risk", &subject.risk_band_code]);
+    }
+    table.to_string()
+}
+
+/// A message of the API in protobuf's JSON form, field names as in the protos.
+pub(super) fn json(message_name: &str, message: &impl prost::Message) -> String {
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS)
+        .expect("the descriptors were encoded by the compiler that checked them");
+    let descriptor = pool
+        .get_message_by_name(&format!("{}.{message_name}", pb::PACKAGE))
+        .expect("the name is one of the API's messages");
+    let mut dynamic = DynamicMessage::new(descriptor);
+    dynamic
+        .transcode_from(message)
+        .expect("the message was encoded from the same protos");
+    let mut json = serde_json::Serializer::pretty(Vec::new());
+    dynamic
+        .serialize_with_options(
+            &mut json,
+            &SerializeOptions::new().use_proto_field_name(true),
+        )
+        .expect("a protobuf message has a JSON form, and a Vec takes it");
+    String::from_utf8_lossy(&json.into_inner()).into_owned()
+}
+
+fn rows() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn short<'a>(name: &'a str, prefix: &str) -> &'a str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}

@@ -1,0 +1,61 @@
+//! `serve`: runs the gateway until it is told to stop.
+
+use std::process::ExitCode;
+
+use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
+use crate::{
+    app::{self, Listeners, Surroundings},
+    clock::Clock,
+    config::{Config, Environment},
+    lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
+    telemetry,
+};
+
+pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCode {
+    let loaded = match Config::load(args.settings.0, environment, args.emulator) {
+        Ok(loaded) => loaded,
+        Err(problems) => return complain(BAD_CONFIGURATION, problems),
+    };
+    if let Err(error) = telemetry::init_logging(environment.get("RUST_LOG").map(String::as_str)) {
+        return complain(BAD_CONFIGURATION, error);
+    }
+    if let Err(error) = app::check(&loaded.config) {
+        return complain(BAD_CONFIGURATION, error);
+    }
+    for warning in loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let shutdown = Shutdown::default();
+    if let Err(error) = stop_on_signals(shutdown.clone()) {
+        return complain(1, error);
+    }
+    let listeners = match Listeners::bind(&loaded.config).await {
+        Ok(listeners) => listeners,
+        Err(error) => return complain(1, error),
+    };
+    for listener in listeners.iter() {
+        say(format_args!(
+            "listening {} {}",
+            listener.name(),
+            listener.addr()
+        ));
+    }
+    let surroundings = Surroundings {
+        clock: Clock::system(),
+        readiness: Readiness::default(),
+        shutdown,
+    };
+    tokio::spawn(announce(surroundings.readiness.clone()));
+    match app::run(loaded.config, listeners, surroundings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, error),
+    }
+}
+
+/// Says `ready` when it is.
+async fn announce(readiness: Readiness) {
+    let mut phase = readiness.subscribe();
+    if phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok() {
+        say("ready");
+    }
+}

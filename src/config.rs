@@ -1,0 +1,230 @@
+//! The configuration: from flags, environment and file to the rooms' own settings.
+//!
+//! A flag beats the environment, the environment beats the file, the file beats the default. Everything
+//! that is wrong is reported at once, by the name of the setting.
+
+mod settings;
+mod sources;
+mod values;
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use secrecy::ExposeSecret;
+
+pub use settings::{Kind, SETTINGS, Setting};
+pub use sources::{Effective, Environment, Flags, Origin, Problem};
+
+use crate::{
+    emulator, grpc, kora,
+    listener::{self, Protocol},
+};
+use sources::Reader;
+
+/// How much longer than an attempt at Kora a stop should be allowed to take.
+const DRAIN_MARGIN: Duration = Duration::from_secs(10);
+
+/// Everything that a gateway needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where callers connect.
+    pub grpc_addr: SocketAddr,
+    /// Where the orchestrator connects.
+    pub admin_addr: SocketAddr,
+    /// What the callers' port accepts.
+    pub grpc_listener: listener::Config,
+    /// What the callers' API accepts.
+    pub grpc: grpc::Config,
+    /// How Kora is reached. With an emulator its address replaces the base URL.
+    pub kora: kora::Config,
+    /// The emulator, if one shall run in this process.
+    pub emulator: Option<Emulator>,
+    /// The bound on a stop.
+    pub drain_timeout: Duration,
+}
+
+/// An emulator to run in the gateway's process.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What it expects of its callers.
+    pub config: emulator::Config,
+}
+
+/// What was read: the configuration, and where each part of it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every setting with its value, secrets redacted, and its origin.
+    pub effective: Vec<Effective>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with the settings; never empty.
+#[derive(Debug)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Config {
+    /// Reads the configuration. `with_emulator` lets the required Kora settings default to the emulator's own.
+    ///
+    /// # Errors
+    /// Every setting that is missing, unknown or wrong.
+    pub fn load(
+        flags: Flags,
+        environment: &Environment,
+        with_emulator: bool,
+    ) -> Result<Loaded, Problems> {
+        let mut reader = Reader::open(flags, environment);
+        let config = read(&mut reader, with_emulator);
+        let (effective, problems) = reader.close();
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded {
+                warnings: warnings(&config),
+                config,
+                effective,
+            }),
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+impl Emulator {
+    /// Reads what an emulator alone needs.
+    ///
+    /// # Errors
+    /// Every setting that is wrong.
+    pub fn load(flags: Flags, environment: &Environment) -> Result<Self, Problems> {
+        let mut reader = Reader::open(flags, environment);
+        let addr = reader.value("emulator-addr", values::socket_addr);
+        let api_key = reader.secret_or("kora-api-key", emulator::API_KEY);
+        let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
+        match (addr, api_key, tenant_id, reader.close().1) {
+            (Some(addr), Some(api_key), Some(tenant_id), problems) if problems.is_empty() => {
+                Ok(Emulator {
+                    addr,
+                    config: emulator::Config {
+                        api_key: api_key.expose_secret().to_owned(),
+                        tenant_id,
+                    },
+                })
+            }
+            (.., problems) => Err(Problems(problems)),
+        }
+    }
+}
+
+/// Reads every setting, so that every problem is found; `None` if there is any.
+fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
+    let grpc_addr = reader.value("grpc-addr", values::socket_addr);
+    let admin_addr = reader.value("admin-addr", values::socket_addr);
+    if !reader.switch("allow-unauthenticated")
+        && grpc_addr.is_some_and(|addr| !addr.ip().is_loopback())
+    {
+        reader.problem(
+            "grpc-addr",
+            "is not a loopback address, and callers are not authenticated: anyone who reaches it could \
+             screen at your cost; bind a loopback address, or say --allow-unauthenticated",
+        );
+    }
+    let kora = kora_config(reader, with_emulator);
+    let emulator_addr = reader.value("emulator-addr", values::socket_addr);
+    if with_emulator && emulator_addr.is_some_and(|addr| !addr.ip().is_loopback()) {
+        reader.problem("emulator-addr", "is not a loopback address");
+    }
+    let max_connections = reader.value("max-connections", values::positive);
+    let max_streams = reader.value("max-streams-per-connection", values::positive);
+    let max_request_bytes = reader.value("max-request-bytes", values::bytes);
+    let drain_timeout = reader.value("drain-timeout", values::duration);
+    let kora = kora?;
+    Some(Config {
+        grpc_addr: grpc_addr?,
+        admin_addr: admin_addr?,
+        grpc_listener: listener::Config {
+            protocol: Protocol::Http2,
+            max_connections: max_connections? as usize,
+            max_streams_per_connection: max_streams?,
+        },
+        grpc: grpc::Config {
+            max_request_bytes: max_request_bytes?,
+        },
+        emulator: match with_emulator {
+            true => Some(Emulator {
+                addr: emulator_addr?,
+                config: emulator::Config {
+                    api_key: kora.api_key.expose_secret().to_owned(),
+                    tenant_id: kora.tenant_id.clone(),
+                },
+            }),
+            false => None,
+        },
+        kora,
+        drain_timeout: drain_timeout?,
+    })
+}
+
+fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Config> {
+    let (base_url, api_key, tenant_id) = if with_emulator {
+        if reader.is_set("kora-base-url") {
+            reader.problem("kora-base-url", "cannot be given together with --emulator");
+        }
+        (
+            reader.value_or("kora-base-url", "(the emulator's)", |_| {
+                values::base_url(EMULATOR_URL)
+            }),
+            reader.secret_or("kora-api-key", emulator::API_KEY),
+            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
+        )
+    } else {
+        (
+            reader.value("kora-base-url", values::base_url),
+            reader.secret("kora-api-key"),
+            reader.value("kora-tenant-id", values::text),
+        )
+    };
+    let timeout = reader.value("kora-timeout", values::duration);
+    let idle_timeout = reader.value("kora-idle-timeout", values::duration);
+    let proxy = reader.optional("kora-proxy", values::proxy_url);
+    let ca_file = reader.optional("kora-ca-file", values::path);
+    let trust_503 = reader.switch("trust-kora-503");
+    let max_response_bytes = reader.value("kora-max-response-bytes", values::bytes);
+    Some(kora::Config {
+        base_url: base_url?,
+        api_key: api_key?,
+        tenant_id: tenant_id?,
+        timeout: timeout?,
+        idle_timeout: idle_timeout?,
+        proxy,
+        ca_file,
+        max_response_bytes: max_response_bytes?,
+        trust_503,
+    })
+}
+
+/// Stands for the emulator's address until it is bound.
+const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
+
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.drain_timeout < config.kora.timeout + DRAIN_MARGIN {
+        warnings.push(
+            "drain-timeout is less than kora-timeout plus 10s: a stop can cut calls that Kora would \
+             still have answered"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, problem) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "\n" };
+            write!(out, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

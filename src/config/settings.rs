@@ -1,0 +1,187 @@
+//! Every setting: its names, its default and its meaning. Flags, environment, file, `check-config` and
+//! the manual all go by this table.
+
+/// What kind of value a setting has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A value, shown as this placeholder in the help.
+    Value(&'static str),
+    /// On or off.
+    Switch,
+    /// A secret: no flag, and it can be given as a file whose path is in `…_FILE`.
+    Secret,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The flag without its dashes; with underscores, the key in the file.
+    pub name: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    /// The kind of value.
+    pub kind: Kind,
+    /// The value where none is given; `None` where one is required, or where there may be none.
+    pub default: Option<&'static str>,
+    /// The meaning, for the help.
+    pub help: &'static str,
+}
+
+/// All of them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "grpc-addr",
+        env: "GATEWAY_GRPC_ADDR",
+        kind: Kind::Value("ADDR"),
+        default: Some("127.0.0.1:50051"),
+        help: "Where callers connect (gRPC)",
+    },
+    Setting {
+        name: "admin-addr",
+        env: "GATEWAY_ADMIN_ADDR",
+        kind: Kind::Value("ADDR"),
+        default: Some("127.0.0.1:9090"),
+        help: "Where the orchestrator finds /livez, /readyz, /metrics and grpc.health.v1",
+    },
+    Setting {
+        name: "kora-base-url",
+        env: "KORA_BASE_URL",
+        kind: Kind::Value("URL"),
+        default: Some("https://api.korastratum.com/api/v1"),
+        help: "Where Kora's API is; https, except on loopback",
+    },
+    Setting {
+        name: "kora-api-key",
+        env: "KORA_API_KEY",
+        kind: Kind::Secret,
+        default: None,
+        help: "The bearer key for Kora (required)",
+    },
+    Setting {
+        name: "kora-tenant-id",
+        env: "KORA_TENANT_ID",
+        kind: Kind::Value("ID"),
+        default: None,
+        help: "The tenant's id at Kora (required)",
+    },
+    Setting {
+        name: "kora-timeout",
+        env: "KORA_TIMEOUT",
+        kind: Kind::Value("DURATION"),
+        default: Some("35s"),
+        help: "How long one attempt at Kora may take once it was sent",
+    },
+    Setting {
+        name: "kora-idle-timeout",
+        env: "KORA_IDLE_TIMEOUT",
+        kind: Kind::Value("DURATION"),
+        default: Some("4s"),
+        help: "When an idle connection to Kora is dropped; must be below the far side's keep-alive",
+    },
+    Setting {
+        name: "kora-proxy",
+        env: "KORA_PROXY",
+        kind: Kind::Value("URL"),
+        default: None,
+        help: "An HTTP proxy on the way to Kora (the environment's proxy variables are ignored)",
+    },
+    Setting {
+        name: "kora-ca-file",
+        env: "KORA_CA_FILE",
+        kind: Kind::Value("PATH"),
+        default: None,
+        help: "PEM certificates to trust for Kora instead of the system's",
+    },
+    Setting {
+        name: "trust-kora-503",
+        env: "KORA_TRUST_503",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "Take Kora's 503 SERVICE_UNAVAILABLE to a POST for \"not done\"",
+    },
+    Setting {
+        name: "kora-max-response-bytes",
+        env: "KORA_MAX_RESPONSE_BYTES",
+        kind: Kind::Value("BYTES"),
+        default: Some("4MiB"),
+        help: "How large an answer of Kora's may be",
+    },
+    Setting {
+        name: "max-request-bytes",
+        env: "GATEWAY_MAX_REQUEST_BYTES",
+        kind: Kind::Value("BYTES"),
+        default: Some("1MiB"),
+        help: "How large a caller's message may be",
+    },
+    Setting {
+        name: "max-connections",
+        env: "GATEWAY_MAX_CONNECTIONS",
+        kind: Kind::Value("N"),
+        default: Some("4096"),
+        help: "How many connections callers may have open",
+    },
+    Setting {
+        name: "max-streams-per-connection",
+        env: "GATEWAY_MAX_STREAMS_PER_CONNECTION",
+        kind: Kind::Value("N"),
+        default: Some("1024"),
+        help: "How many calls at a time one connection may carry",
+    },
+    Setting {
+        name: "drain-timeout",
+        env: "GATEWAY_DRAIN_TIMEOUT",
+        kind: Kind::Value("DURATION"),
+        default: Some("55s"),
+        help: "The bound on a stop",
+    },
+    Setting {
+        name: "allow-unauthenticated",
+        env: "GATEWAY_ALLOW_UNAUTHENTICATED",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "Serve callers without authentication on an address that is not loopback",
+    },
+    Setting {
+        name: "emulator-addr",
+        env: "GATEWAY_EMULATOR_ADDR",
+        kind: Kind::Value("ADDR"),
+        default: Some("127.0.0.1:4010"),
+        help: "Where the emulator listens, where one runs",
+    },
+];
+
+impl Setting {
+    /// The setting with this name.
+    ///
+    /// # Panics
+    /// If there is none: names are written in the code alone.
+    pub fn named(name: &str) -> &'static Setting {
+        SETTINGS
+            .iter()
+            .find(|setting| setting.name == name)
+            .expect("settings are asked for by a name of the table")
+    }
+
+    /// The key in the file.
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// The variable that names the file of a secret.
+    pub fn file_env(&self) -> String {
+        format!("{}_FILE", self.env)
+    }
+
+    /// The ways to set it, for people.
+    pub fn ways(&self) -> String {
+        match self.kind {
+            Kind::Secret => format!("{} or {}", self.env, self.file_env()),
+            _ => format!(
+                "--{}, {} or `{}` in the file",
+                self.name,
+                self.env,
+                self.key()
+            ),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Reads single values. An error says what was expected and never repeats the value.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use url::{Host, Url};
+
+/// Sizes are limits on memory, and must fit in it.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// No wait may be longer than this.
+const MAX_DURATION: Duration = Duration::from_secs(3600);
+
+pub(super) fn socket_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "is not an address such as 127.0.0.1:50051".to_owned())
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "is not a duration such as 35s or 1m 30s".to_owned())?;
+    if duration.is_zero() || duration > MAX_DURATION {
+        return Err("is not between 1ns and 1h".to_owned());
+    }
+    Ok(duration)
+}
+
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "is not a size such as 4MiB".to_owned())?;
+    match size.as_u64() {
+        size @ 1..=MAX_BYTES => Ok(size as usize),
+        _ => Err("is not between 1B and 1GiB".to_owned()),
+    }
+}
+
+pub(super) fn positive(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("is not a whole number above 0".to_owned()),
+    }
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "on" => Ok(true),
+        "false" | "0" | "off" => Ok(false),
+        _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(text.into())
+}
+
+/// The key travels with every request, so it leaves the machine only encrypted.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    if url.scheme() != "https" && !is_loopback(&url) {
+        return Err(
+            "is not https, and not on loopback: the key would travel in the clear".to_owned(),
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("holds a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
+pub(super) fn proxy_url(text: &str) -> Result<Url, String> {
+    http_url(text)
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "is not an http or https URL".to_owned())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_never_travels_in_the_clear() {
+        for good in [
+            "https://api.korastratum.com/api/v1",
+            "http://127.0.0.1:4010/api/v1",
+            "http://[::1]:4010",
+            "http://localhost:1/x",
+        ] {
+            assert!(base_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://api.korastratum.com/api/v1",
+            "http://127.0.0.1.example.com/",
+            "http://localhost.example.com/",
+            "ftp://127.0.0.1/",
+            "https://user:pass@kora.example/",
+            "https://kora.example/?a=b",
+            "kora.example",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_durations_and_numbers_have_bounds() {
+        assert_eq!(bytes("4MiB"), Ok(4 << 20));
+        assert_eq!(bytes("1000"), Ok(1000));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["0", "2TiB", "-1", "many"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        for bad in ["0s", "35", "2h", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        for bad in ["0", "-1", "1.5", ""] {
+            assert!(positive(bad).is_err(), "{bad}");
+        }
+    }
+}

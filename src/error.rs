@@ -1,0 +1,211 @@
+//! Why calls fail: a closed set of reasons, each with its gRPC code, its outcome and its sentence.
+//!
+//! The set is generated from the options of `ErrorReason` in the API's protos, so that code, manual and
+//! tests read one catalogue. This room knows neither protobuf nor tonic: a code is a number here.
+
+use std::{error::Error, fmt, time::Duration};
+
+include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
+
+/// Whether a failed Screen or CreateSubject may have happened at Kora. Ordered: a call that had several
+/// attempts reports the highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It is certain that no byte of the request left the gateway.
+    NotSent,
+    /// Kora refused it and said so.
+    Rejected,
+    /// Kora took it and answered finally, with a failure.
+    Accepted,
+    /// It may or may not have happened.
+    Unknown,
+}
+
+/// One bad field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field's path in the request message, such as `subject.date_of_birth`.
+    pub field: String,
+    /// What is wrong with it. Never the field's value.
+    pub description: &'static str,
+}
+
+/// What a call was about, where the error concerns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A subject, by Kora's id.
+    Subject(String),
+    /// A screening, by Kora's id.
+    Screening(String),
+}
+
+/// A call that failed: what the caller is told, and the cause for the operator's log.
+pub struct CallError {
+    /// Why.
+    pub reason: Reason,
+    /// The bad fields, where that is the reason.
+    pub violations: Vec<Violation>,
+    /// How long to wait before a retry, where one makes sense.
+    pub retry_after: Option<Duration>,
+    /// What the call was about, where that is missing or failed.
+    pub resource: Option<Resource>,
+    /// Kora's id of the HTTP request, where Kora answered with one.
+    pub kora_request_id: Option<String>,
+    /// What happened underneath. For the operator only; it holds no personal data.
+    pub cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What the catalogue says of one reason.
+struct Specification {
+    reason: Reason,
+    name: &'static str,
+    code: i32,
+    outcome: Option<Outcome>,
+    message: &'static str,
+}
+
+/// The gRPC codes that service meshes resend by themselves, whatever the RPC.
+const RESENT_BY_MESHES: [i32; 2] = [CANCELLED, UNAVAILABLE];
+const CANCELLED: i32 = 1;
+const UNAVAILABLE: i32 = 14;
+
+// A mesh that resends a Screen may do so only when the first one certainly did not happen. With
+// `Reason::of_paid_call` this holds for every error of Screen and CreateSubject.
+const _: () = {
+    let mut row = 0;
+    while row < SPECIFICATIONS.len() {
+        let specification = &SPECIFICATIONS[row];
+        assert!(
+            specification.reason as usize == row,
+            "the rows are not in the order of the variants"
+        );
+        let resent =
+            specification.code == RESENT_BY_MESHES[0] || specification.code == RESENT_BY_MESHES[1];
+        assert!(
+            !resent
+                || matches!(
+                    specification.outcome,
+                    None | Some(Outcome::NotSent | Outcome::Rejected)
+                ),
+            "a reason that meshes resend does not prove that nothing happened"
+        );
+        row += 1;
+    }
+};
+
+impl Outcome {
+    /// The name that callers see, such as `NOT_SENT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::NotSent => "NOT_SENT",
+            Outcome::Rejected => "REJECTED",
+            Outcome::Accepted => "ACCEPTED",
+            Outcome::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+impl Reason {
+    /// The name that callers see, such as `KORA_UNREACHABLE`.
+    pub fn name(self) -> &'static str {
+        self.specification().name
+    }
+
+    /// The number of its gRPC status code.
+    pub fn code(self) -> i32 {
+        self.specification().code
+    }
+
+    /// The sentence that callers see as the status message.
+    pub fn message(self) -> &'static str {
+        self.specification().message
+    }
+
+    /// What Screen and CreateSubject report with it; `None` where it does not occur in them.
+    pub fn outcome(self) -> Option<Outcome> {
+        self.specification().outcome
+    }
+
+    /// The reason and outcome that Screen and CreateSubject report. A reason that says nothing about what
+    /// happened becomes the one that says "unknown": a mistake in here must not read as "safe to resend".
+    pub fn of_paid_call(self) -> (Reason, Outcome) {
+        match self.outcome() {
+            Some(outcome) => (self, outcome),
+            None => (Reason::KoraOutcomeUnknown, Outcome::Unknown),
+        }
+    }
+
+    fn specification(self) -> &'static Specification {
+        &SPECIFICATIONS[self as usize]
+    }
+}
+
+impl CallError {
+    /// A failure with nothing but its reason.
+    pub fn new(reason: Reason) -> Self {
+        CallError {
+            reason,
+            violations: Vec::new(),
+            retry_after: None,
+            resource: None,
+            kora_request_id: None,
+            cause: None,
+        }
+    }
+
+    /// Adds what happened underneath, for the operator. It must hold no personal data.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+impl From<Reason> for CallError {
+    fn from(reason: Reason) -> Self {
+        CallError::new(reason)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.reason.name())
+    }
+}
+
+impl fmt::Debug for CallError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("CallError")
+            .field("reason", &self.reason)
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_paid_call_is_resent_by_meshes_only_if_nothing_happened() {
+        for specification in SPECIFICATIONS {
+            let (reason, outcome) = specification.reason.of_paid_call();
+            if RESENT_BY_MESHES.contains(&reason.code()) {
+                assert!(outcome <= Outcome::Rejected, "{}", reason.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_without_an_outcome_is_unknown_in_a_paid_call() {
+        let (reason, outcome) = Reason::KoraInternal.of_paid_call();
+        assert_eq!(reason, Reason::KoraOutcomeUnknown);
+        assert_eq!(outcome, Outcome::Unknown);
+    }
+}

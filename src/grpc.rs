@@ -1,0 +1,78 @@
+//! The callers' side: the gRPC service, and the boundary that every call passes on its way in and out.
+//!
+//! This room knows no HTTP client. What a call means is decided in [`crate::screening`] and
+//! [`crate::kora`]; here it gets its deadline, its id, and its status with all details.
+
+mod boundary;
+mod deadline;
+mod metrics;
+mod rpc;
+mod service;
+mod status;
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+use tonic::{body::Body, service::Routes};
+use tower::Service;
+
+pub use metrics::Metrics;
+
+use crate::{clock::Clock, kora, pb, pb::compliance_service_server::ComplianceServiceServer};
+
+/// What the callers' API accepts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How large a request message may be.
+    pub max_request_bytes: usize,
+}
+
+/// Builds what the callers' port serves: the API, reflection, and the `health` service. Calls are counted
+/// in `calls` while they last.
+pub fn service<H>(
+    config: &Config,
+    kora: kora::Client,
+    clock: Clock,
+    metrics: Metrics,
+    calls: TaskTracker,
+    health: H,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static
+where
+    H: tonic::server::NamedService + Clone + Send + Sync + 'static,
+    H: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    H::Future: Send + 'static,
+{
+    let compliance = ComplianceServiceServer::new(service::Compliance::new(kora, clock))
+        .max_decoding_message_size(config.max_request_bytes);
+    let routes = Routes::new(compliance)
+        .add_service(reflection())
+        .add_service(health)
+        .prepare();
+    boundary::Boundary::new(routes, metrics, calls)
+}
+
+fn reflection() -> impl tonic::server::NamedService
++ Service<
+    Request<Body>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were encoded by the compiler that checked them")
+}

@@ -1,0 +1,74 @@
+//! The methods of the API.
+
+use crate::pb;
+
+/// One method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rpc {
+    Screen,
+    GetScreening,
+    CreateSubject,
+    GetSubject,
+    GetRequest,
+    WatchEvents,
+}
+
+impl Rpc {
+    const ALL: [Rpc; 6] = [
+        Rpc::Screen,
+        Rpc::GetScreening,
+        Rpc::CreateSubject,
+        Rpc::GetSubject,
+        Rpc::GetRequest,
+        Rpc::WatchEvents,
+    ];
+
+    /// The method of an HTTP path.
+    pub(super) fn from_path(path: &str) -> Option<Self> {
+        let name = path
+            .strip_prefix('/')?
+            .strip_prefix(pb::SERVICE_NAME)?
+            .strip_prefix('/')?;
+        Self::ALL.into_iter().find(|rpc| rpc.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Rpc::Screen => "Screen",
+            Rpc::GetScreening => "GetScreening",
+            Rpc::CreateSubject => "CreateSubject",
+            Rpc::GetSubject => "GetSubject",
+            Rpc::GetRequest => "GetRequest",
+            Rpc::WatchEvents => "WatchEvents",
+        }
+    }
+
+    /// Whether it creates something at Kora that costs money and stays: its errors say whether it happened.
+    pub(super) fn is_paid(self) -> bool {
+        matches!(self, Rpc::Screen | Rpc::CreateSubject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+
+    #[test]
+    fn the_methods_are_those_of_the_api() {
+        let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
+        let service = pool.get_service_by_name(pb::SERVICE_NAME).unwrap();
+        let declared: Vec<_> = service.methods().map(|m| m.name().to_owned()).collect();
+        assert_eq!(declared, Rpc::ALL.map(Rpc::name));
+        for rpc in Rpc::ALL {
+            let path = format!("/{}/{}", pb::SERVICE_NAME, rpc.name());
+            assert_eq!(Rpc::from_path(&path), Some(rpc));
+        }
+        assert_eq!(Rpc::from_path("/other.Service/Screen"), None);
+        assert_eq!(
+            Rpc::from_path("/kora.compliance.v1.ComplianceService/Nope"),
+            None
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! The client of Kora's REST API.
+//!
+//! It knows Kora's JSON and HTTP, and no gRPC. A request to Kora that creates something (a screening, a
+//! subject) is paid for and regulated, so every failure says whether it may have happened, and "certainly
+//! not" needs proof: see [`transmission`](self::transmission). An answer that cannot be read is an error,
+//! never a guess.
+
+mod answer_object;
+mod attempt;
+mod client;
+mod connection;
+mod exchange;
+mod idempotency;
+mod metrics;
+mod refusal;
+mod request_body;
+mod retry_hint;
+mod screening_answer;
+mod subject_answer;
+mod transmission;
+mod violations;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use url::Url;
+
+pub use client::Client;
+pub use connection::SetupError;
+pub use metrics::Metrics;
+
+/// How Kora is reached.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the API is, such as `https://api.korastratum.com/api/v1`.
+    pub base_url: Url,
+    /// The bearer key.
+    pub api_key: SecretString,
+    /// The tenant's id at Kora.
+    pub tenant_id: String,
+    /// How long one attempt may take once it was sent.
+    pub timeout: Duration,
+    /// When an idle connection is dropped. Must be below the far side's keep-alive, or a POST meets a
+    /// connection that is being closed and ends as "may have happened".
+    pub idle_timeout: Duration,
+    /// The way out of a closed network.
+    pub proxy: Option<Url>,
+    /// PEM certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How large an answer may be.
+    pub max_response_bytes: usize,
+    /// Whether Kora's 503 SERVICE_UNAVAILABLE to a POST means that it was not done.
+    pub trust_503: bool,
+}
+
+/// The endpoints in use (Kora docs: api-reference/overview).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Endpoint {
+    CreateScreening,
+    GetScreening,
+    CreateSubject,
+    GetSubject,
+}
+
+impl Endpoint {
+    /// Method and path, for logs and metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Endpoint::CreateScreening => "POST /screenings",
+            Endpoint::GetScreening => "GET /screenings/{id}",
+            Endpoint::CreateSubject => "POST /subjects",
+            Endpoint::GetSubject => "GET /subjects/{id}",
+        }
+    }
+
+    /// Whether it creates something.
+    fn is_post(self) -> bool {
+        matches!(self, Endpoint::CreateScreening | Endpoint::CreateSubject)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Config")
+            .field("base_url", &self.base_url.as_str())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! One attempt at a request: bounded in time, and certain about whether it was sent.
+//!
+//! The caller's deadline bounds everything before sending. From then on the attempt has a limit of its
+//! own, whoever still waits: a POST that is on its way runs to its end in a task, so that a caller that
+//! goes away does not cut it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::Request;
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::{
+    Config, Endpoint, Metrics, SetupError,
+    connection::Connection,
+    exchange::{Answer, Lost, exchange},
+    metrics::Ending,
+    refusal::lost_reason,
+    transmission::Transmission,
+};
+use crate::error::{CallError, Reason};
+
+/// A POST that has less time than this is not sent: it would hardly be answered in time, and its caller
+/// would be left not knowing.
+const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
+
+/// Makes attempts.
+pub(super) struct Attempts {
+    connection: Connection,
+    timeout: Duration,
+    max_response_bytes: usize,
+    metrics: Metrics,
+    on_their_way: TaskTracker,
+    answering: watch::Sender<Option<bool>>,
+}
+
+/// How an exchange ended.
+enum Ended {
+    Answered(Answer),
+    /// Without a whole answer; certainly not sent if a POST's body was never asked for.
+    Lost(Lost),
+    /// The attempt's limit passed.
+    TimedOut,
+}
+
+/// Takes a POST back, if it still can be, when its caller goes away.
+struct RevokeOnDrop(Transmission);
+
+impl Attempts {
+    pub(super) fn new(
+        config: &Config,
+        metrics: Metrics,
+        on_their_way: TaskTracker,
+    ) -> Result<Self, SetupError> {
+        Ok(Attempts {
+            connection: Connection::new(config)?,
+            timeout: config.timeout,
+            max_response_bytes: config.max_response_bytes,
+            metrics,
+            on_their_way,
+            answering: watch::Sender::new(None),
+        })
+    }
+
+    /// Whether Kora answered when it was asked last; `None` before the first time.
+    pub(super) fn answering(&self) -> watch::Receiver<Option<bool>> {
+        self.answering.subscribe()
+    }
+
+    /// Creates something. Any answer is returned, whatever its status.
+    pub(super) async fn post(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        body: Bytes,
+        idempotency_key: Option<Uuid>,
+        wait_until: Instant,
+    ) -> Result<Answer, CallError> {
+        check_time(wait_until)?;
+        let transmission = Transmission::default();
+        let request = self
+            .connection
+            .post(endpoint, transmission.body(body), idempotency_key);
+        let attempt = {
+            let (attempts, transmission) = (Arc::clone(self), transmission.clone());
+            self.on_their_way.spawn(async move {
+                let exchange = attempts.exchange_once_sent(request, &transmission);
+                attempts
+                    .observed(endpoint, Some(&transmission), exchange)
+                    .await
+            })
+        };
+        let caller = RevokeOnDrop(transmission);
+        match time::timeout_at(wait_until, attempt).await {
+            Ok(Ok(result)) => result,
+            // The attempt panicked: a defect of ours, after which nothing is certain.
+            Ok(Err(failure)) => Err(CallError::new(lost_reason(endpoint)).because(failure)),
+            Err(_) if caller.0.revoke() => Err(Reason::DeadlineBeforeSend.into()),
+            Err(_) => Err(Reason::DeadlineExceeded.into()),
+        }
+    }
+
+    /// Reads what has this id. Any answer is returned, whatever its status.
+    pub(super) async fn get(
+        &self,
+        endpoint: Endpoint,
+        id: &str,
+        wait_until: Instant,
+    ) -> Result<Answer, CallError> {
+        check_time(wait_until)?;
+        let request = self.connection.get(endpoint, id);
+        let limit = wait_until.min(Instant::now() + self.timeout);
+        let exchange = async {
+            match time::timeout_at(limit, self.exchange(request)).await {
+                Ok(ended) => ended,
+                Err(_) => Ended::TimedOut,
+            }
+        };
+        self.observed(endpoint, None, exchange).await
+    }
+
+    async fn exchange(&self, request: Request) -> Ended {
+        match exchange(self.connection.http(), request, self.max_response_bytes).await {
+            Ok(answer) => Ended::Answered(answer),
+            Err(lost) => Ended::Lost(lost),
+        }
+    }
+
+    /// Before it is sent, the caller's deadline and the connect timeout bound the exchange.
+    async fn exchange_once_sent(&self, request: Request, transmission: &Transmission) -> Ended {
+        let exchange = self.exchange(request);
+        tokio::pin!(exchange);
+        tokio::select! {
+            biased;
+            ended = &mut exchange => ended,
+            () = transmission.started() => time::timeout(self.timeout, exchange)
+                .await
+                .unwrap_or(Ended::TimedOut),
+        }
+    }
+
+    /// Runs an exchange, counts it, and says what its end means.
+    async fn observed(
+        &self,
+        endpoint: Endpoint,
+        transmission: Option<&Transmission>,
+        exchange: impl Future<Output = Ended>,
+    ) -> Result<Answer, CallError> {
+        let start = Instant::now();
+        let ended = exchange.await;
+        let was_not_sent = |lost: &Lost| match transmission {
+            Some(transmission) => transmission.revoke(),
+            None => lost.is_before_sending(),
+        };
+        let (ending, result) = match ended {
+            Ended::Answered(answer) => (Ending::Status(answer.status.as_u16()), Ok(answer)),
+            Ended::Lost(lost) if was_not_sent(&lost) => (
+                Ending::NotSent,
+                Err(CallError::new(Reason::KoraUnreachable).because(lost)),
+            ),
+            Ended::Lost(lost) => (
+                Ending::Lost,
+                Err(CallError::new(lost.reason(endpoint)).because(lost)),
+            ),
+            Ended::TimedOut => (Ending::TimedOut, Err(Reason::DeadlineExceeded.into())),
+        };
+        self.metrics.observe(endpoint, ending, start.elapsed());
+        let answers = matches!(ending, Ending::Status(_));
+        self.answering
+            .send_if_modified(|last| last.replace(answers) != Some(answers));
+        result
+    }
+}
+
+impl Drop for RevokeOnDrop {
+    fn drop(&mut self) {
+        self.0.revoke();
+    }
+}
+
+fn check_time(wait_until: Instant) -> Result<(), CallError> {
+    if wait_until < Instant::now() + MIN_TIME_TO_SEND {
+        return Err(Reason::DeadlineBeforeSend.into());
+    }
+    Ok(())
+}

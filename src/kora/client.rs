@@ -1,0 +1,214 @@
+//! The four calls: what is sent, and what the answer means.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Config, Endpoint, Metrics, SetupError,
+    answer_object::Unreadable,
+    attempt::Attempts,
+    exchange::Answer,
+    idempotency::idempotency_key,
+    refusal::{Asked, refusal},
+    request_body, screening_answer, subject_answer,
+    violations::Sent,
+};
+use crate::{
+    clock::Clock,
+    error::{CallError, Reason, Resource},
+    screening::{
+        CreateSubject, GetScreening, GetSubject, Party, ScreenRequest, Screening, ScreeningStatus,
+        Subject,
+    },
+};
+
+/// Kora, for one tenant. Clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    attempts: Arc<Attempts>,
+    tenant_id: Arc<str>,
+    is_503_trusted: bool,
+    clock: Clock,
+}
+
+impl Client {
+    /// Sets the client up; nothing is sent. Requests that run on after their caller went away do so in
+    /// `on_their_way`.
+    ///
+    /// # Errors
+    /// If a setting cannot be used.
+    pub fn new(
+        config: &Config,
+        clock: Clock,
+        metrics: Metrics,
+        on_their_way: TaskTracker,
+    ) -> Result<Self, SetupError> {
+        Ok(Client {
+            attempts: Arc::new(Attempts::new(config, metrics, on_their_way)?),
+            tenant_id: config.tenant_id.as_str().into(),
+            is_503_trusted: config.trust_503,
+            clock,
+        })
+    }
+
+    /// Whether Kora answered when it was asked last; `None` before the first time.
+    pub fn answering(&self) -> watch::Receiver<Option<bool>> {
+        self.attempts.answering()
+    }
+
+    /// Starts a screening for `caller`, who waits until `wait_until`.
+    ///
+    /// # Errors
+    /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SCREENING_FAILED` where Kora's
+    /// answer says so.
+    pub async fn screen(
+        &self,
+        request: &ScreenRequest,
+        caller: &str,
+        wait_until: Instant,
+    ) -> Result<Screening, CallError> {
+        let (resource, subject) = match &request.party {
+            Party::Inline(profile) => (None, Some(&profile.additional_fields)),
+            Party::Known(id) => (Some(Resource::Subject(id.clone())), None),
+        };
+        let asked = Asked {
+            endpoint: Endpoint::CreateScreening,
+            resource,
+            sent: Sent {
+                screening: Some(&request.additional_fields),
+                subject,
+            },
+            is_503_trusted: self.is_503_trusted,
+        };
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, caller, "Screen", id));
+        let answer = self
+            .attempts
+            .post(
+                asked.endpoint,
+                request_body::screening(request),
+                key,
+                wait_until,
+            )
+            .await?;
+        let screening = self.read(&asked, &answer, |answer| {
+            screening_answer::created(answer.status, &answer.body, request)
+        })?;
+        let screening = with_request_id(screening, &answer);
+        if screening.status == ScreeningStatus::Failed {
+            return Err(CallError {
+                resource: Some(Resource::Screening(screening.screening_id)),
+                kora_request_id: answer.kora_request_id(),
+                ..CallError::new(Reason::ScreeningFailed)
+            });
+        }
+        Ok(screening)
+    }
+
+    /// Reads a screening, in whatever status it is.
+    ///
+    /// # Errors
+    /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SCREENING_NOT_FOUND`.
+    pub async fn screening(
+        &self,
+        request: &GetScreening,
+        wait_until: Instant,
+    ) -> Result<Screening, CallError> {
+        let id = &request.screening_id;
+        let asked = Asked {
+            endpoint: Endpoint::GetScreening,
+            resource: Some(Resource::Screening(id.clone())),
+            sent: Sent::default(),
+            is_503_trusted: self.is_503_trusted,
+        };
+        let answer = self.attempts.get(asked.endpoint, id, wait_until).await?;
+        let mut screening = self.read(&asked, &answer, |answer| {
+            screening_answer::found(&answer.body, id)
+        })?;
+        if request.include_raw_json {
+            screening.raw_json = answer.body.clone();
+        }
+        Ok(with_request_id(screening, &answer))
+    }
+
+    /// Creates a subject for `caller`, who waits until `wait_until`.
+    ///
+    /// # Errors
+    /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SUBJECT_EXISTS`.
+    pub async fn create_subject(
+        &self,
+        request: &CreateSubject,
+        caller: &str,
+        wait_until: Instant,
+    ) -> Result<Subject, CallError> {
+        let asked = Asked {
+            endpoint: Endpoint::CreateSubject,
+            resource: None,
+            sent: Sent {
+                screening: None,
+                subject: Some(&request.subject.additional_fields),
+            },
+            is_503_trusted: self.is_503_trusted,
+        };
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
+        let answer = self
+            .attempts
+            .post(
+                asked.endpoint,
+                request_body::subject(request),
+                key,
+                wait_until,
+            )
+            .await?;
+        self.read(&asked, &answer, |answer| {
+            subject_answer::created(&answer.body)
+        })
+    }
+
+    /// Reads a subject.
+    ///
+    /// # Errors
+    /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SUBJECT_NOT_FOUND`.
+    pub async fn subject(
+        &self,
+        request: &GetSubject,
+        wait_until: Instant,
+    ) -> Result<Subject, CallError> {
+        let id = &request.subject_id;
+        let asked = Asked {
+            endpoint: Endpoint::GetSubject,
+            resource: Some(Resource::Subject(id.clone())),
+            sent: Sent::default(),
+            is_503_trusted: self.is_503_trusted,
+        };
+        let answer = self.attempts.get(asked.endpoint, id, wait_until).await?;
+        self.read(&asked, &answer, |answer| {
+            subject_answer::found(&answer.body, id)
+        })
+    }
+
+    fn read<T>(
+        &self,
+        asked: &Asked<'_>,
+        answer: &Answer,
+        parse: impl FnOnce(&Answer) -> Result<T, Unreadable>,
+    ) -> Result<T, CallError> {
+        if !answer.status.is_success() {
+            return Err(refusal(asked, answer, self.clock.now()));
+        }
+        parse(answer).map_err(|unreadable| CallError {
+            kora_request_id: answer.kora_request_id(),
+            ..CallError::new(Reason::KoraResponseInvalid).because(unreadable)
+        })
+    }
+}
+
+fn with_request_id(mut screening: Screening, answer: &Answer) -> Screening {
+    screening.kora_request_id = answer.kora_request_id().unwrap_or_default();
+    screening
+}

@@ -1,0 +1,93 @@
+//! Birth and death of a gateway: readiness, the order to stop, and the signals that give it.
+
+mod signals;
+mod watchdog;
+
+use std::{future::Future, sync::Arc};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use signals::{STOPPED_AT_ONCE, stop_on_signals};
+pub use watchdog::Watchdog;
+
+/// How far a gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not everything that it needs is there.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to stop.
+    Draining,
+}
+
+/// The one gateway's phase, for everyone to see.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<Phase>>);
+
+/// The order to stop, given once.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(CancellationToken);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Readiness(Arc::new(watch::Sender::new(Phase::Starting)))
+    }
+}
+
+impl Readiness {
+    /// Everything that the gateway needs is there. Has no effect on one that was told to stop.
+    pub fn ready(&self) {
+        self.0.send_if_modified(|phase| {
+            let starts = *phase == Phase::Starting;
+            if starts {
+                *phase = Phase::Ready;
+            }
+            starts
+        });
+    }
+
+    /// The gateway was told to stop; it never gets ready again.
+    pub fn drain(&self) {
+        self.0.send_replace(Phase::Draining);
+    }
+
+    /// Whether an orchestrator should send calls here.
+    pub fn is_ready(&self) -> bool {
+        *self.0.borrow() == Phase::Ready
+    }
+
+    /// The phase and its changes.
+    pub fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.0.subscribe()
+    }
+}
+
+impl Shutdown {
+    /// Gives the order. Giving it again changes nothing.
+    pub fn start(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits for the order.
+    pub fn started(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.clone().cancelled_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draining_gateway_never_gets_ready_again() {
+        let readiness = Readiness::default();
+        assert!(!readiness.is_ready());
+        readiness.ready();
+        assert!(readiness.is_ready());
+        readiness.drain();
+        readiness.ready();
+        assert!(!readiness.is_ready());
+    }
+}

@@ -1,0 +1,258 @@
+//! Reads requests from the wire and refuses what is invalid, naming every bad field at once.
+
+use jiff::Timestamp;
+
+use super::{
+    CheckType, CreateSubject, GetScreening, GetSubject, Identifier, JsonObject, Mode, Party,
+    Purpose, ScreenRequest, SubjectProfile, SubjectType,
+    rules::{NO_SUCH_VALUE, REQUIRED, Violations},
+};
+use crate::{error::CallError, pb};
+
+impl ScreenRequest {
+    /// Reads a request, or says what is wrong with it. `now` decides which dates are in the future.
+    pub fn from_wire(wire: pb::ScreenRequest, now: Timestamp) -> Result<Self, CallError> {
+        let mut bad = Violations::default();
+        let (purpose_is_unset, checks_are_unset) = (wire.purpose == 0, wire.checks.is_empty());
+        let additional_fields = bad.check_additional(
+            "additional_fields",
+            wire.additional_fields,
+            &SCREEN_FIELDS,
+            |name| match name {
+                "purpose" => purpose_is_unset,
+                "checks" => checks_are_unset,
+                _ => false,
+            },
+        );
+        let request = ScreenRequest {
+            party: party(wire.party, now, &mut bad),
+            mode: mode(wire.mode, &mut bad),
+            purpose: purpose(wire.purpose, &additional_fields, &mut bad),
+            checks: checks(&wire.checks, &additional_fields, &mut bad),
+            request_id: bad.check_request_id(&wire.request_id),
+            additional_fields,
+            include_raw_json: wire.include_raw_json,
+        };
+        check_timeout_policy(wire.on_timeout, &mut bad);
+        bad.none_or(request)
+    }
+}
+
+impl CreateSubject {
+    /// Reads a request, or says what is wrong with it. `now` decides which dates are in the future.
+    pub fn from_wire(wire: pb::CreateSubjectRequest, now: Timestamp) -> Result<Self, CallError> {
+        let mut bad = Violations::default();
+        let subject = match wire.subject {
+            Some(subject) => profile(subject, now, &mut bad),
+            None => {
+                bad.add("subject", REQUIRED);
+                SubjectProfile::default()
+            }
+        };
+        let request_id = bad.check_request_id(&wire.request_id);
+        bad.none_or(CreateSubject {
+            subject,
+            request_id,
+        })
+    }
+}
+
+impl GetScreening {
+    /// Reads a request, or says what is wrong with it.
+    pub fn from_wire(wire: pb::GetScreeningRequest) -> Result<Self, CallError> {
+        let mut bad = Violations::default();
+        bad.check_id("screening_id", &wire.screening_id);
+        bad.none_or(GetScreening {
+            screening_id: wire.screening_id,
+            include_raw_json: wire.include_raw_json,
+        })
+    }
+}
+
+impl GetSubject {
+    /// Reads a request, or says what is wrong with it.
+    pub fn from_wire(wire: pb::GetSubjectRequest) -> Result<Self, CallError> {
+        let mut bad = Violations::default();
+        bad.check_id("subject_id", &wire.subject_id);
+        bad.none_or(GetSubject {
+            subject_id: wire.subject_id,
+        })
+    }
+}
+
+/// The names of typed fields, which `additional_fields` may not have.
+const SCREEN_FIELDS: [&str; 9] = [
+    "subject",
+    "subject_id",
+    "mode",
+    "purpose",
+    "checks",
+    "request_id",
+    "on_timeout",
+    "additional_fields",
+    "include_raw_json",
+];
+const SUBJECT_FIELDS: [&str; 8] = [
+    "type",
+    "name",
+    "date_of_birth",
+    "nationality",
+    "country",
+    "identifiers",
+    "external_id",
+    "additional_fields",
+];
+
+fn party(wire: Option<pb::screen_request::Party>, now: Timestamp, bad: &mut Violations) -> Party {
+    match wire {
+        Some(pb::screen_request::Party::Subject(subject)) => {
+            Party::Inline(profile(subject, now, bad))
+        }
+        Some(pb::screen_request::Party::SubjectId(id)) => {
+            bad.check_id("subject_id", &id);
+            Party::Known(id)
+        }
+        None => {
+            bad.add("party", "one of subject and subject_id is required");
+            Party::Known(String::new())
+        }
+    }
+}
+
+fn mode(wire: i32, bad: &mut Violations) -> Mode {
+    match pb::ScreeningMode::try_from(wire) {
+        Ok(pb::ScreeningMode::Unspecified | pb::ScreeningMode::Sync) => Mode::Sync,
+        Ok(pb::ScreeningMode::Async) => Mode::Async,
+        Err(_) => {
+            bad.add("mode", NO_SUCH_VALUE);
+            Mode::Sync
+        }
+    }
+}
+
+fn purpose(wire: i32, additional: &JsonObject, bad: &mut Violations) -> Option<Purpose> {
+    match pb::ScreeningPurpose::try_from(wire) {
+        Ok(pb::ScreeningPurpose::Onboarding) => Some(Purpose::Onboarding),
+        Ok(pb::ScreeningPurpose::Periodic) => Some(Purpose::Periodic),
+        Ok(pb::ScreeningPurpose::Unspecified) => {
+            if !says(additional, "purpose") {
+                bad.add("purpose", REQUIRED);
+            }
+            None
+        }
+        Err(_) => {
+            bad.add("purpose", NO_SUCH_VALUE);
+            None
+        }
+    }
+}
+
+fn checks(wire: &[i32], additional: &JsonObject, bad: &mut Violations) -> Vec<CheckType> {
+    if wire.is_empty() && !says(additional, "checks") {
+        bad.add("checks", "at least one is required");
+    }
+    let mut checks = Vec::with_capacity(wire.len());
+    for (position, number) in wire.iter().enumerate() {
+        match pb::CheckType::try_from(*number) {
+            Ok(pb::CheckType::Sanctions) => checks.push(CheckType::Sanctions),
+            Ok(pb::CheckType::Pep) => checks.push(CheckType::Pep),
+            Ok(pb::CheckType::AdverseMedia) => checks.push(CheckType::AdverseMedia),
+            Ok(pb::CheckType::Unspecified) | Err(_) => {
+                bad.add(format!("checks[{position}]"), NO_SUCH_VALUE);
+            }
+        }
+    }
+    checks
+}
+
+/// A null says nothing.
+fn says(additional: &JsonObject, name: &str) -> bool {
+    additional.get(name).is_some_and(|value| !value.is_null())
+}
+
+fn check_timeout_policy(wire: i32, bad: &mut Violations) {
+    match pb::TimeoutPolicy::try_from(wire) {
+        Ok(pb::TimeoutPolicy::Unspecified | pb::TimeoutPolicy::Fail) => {}
+        // Taken for FAIL, it would leave a caller alone with a timeout that it had asked to be spared.
+        Ok(pb::TimeoutPolicy::ContinueAsync) => {
+            bad.add(
+                "on_timeout",
+                "this gateway does not serve CONTINUE_ASYNC yet",
+            );
+        }
+        Err(_) => bad.add("on_timeout", NO_SUCH_VALUE),
+    }
+}
+
+fn profile(wire: pb::SubjectProfile, now: Timestamp, bad: &mut Violations) -> SubjectProfile {
+    let kind = match pb::SubjectType::try_from(wire.r#type) {
+        Ok(pb::SubjectType::Individual) => Some(SubjectType::Individual),
+        Ok(pb::SubjectType::Entity) => Some(SubjectType::Entity),
+        Ok(pb::SubjectType::Unspecified) => {
+            bad.add("subject.type", REQUIRED);
+            None
+        }
+        Err(_) => {
+            bad.add("subject.type", NO_SUCH_VALUE);
+            None
+        }
+    };
+    if wire.name.is_empty() {
+        bad.add("subject.name", REQUIRED);
+    }
+    bad.check_past_date("subject.date_of_birth", &wire.date_of_birth, now);
+    bad.check_country("subject.nationality", &wire.nationality);
+    bad.check_country("subject.country", &wire.country);
+    let mut identifiers = Vec::with_capacity(wire.identifiers.len());
+    for (position, identifier) in wire.identifiers.into_iter().enumerate() {
+        bad.check_country(
+            format!("subject.identifiers[{position}].country"),
+            &identifier.country,
+        );
+        identifiers.push(Identifier {
+            kind: identifier.r#type,
+            value: identifier.value,
+            country: identifier.country,
+        });
+    }
+    SubjectProfile {
+        kind,
+        name: wire.name,
+        date_of_birth: wire.date_of_birth,
+        nationality: wire.nationality,
+        country: wire.country,
+        identifiers,
+        external_id: wire.external_id,
+        additional_fields: bad.check_additional(
+            "subject.additional_fields",
+            wire.additional_fields,
+            &SUBJECT_FIELDS,
+            |_| false,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+
+    #[test]
+    fn the_refused_names_are_the_fields_of_the_messages() {
+        let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
+        for (message, refused) in [
+            ("ScreenRequest", &SCREEN_FIELDS[..]),
+            ("SubjectProfile", &SUBJECT_FIELDS[..]),
+        ] {
+            let descriptor = pool
+                .get_message_by_name(&format!("kora.compliance.v1.{message}"))
+                .unwrap();
+            let fields: BTreeSet<_> = descriptor.fields().map(|f| f.name().to_owned()).collect();
+            let refused: BTreeSet<_> = refused.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(fields, refused, "{message}");
+        }
+    }
+}

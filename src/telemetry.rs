@@ -1,0 +1,59 @@
+//! What operators see: logs on stderr and metrics.
+
+use std::sync::Arc;
+
+use prometheus_client::{encoding::text, registry::Registry};
+use tracing_subscriber::{EnvFilter, Layer, filter, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The prefix of every metric's name.
+const METRIC_PREFIX: &str = "kora_gateway";
+
+/// Upper bounds, in seconds, of the duration histograms: from a fast refusal to Kora's limit of 30 s and beyond.
+pub const DURATION_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0,
+];
+
+/// The metrics of one gateway, once every room has registered its own.
+#[derive(Clone)]
+pub struct Metrics(Arc<Registry>);
+
+impl Metrics {
+    /// An empty registry for the rooms to register in.
+    pub fn registry() -> Registry {
+        Registry::with_prefix(METRIC_PREFIX)
+    }
+
+    /// Closes the registry.
+    pub fn new(registry: Registry) -> Self {
+        Metrics(Arc::new(registry))
+    }
+
+    /// The present values in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0).expect("writing to a string does not fail");
+        text
+    }
+}
+
+/// Sends logs to stderr. `directives` are those of `RUST_LOG`; `info` where there are none.
+///
+/// Of other crates only warnings and errors are kept, whatever the directives say: at finer levels HTTP
+/// libraries write headers and frames, which hold keys and personal data.
+pub fn init_logging(directives: Option<&str>) -> Result<(), String> {
+    let directives = directives.filter(|text| !text.is_empty()).unwrap_or("info");
+    let chosen = EnvFilter::try_new(directives)
+        .map_err(|error| format!("RUST_LOG is not a log filter: {error}"))?;
+    let ours_or_serious = filter::filter_fn(|metadata| {
+        metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+            || *metadata.level() <= tracing::Level::WARN
+    });
+    let to_stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_filter(ours_or_serious);
+    tracing_subscriber::registry()
+        .with(chosen)
+        .with(to_stderr)
+        .try_init()
+        .map_err(|error| error.to_string())
+}
