@@ -3,7 +3,6 @@
 mod health;
 
 use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
-use tonic::service::Routes;
 
 pub use health::{HealthService, follow_health, health};
 
@@ -34,12 +33,14 @@ pub fn service(
         watchdog,
         metrics,
     };
-    let http = Router::new()
+    // Any other path is a plain 404: gRPC's own answer to an unknown one is a 200, which a probe with a
+    // typing error in its path would take for health.
+    Router::new()
+        .route_service("/grpc.health.v1.Health/{*method}", health)
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(admin);
-    Routes::new(health).into_axum_router().merge(http)
+        .with_state(admin)
 }
 
 async fn livez(State(admin): State<Admin>) -> (StatusCode, &'static str) {

@@ -93,13 +93,10 @@ where
             };
             let (code, mut response) = match answer {
                 Ok(answer) => {
-                    let mut response = answer.await?;
-                    // tonic leaves the status of every failure here.
-                    match response.extensions_mut().remove::<Status>() {
-                        Some(status) => match status.source().and_then(|e| e.downcast_ref()) {
-                            Some(error) => refuse(error),
-                            None => refuse(&tonics_own(&status)),
-                        },
+                    let response = answer.await?;
+                    match failure_in(&response) {
+                        Some(Failure::Ours(error)) => refuse(error),
+                        Some(Failure::Tonics(error)) => refuse(&error),
                         None => (Code::Ok, response),
                     }
                 }
@@ -130,6 +127,27 @@ fn admit<B>(mut request: Request<B>, received: Instant) -> Result<Request<B>, Ca
     })?;
     request.extensions_mut().insert(AnswerBy(answer_by));
     Ok(request)
+}
+
+/// The failure that a response tells of.
+enum Failure<'a> {
+    Ours(&'a CallError),
+    Tonics(CallError),
+}
+
+/// A unary call that failed is answered by headers alone. Where the status was made by a handler, tonic
+/// leaves it in the extensions with its source.
+fn failure_in(response: &Response<Body>) -> Option<Failure<'_>> {
+    let status = Status::from_header_map(response.headers())?;
+    if status.code() == Code::Ok {
+        return None;
+    }
+    let of_handler = response.extensions().get::<Status>();
+    let ours = of_handler.and_then(|status| status.source()?.downcast_ref());
+    Some(match ours {
+        Some(error) => Failure::Ours(error),
+        None => Failure::Tonics(tonics_own(&status)),
+    })
 }
 
 /// The caller's name for the call, else one made up.

@@ -152,20 +152,26 @@ impl Attempts {
     ) -> Result<Answer, CallError> {
         let start = Instant::now();
         let ended = exchange.await;
-        let was_not_sent = |lost: &Lost| match transmission {
-            Some(transmission) => transmission.revoke(),
-            None => lost.is_before_sending(),
-        };
         let (ending, result) = match ended {
             Ended::Answered(answer) => (Ending::Status(answer.status.as_u16()), Ok(answer)),
-            Ended::Lost(lost) if was_not_sent(&lost) => (
-                Ending::NotSent,
-                Err(CallError::new(Reason::KoraUnreachable).because(lost)),
-            ),
-            Ended::Lost(lost) => (
-                Ending::Lost,
-                Err(CallError::new(lost.reason(endpoint)).because(lost)),
-            ),
+            Ended::Lost(Lost {
+                cause,
+                kora_request_id,
+            }) => {
+                let was_not_sent = match transmission {
+                    Some(transmission) => transmission.revoke(),
+                    None => cause.is_before_sending(),
+                };
+                let (ending, reason) = match was_not_sent {
+                    true => (Ending::NotSent, Reason::KoraUnreachable),
+                    false => (Ending::Lost, cause.reason(endpoint)),
+                };
+                let error = CallError {
+                    kora_request_id,
+                    ..CallError::new(reason).because(cause)
+                };
+                (ending, Err(error))
+            }
             Ended::TimedOut => (Ending::TimedOut, Err(Reason::DeadlineExceeded.into())),
         };
         self.metrics.observe(endpoint, ending, start.elapsed());

@@ -18,9 +18,16 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// Why there is no whole answer. None of these says whether the request was sent.
+/// There is no whole answer. That does not say whether the request was sent.
+pub(super) struct Lost {
+    pub(super) cause: LostCause,
+    /// Kora's id of the request, where at least the head of an answer came.
+    pub(super) kora_request_id: Option<String>,
+}
+
+/// Why there is no whole answer.
 #[derive(Debug, Error)]
-pub(super) enum Lost {
+pub(super) enum LostCause {
     #[error("the exchange failed")]
     Transport(#[source] reqwest::Error),
     #[error("the answer, with status {0}, is larger than allowed")]
@@ -31,33 +38,26 @@ impl Answer {
     /// Kora's id of the request: the header, else the body's field (Kora docs: authentication, error-codes).
     /// One that does not look like an id is not repeated to anybody.
     pub(super) fn kora_request_id(&self) -> Option<String> {
-        let from_header = self
-            .headers
-            .get("x-request-id")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
         let from_body = || {
             AnswerObject::read(&self.body)
                 .ok()?
                 .text_if_any("request_id")
         };
-        from_header
-            .filter(|id| is_id(id))
-            .or_else(|| from_body().filter(|id| is_id(id)))
+        header_id(&self.headers).or_else(|| from_body().filter(|id| is_id(id)))
     }
 }
 
-impl Lost {
+impl LostCause {
     /// Whether a connection was never there. Enough for a GET; a POST has its own proof.
     pub(super) fn is_before_sending(&self) -> bool {
-        matches!(self, Lost::Transport(error) if error.is_connect())
+        matches!(self, LostCause::Transport(error) if error.is_connect())
     }
 
     /// Why the call failed, if the request may have been sent.
     pub(super) fn reason(&self, endpoint: Endpoint) -> Reason {
         match self {
-            Lost::TooLarge(status) if status.is_success() => Reason::KoraResponseInvalid,
-            Lost::TooLarge(_) | Lost::Transport(_) => lost_reason(endpoint),
+            LostCause::TooLarge(status) if status.is_success() => Reason::KoraResponseInvalid,
+            LostCause::TooLarge(_) | LostCause::Transport(_) => lost_reason(endpoint),
         }
     }
 }
@@ -68,26 +68,34 @@ pub(super) async fn exchange(
     request: Request,
     max_bytes: usize,
 ) -> Result<Answer, Lost> {
-    let response = http.execute(request).await.map_err(lost)?;
+    let response = http.execute(request).await.map_err(|error| Lost {
+        cause: transport(error),
+        kora_request_id: None,
+    })?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = read_body(response, max_bytes).await?;
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+    match read_body(response, max_bytes).await {
+        Ok(body) => Ok(Answer {
+            status,
+            headers,
+            body,
+        }),
+        Err(cause) => Err(Lost {
+            cause,
+            kora_request_id: header_id(&headers),
+        }),
+    }
 }
 
-async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, Lost> {
+async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, LostCause> {
     let status = response.status();
     let announced = response.content_length().unwrap_or(0);
     if announced > max_bytes as u64 {
-        return Err(Lost::TooLarge(status));
+        return Err(LostCause::TooLarge(status));
     }
     let mut body = BytesMut::with_capacity(announced as usize);
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len() + chunk.len() > max_bytes {
-            return Err(Lost::TooLarge(status));
+            return Err(LostCause::TooLarge(status));
         }
         body.extend_from_slice(&chunk);
     }
@@ -95,8 +103,13 @@ async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, Lo
 }
 
 /// The URL holds ids, which logs show where they belong and nowhere else.
-fn lost(error: reqwest::Error) -> Lost {
-    Lost::Transport(error.without_url())
+fn transport(error: reqwest::Error) -> LostCause {
+    LostCause::Transport(error.without_url())
+}
+
+fn header_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    is_id(id).then(|| id.to_owned())
 }
 
 fn is_id(text: &str) -> bool {

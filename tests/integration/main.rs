@@ -1,1 +1,14 @@
-//! x
+//! The gateway as its users see it: real sockets, real bytes, and a Kora that misbehaves on command.
+#![expect(unreachable_pub, reason = "nothing is outside of a test crate")]
+
+mod architecture;
+mod call;
+mod deadlines;
+mod error_table;
+mod harness;
+mod junk_answers;
+mod no_leaks;
+mod operations;
+mod scripted_kora;
+mod successes;
+mod vendor_guide;

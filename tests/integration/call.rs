@@ -1,0 +1,204 @@
+//! A gRPC call made by hand over HTTP/2, so that no client library stands between a test and the bytes:
+//! none that times out, retries, or refuses to send what is malformed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kora_gateway::pb;
+use prost::Message;
+use tokio::{net::TcpStream, time};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// How long any call of a test may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The id that calls of tests have.
+pub const CALL_ID: &str = "call-of-a-test";
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: Status,
+    pub headers: HeaderMap,
+    pub message: Bytes,
+}
+
+/// One call, to be sent once.
+pub struct Call {
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    frame: Bytes,
+}
+
+/// The RPCs that ask Kora.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rpc {
+    Screen,
+    GetScreening,
+    CreateSubject,
+    GetSubject,
+}
+
+/// The ids that tests read with.
+pub const SCREENING_ID: &str = "scr_1";
+pub const SUBJECT_ID: &str = "subj_1";
+
+impl Rpc {
+    pub const ALL: [Rpc; 4] = [
+        Rpc::Screen,
+        Rpc::GetScreening,
+        Rpc::CreateSubject,
+        Rpc::GetSubject,
+    ];
+
+    pub fn is_paid(self) -> bool {
+        matches!(self, Rpc::Screen | Rpc::CreateSubject)
+    }
+
+    pub fn path(self) -> String {
+        format!("/kora.compliance.v1.ComplianceService/{self:?}")
+    }
+
+    /// A valid call of this RPC.
+    pub fn call(self) -> Call {
+        match self {
+            Rpc::Screen => Call::new(self, &screen_request()),
+            Rpc::GetScreening => Call::new(
+                self,
+                &pb::GetScreeningRequest {
+                    screening_id: SCREENING_ID.to_owned(),
+                    include_raw_json: false,
+                },
+            ),
+            Rpc::CreateSubject => Call::new(
+                self,
+                &pb::CreateSubjectRequest {
+                    subject: Some(profile()),
+                    request_id: String::new(),
+                },
+            ),
+            Rpc::GetSubject => Call::new(
+                self,
+                &pb::GetSubjectRequest {
+                    subject_id: SUBJECT_ID.to_owned(),
+                },
+            ),
+        }
+    }
+}
+
+/// A valid request with an inline subject.
+pub fn screen_request() -> pb::ScreenRequest {
+    pb::ScreenRequest {
+        party: Some(pb::screen_request::Party::Subject(profile())),
+        purpose: pb::ScreeningPurpose::Onboarding.into(),
+        checks: vec![pb::CheckType::Sanctions.into()],
+        ..Default::default()
+    }
+}
+
+/// A valid profile.
+pub fn profile() -> pb::SubjectProfile {
+    pb::SubjectProfile {
+        r#type: pb::SubjectType::Individual.into(),
+        name: "Jane Smith".to_owned(),
+        ..Default::default()
+    }
+}
+
+impl Call {
+    pub fn new(rpc: Rpc, message: &impl Message) -> Call {
+        Call::raw(rpc.path(), &message.encode_to_vec())
+    }
+
+    /// A call of any path with any bytes as its message.
+    pub fn raw(path: String, message: &[u8]) -> Call {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        Call {
+            path,
+            headers: vec![("x-request-id", CALL_ID.to_owned())],
+            frame: [&[0], &length[..], message].concat().into(),
+        }
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Call {
+        self.headers.retain(|(known, _)| *known != name);
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// Sends the call and waits for the whole answer.
+    pub async fn send(self, gateway: SocketAddr) -> Answer {
+        time::timeout(PATIENCE, self.exchange(gateway))
+            .await
+            .unwrap()
+    }
+
+    async fn exchange(self, gateway: SocketAddr) -> Answer {
+        let stream = TcpStream::connect(gateway).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request = Request::post(format!("http://{gateway}{}", self.path))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(self.frame)).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut headers = response.headers().clone();
+        let body = response.into_body().collect().await.unwrap();
+        headers.extend(body.trailers().cloned().unwrap_or_default());
+        connection.abort();
+        let status = Status::from_header_map(&headers).unwrap();
+        let mut message = body.to_bytes();
+        if !message.is_empty() {
+            message = message.slice(5..);
+        }
+        Answer {
+            status,
+            headers,
+            message,
+        }
+    }
+}
+
+impl Answer {
+    /// The message of a call that must have succeeded.
+    pub fn ok<T: Message + Default>(&self) -> T {
+        assert_eq!(self.status.code(), Code::Ok, "{:?}", self.status);
+        T::decode(self.message.clone()).unwrap()
+    }
+
+    pub fn screening(&self) -> pb::Screening {
+        self.ok::<pb::ScreenResponse>().screening.unwrap()
+    }
+
+    pub fn details(&self) -> ErrorDetails {
+        self.status.get_error_details()
+    }
+
+    pub fn reason(&self) -> String {
+        self.details()
+            .error_info()
+            .map(|info| info.reason.clone())
+            .unwrap_or_default()
+    }
+
+    pub fn outcome(&self) -> Option<String> {
+        self.details()
+            .error_info()?
+            .metadata
+            .get("outcome")
+            .cloned()
+    }
+}

@@ -1,0 +1,80 @@
+//! Starts real gateways, many in one process, each on free ports.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use kora_gateway::{
+    app::{self, Listeners, StartError, Surroundings},
+    clock::Clock,
+    config::{Config, Environment, Flags},
+    lifecycle::{Phase, Readiness, Shutdown},
+};
+use tokio::task::JoinHandle;
+
+/// The key and the tenant that test gateways send.
+pub const API_KEY: &str = "test-api-key";
+pub const TENANT_ID: &str = "9d1f7a3c-2b64-4e7e-8f0a-6f1f5f0c7a11";
+
+/// A gateway that serves.
+pub struct Gateway {
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    shutdown: Shutdown,
+    served: JoinHandle<Result<(), StartError>>,
+}
+
+impl Gateway {
+    /// Starts a gateway whose Kora is at `base_url`, with these flags besides.
+    pub async fn start(base_url: &str, flags: &[(&'static str, &str)]) -> Gateway {
+        Self::start_on(base_url, flags, Clock::system()).await
+    }
+
+    /// The same, on a day of the test's choice.
+    pub async fn start_on(base_url: &str, flags: &[(&'static str, &str)], clock: Clock) -> Gateway {
+        let mut all: BTreeMap<&'static str, String> = BTreeMap::from([
+            ("grpc-addr", "127.0.0.1:0".to_owned()),
+            ("admin-addr", "127.0.0.1:0".to_owned()),
+            ("kora-base-url", base_url.to_owned()),
+            ("kora-tenant-id", TENANT_ID.to_owned()),
+        ]);
+        all.extend(
+            flags
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let environment = Environment::from([("KORA_API_KEY".to_owned(), API_KEY.to_owned())]);
+        let config = Config::load(Flags(all), &environment, false)
+            .unwrap()
+            .config;
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let (grpc, admin) = (listeners.grpc.addr(), listeners.admin.addr());
+        let surroundings = Surroundings {
+            clock,
+            readiness: Readiness::default(),
+            shutdown: Shutdown::default(),
+        };
+        let shutdown = surroundings.shutdown.clone();
+        let mut phase = surroundings.readiness.subscribe();
+        let served = tokio::spawn(app::run(config, listeners, surroundings));
+        phase
+            .wait_for(|phase| *phase == Phase::Ready)
+            .await
+            .unwrap();
+        Gateway {
+            grpc,
+            admin,
+            shutdown,
+            served,
+        }
+    }
+
+    /// Gives the order to stop, and does not wait.
+    pub fn start_stop(&self) {
+        self.shutdown.start();
+    }
+
+    /// Stops it and sees that it ended well.
+    pub async fn stop(self) {
+        self.shutdown.start();
+        self.served.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,146 @@
+//! What an orchestrator sees.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time;
+use tonic::Code;
+
+use crate::{
+    call::{Call, Rpc},
+    harness::Gateway,
+    scripted_kora::{Act, ScriptedKora},
+};
+
+async fn get(gateway: &Gateway, path: &str) -> (u16, String) {
+    let url = format!("http://{}{path}", gateway.admin);
+    let answer = reqwest::get(url).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// The status of `grpc.health.v1` for a name: its number, or `None` if the name is not known.
+async fn health(addr: std::net::SocketAddr, name: &str) -> Option<u8> {
+    let request = [&[0x0a, name.len() as u8], name.as_bytes()].concat();
+    let answer = Call::raw("/grpc.health.v1.Health/Check".to_owned(), &request)
+        .send(addr)
+        .await;
+    match answer.status.code() {
+        // A message without its one field says UNKNOWN, which is zero.
+        Code::Ok => Some(answer.message.get(1).copied().unwrap_or(0)),
+        code => {
+            assert_eq!(code, Code::NotFound);
+            None
+        }
+    }
+}
+
+const UNKNOWN: u8 = 0;
+const SERVING: u8 = 1;
+const NOT_SERVING: u8 = 2;
+
+#[tokio::test]
+async fn probes_answer_on_the_admin_port() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    assert_eq!(get(&gateway, "/livez").await.0, 200);
+    assert_eq!(get(&gateway, "/readyz").await.0, 200);
+    for other in [
+        "/",
+        "/healthz",
+        "/readyz/",
+        "/kora.compliance.v1.ComplianceService/Screen",
+    ] {
+        assert_eq!(
+            get(&gateway, other).await.0,
+            404,
+            "{other}: a typing error must not look healthy"
+        );
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_the_same_on_both_ports_and_kora_down_makes_nothing_unready() {
+    let kora = ScriptedKora::start(Act::CloseAfterRequest).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    for addr in [gateway.grpc, gateway.admin] {
+        for name in ["", "kora.compliance.v1.ComplianceService"] {
+            wait_for_health(addr, name, SERVING).await;
+        }
+        wait_for_health(addr, "liveness", SERVING).await;
+        assert_eq!(health(addr, "kora").await, Some(UNKNOWN));
+        assert_eq!(health(addr, "nobody").await, None);
+    }
+    Rpc::Screen.call().send(gateway.grpc).await;
+    wait_for_health(gateway.admin, "kora", NOT_SERVING).await;
+    assert_eq!(health(gateway.admin, "").await, Some(SERVING));
+    assert_eq!(get(&gateway, "/readyz").await.0, 200);
+    kora.act(Act::error(500, "INTERNAL_ERROR"));
+    Rpc::Screen.call().send(gateway.grpc).await;
+    wait_for_health(gateway.admin, "kora", SERVING).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_and_requests_to_kora_are_counted() {
+    let pending = json!({"screening_id": "s", "status": "PENDING"});
+    let kora = ScriptedKora::start(Act::json(200, &pending)).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    Rpc::Screen.call().send(gateway.grpc).await.screening();
+    kora.act(Act::error(404, "NOT_FOUND"));
+    Rpc::GetSubject.call().send(gateway.grpc).await;
+    Call::raw("/made/Up".to_owned(), &[])
+        .send(gateway.grpc)
+        .await;
+    let (_, metrics) = get(&gateway, "/metrics").await;
+    for line in [
+        "kora_gateway_call_duration_seconds_count{method=\"Screen\",code=\"OK\"} 1",
+        "kora_gateway_call_duration_seconds_count{method=\"GetSubject\",code=\"NOT_FOUND\"} 1",
+        "kora_gateway_call_duration_seconds_count{method=\"unknown\",code=\"UNIMPLEMENTED\"} 1",
+        "kora_gateway_kora_request_duration_seconds_count{endpoint=\"POST /screenings\",status=\"200\"} 1",
+        "kora_gateway_kora_request_duration_seconds_count{endpoint=\"GET /subjects/{id}\",status=\"404\"} 1",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} is not in\n{metrics}"
+        );
+    }
+    assert!(
+        !metrics.contains("made"),
+        "callers must not make up names of metrics"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_grpc_is_told_so() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let client = reqwest::Client::builder();
+    // HTTP/1 on the callers' port is not served at all.
+    let url = format!("http://{}/", gateway.grpc);
+    assert!(client.build().unwrap().get(url).send().await.is_err());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn gateways_come_and_go_in_one_process() {
+    let kora = ScriptedKora::start(Act::json(202, &json!({"screening_id": "s"}))).await;
+    for _ in 0..5 {
+        let one = Gateway::start(&kora.base_url(), &[]).await;
+        let other = Gateway::start(&kora.base_url(), &[]).await;
+        assert_ne!(one.grpc, other.grpc);
+        Rpc::Screen.call().send(one.grpc).await.screening();
+        one.stop().await;
+        Rpc::Screen.call().send(other.grpc).await.screening();
+        other.stop().await;
+    }
+}
+
+async fn wait_for_health(addr: std::net::SocketAddr, name: &str, expected: u8) {
+    time::timeout(Duration::from_secs(10), async {
+        while health(addr, name).await != Some(expected) {}
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{name:?} on {addr} never got {expected}"));
+}

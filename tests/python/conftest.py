@@ -1,0 +1,46 @@
+"""What every test can ask for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import messages
+from gateway import FREE_PORT, Gateway, StartGateway
+
+
+def pytest_configure() -> None:
+    # Without this a test run that is told to end leaves its gateways behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
+    """Gateways that must stop cleanly after the test, having kept to themselves what they were told."""
+    started: list[Gateway] = []
+
+    def start(*flags: str, env: dict[str, str] | None = None, emulator: bool = True) -> Gateway:
+        twin = ("--emulator", "--emulator-addr", FREE_PORT) if emulator else ()
+        gateway = Gateway(*twin, *flags, env=env or {}, stderr=tmp_path / f"stderr-{len(started)}")
+        started.append(gateway)
+        return gateway
+
+    yield start
+    try:
+        for gateway in started:
+            gateway.stop()
+            log = gateway.program.log()
+            assert [private for private in messages.PRIVATE if private in log] == []
+    finally:
+        for gateway in started:
+            gateway.close()
+
+
+@pytest.fixture
+def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway with the emulator behind it, of this test alone."""
+    return start_gateway()
