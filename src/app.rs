@@ -86,7 +86,8 @@ impl Listeners {
 pub fn check(config: &Config) -> Result<(), StartError> {
     let (mut registry, calls) = (Metrics::registry(), TaskTracker::new());
     let metrics = kora::Metrics::register(&mut registry);
-    kora::Client::new(&config.kora, Clock::system(), metrics, calls)?;
+    let give_up = Shutdown::default();
+    kora::Client::new(&config.kora, Clock::system(), metrics, calls, give_up)?;
     Ok(())
 }
 
@@ -106,7 +107,8 @@ pub async fn run(
         shutdown,
     } = surroundings;
     let calls = TaskTracker::new();
-    let (calls_done, grpc_done) = (Shutdown::default(), Shutdown::default());
+    // The orders of a stop, in the order in which they are given.
+    let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
     let emulator = start_emulator(&mut config, listeners.emulator, grpc_done.clone());
 
     let mut registry = Metrics::registry();
@@ -115,6 +117,7 @@ pub async fn run(
         clock.clone(),
         kora::Metrics::register(&mut registry),
         calls.clone(),
+        give_up.clone(),
     )?;
     let grpc_metrics = grpc::Metrics::register(&mut registry);
     let metrics = Metrics::new(registry);
@@ -157,6 +160,7 @@ pub async fn run(
         let patience = config.drain_timeout.saturating_sub(DRAIN_RESERVE);
         if time::timeout(patience, calls.wait()).await.is_err() {
             tracing::warn!(calls = calls.len(), "giving up on the calls that are left");
+            give_up.start();
         }
         calls_done.start();
         ended(grpc).await;

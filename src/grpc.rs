@@ -53,26 +53,19 @@ where
 {
     let compliance = ComplianceServiceServer::new(service::Compliance::new(kora, clock))
         .max_decoding_message_size(config.max_request_bytes);
+    // Version 1 and the alpha that many tools still ask for.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let routes = Routes::new(compliance)
-        .add_service(reflection())
+        .add_service(reflection().build_v1().expect(DESCRIPTORS_ARE_VALID))
+        .add_service(reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID))
         .add_service(health)
         .prepare();
     boundary::Boundary::new(routes, metrics, calls)
 }
 
-fn reflection() -> impl tonic::server::NamedService
-+ Service<
-    Request<Body>,
-    Response = Response<Body>,
-    Error = Infallible,
-    Future: Send + 'static,
-> + Clone
-+ Send
-+ Sync
-+ 'static {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the descriptors were encoded by the compiler that checked them")
-}
+const DESCRIPTORS_ARE_VALID: &str =
+    "the descriptors were encoded by the compiler that checked them";

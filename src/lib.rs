@@ -1,11 +1,28 @@
-//! kora-gateway: screens customers through Kora Compliance, for callers in any language.
+//! kora-gateway: one gRPC service between a company's systems and Kora Compliance.
 //!
-//! (The map of the house follows.)
+//! The map of the house, from the leaves up; each room may use only what stands above it, and
+//! `ARCHITECTURE.md` says who uses whom.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`error`] | why calls fail, and whether they may have happened |
+//! | [`clock`] | the wall clock, handed in |
+//! | [`telemetry`] | logs and metrics |
+//! | [`lifecycle`] | readiness, the order to stop, signals |
+//! | [`listener`] | the accept loop under every port |
+//! | [`pb`] | generated code |
+//! | [`screening`] | screenings and subjects, validation, the wire |
+//! | [`kora`] | the client of Kora's REST API |
+//! | [`grpc`] | the callers' API |
+//! | [`admin`] | probes, metrics and health for the orchestrator |
+//! | [`config`] | flags, environment and file into settings |
+//! | [`app`] | wires the rooms together |
+//! | [`cli`] | the verbs of the command line |
+//! | [`emulator`] | Kora's twin, which imports nothing of the rest |
 
 pub mod admin;
 pub mod app;
 pub mod cli;
-
 pub mod clock;
 pub mod config;
 pub mod emulator;

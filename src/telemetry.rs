@@ -1,6 +1,9 @@
 //! What operators see: logs on stderr and metrics.
 
-use std::sync::Arc;
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
 
 use prometheus_client::{encoding::text, registry::Registry};
 use tracing_subscriber::{EnvFilter, Layer, filter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -49,7 +52,8 @@ pub fn init_logging(directives: Option<&str>) -> Result<(), String> {
             || *metadata.level() <= tracing::Level::WARN
     });
     let to_stderr = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_filter(ours_or_serious);
     tracing_subscriber::registry()
         .with(chosen)

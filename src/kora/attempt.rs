@@ -4,7 +4,7 @@
 //! own, whoever still waits: a POST that is on its way runs to its end in a task, so that a caller that
 //! goes away does not cut it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Request;
@@ -23,11 +23,17 @@ use super::{
     refusal::lost_reason,
     transmission::Transmission,
 };
-use crate::error::{CallError, Reason};
+use crate::{
+    error::{CallError, Reason},
+    lifecycle::Shutdown,
+};
 
 /// A POST that has less time than this is not sent: it would hardly be answered in time, and its caller
 /// would be left not knowing.
 const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
+
+/// When to try another gateway, if this one is stopping.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes attempts.
 pub(super) struct Attempts {
@@ -36,6 +42,7 @@ pub(super) struct Attempts {
     max_response_bytes: usize,
     metrics: Metrics,
     on_their_way: TaskTracker,
+    give_up: Shutdown,
     answering: watch::Sender<Option<bool>>,
 }
 
@@ -56,6 +63,7 @@ impl Attempts {
         config: &Config,
         metrics: Metrics,
         on_their_way: TaskTracker,
+        give_up: Shutdown,
     ) -> Result<Self, SetupError> {
         Ok(Attempts {
             connection: Connection::new(config)?,
@@ -63,6 +71,7 @@ impl Attempts {
             max_response_bytes: config.max_response_bytes,
             metrics,
             on_their_way,
+            give_up,
             answering: watch::Sender::new(None),
         })
     }
@@ -95,12 +104,21 @@ impl Attempts {
             })
         };
         let caller = RevokeOnDrop(transmission);
-        match time::timeout_at(wait_until, attempt).await {
-            Ok(Ok(result)) => result,
-            // The attempt panicked: a defect of ours, after which nothing is certain.
-            Ok(Err(failure)) => Err(CallError::new(lost_reason(endpoint)).because(failure)),
-            Err(_) if caller.0.revoke() => Err(Reason::DeadlineBeforeSend.into()),
-            Err(_) => Err(Reason::DeadlineExceeded.into()),
+        tokio::select! {
+            biased;
+            ended = attempt => match ended {
+                Ok(result) => result,
+                // The attempt panicked: a defect of ours, after which nothing is certain.
+                Err(failure) => Err(CallError::new(lost_reason(endpoint)).because(failure)),
+            },
+            () = time::sleep_until(wait_until) => Err(match caller.0.revoke() {
+                true => Reason::DeadlineBeforeSend.into(),
+                false => Reason::DeadlineExceeded.into(),
+            }),
+            () = self.give_up.started() => Err(match caller.0.revoke() {
+                true => draining(),
+                false => given_up(endpoint),
+            }),
         }
     }
 
@@ -120,7 +138,11 @@ impl Attempts {
                 Err(_) => Ended::TimedOut,
             }
         };
-        self.observed(endpoint, None, exchange).await
+        tokio::select! {
+            biased;
+            result = self.observed(endpoint, None, exchange) => result,
+            () = self.give_up.started() => Err(given_up(endpoint)),
+        }
     }
 
     async fn exchange(&self, request: Request) -> Ended {
@@ -185,6 +207,18 @@ impl Attempts {
 impl Drop for RevokeOnDrop {
     fn drop(&mut self) {
         self.0.revoke();
+    }
+}
+
+/// The gateway ends before the answer came.
+fn given_up(endpoint: Endpoint) -> CallError {
+    CallError::new(lost_reason(endpoint)).because("the gateway stopped before Kora answered")
+}
+
+fn draining() -> CallError {
+    CallError {
+        retry_after: Some(COME_BACK_AFTER),
+        ..CallError::new(Reason::GatewayDraining)
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{CallError, Reason, Resource},
+    lifecycle::Shutdown,
     screening::{
         CreateSubject, GetScreening, GetSubject, Party, ScreenRequest, Screening, ScreeningStatus,
         Subject,
@@ -35,7 +36,7 @@ pub struct Client {
 
 impl Client {
     /// Sets the client up; nothing is sent. Requests that run on after their caller went away do so in
-    /// `on_their_way`.
+    /// `on_their_way`. When the order `give_up` comes, whoever still waits is answered at once.
     ///
     /// # Errors
     /// If a setting cannot be used.
@@ -44,9 +45,10 @@ impl Client {
         clock: Clock,
         metrics: Metrics,
         on_their_way: TaskTracker,
+        give_up: Shutdown,
     ) -> Result<Self, SetupError> {
         Ok(Client {
-            attempts: Arc::new(Attempts::new(config, metrics, on_their_way)?),
+            attempts: Arc::new(Attempts::new(config, metrics, on_their_way, give_up)?),
             tenant_id: config.tenant_id.as_str().into(),
             is_503_trusted: config.trust_503,
             clock,

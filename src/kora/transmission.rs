@@ -117,3 +117,53 @@ impl fmt::Display for Revoked {
 }
 
 impl std::error::Error for Revoked {}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::{Client, Method, Request};
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    async fn listen() -> (TcpListener, Client, Request) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/screenings", listener.local_addr().unwrap());
+        let client = Client::builder().http1_only().no_proxy().build().unwrap();
+        (
+            listener,
+            client,
+            Request::new(Method::POST, url.parse().unwrap()),
+        )
+    }
+
+    #[tokio::test]
+    async fn no_byte_of_a_revoked_request_leaves() {
+        let (listener, client, mut request) = listen().await;
+        let transmission = Transmission::default();
+        *request.body_mut() = Some(reqwest::Body::wrap(transmission.body("{}".into())));
+        assert!(transmission.revoke());
+        let exchange = tokio::spawn(async move { client.execute(request).await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(received.is_empty(), "{received:?}");
+        assert!(exchange.await.unwrap().is_err());
+        assert!(transmission.revoke(), "it still counts as taken back");
+    }
+
+    #[tokio::test]
+    async fn a_request_on_its_way_cannot_be_revoked() {
+        let (listener, client, mut request) = listen().await;
+        let transmission = Transmission::default();
+        *request.body_mut() = Some(reqwest::Body::wrap(transmission.body("{}".into())));
+        let exchange = tokio::spawn(async move { client.execute(request).await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        transmission.started().await;
+        assert!(!transmission.revoke());
+        let mut received = [0; 4];
+        stream.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"POST");
+        drop(stream);
+        assert!(exchange.await.unwrap().is_err());
+    }
+}

@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listener", &["lifecycle", "telemetry"]),
     ("pb", &[]),
     ("screening", &["error", "pb"]),
-    ("kora", &["clock", "error", "screening", "telemetry"]),
+    (
+        "kora",
+        &["clock", "error", "lifecycle", "screening", "telemetry"],
+    ),
     (
         "grpc",
         &["clock", "error", "kora", "pb", "screening", "telemetry"],

@@ -167,3 +167,44 @@ async fn wait_for_metric(gateway: &Gateway, part: &str) {
     .await
     .unwrap();
 }
+
+/// Without an answer of its own, a call that the stop cuts would read as one that meshes may resend.
+#[tokio::test]
+async fn a_call_that_the_stop_gives_up_is_answered_unknown() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[("drain-timeout", "2500ms")]).await;
+    let calls = Rpc::ALL.map(|rpc| tokio::spawn(rpc.call().send(gateway.grpc)));
+    kora.wait_for_requests(Rpc::ALL.len()).await;
+    let start = Instant::now();
+    gateway.stop().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "the stop waited for Kora"
+    );
+    for (rpc, call) in Rpc::ALL.into_iter().zip(calls) {
+        let answer = call.await.unwrap();
+        let (reason, outcome) = match rpc.is_paid() {
+            true => ("KORA_OUTCOME_UNKNOWN", Some("UNKNOWN".to_owned())),
+            false => ("KORA_INTERNAL", None),
+        };
+        assert_eq!(
+            (answer.reason().as_str(), answer.outcome()),
+            (reason, outcome),
+            "{rpc:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_still_connecting_at_the_end_of_a_stop_was_not_sent() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/api/v1", silent.local_addr().unwrap());
+    let gateway = Gateway::start(&url, &[("drain-timeout", "2500ms")]).await;
+    let call = tokio::spawn(Rpc::Screen.call().send(gateway.grpc));
+    silent.accept().await.unwrap();
+    gateway.stop().await;
+    let answer = call.await.unwrap();
+    assert_eq!(answer.reason(), "GATEWAY_DRAINING");
+    assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
+    assert!(answer.details().retry_info().is_some());
+}

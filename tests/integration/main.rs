@@ -1,5 +1,6 @@
 //! The gateway as its users see it: real sockets, real bytes, and a Kora that misbehaves on command.
 #![expect(unreachable_pub, reason = "nothing is outside of a test crate")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
 mod call;
@@ -7,6 +8,7 @@ mod deadlines;
 mod error_table;
 mod harness;
 mod junk_answers;
+mod manual;
 mod no_leaks;
 mod operations;
 mod scripted_kora;
