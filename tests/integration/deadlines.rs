@@ -201,7 +201,7 @@ async fn a_call_that_is_still_connecting_at_the_end_of_a_stop_was_not_sent() {
     let url = format!("https://{}/api/v1", silent.local_addr().unwrap());
     let gateway = Gateway::start(&url, &[("drain-timeout", "2500ms")]).await;
     let call = tokio::spawn(Rpc::Screen.call().send(gateway.grpc));
-    silent.accept().await.unwrap();
+    let _handshaking = silent.accept().await.unwrap();
     gateway.stop().await;
     let answer = call.await.unwrap();
     assert_eq!(answer.reason(), "GATEWAY_DRAINING");

@@ -14,22 +14,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from program import PATIENCE
 
 
-class _V1Channel:
-    """The library asks by the protocol's old name. `v1` has the same messages."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
-
-    def stream_stream(self, method: str, *args: Any, **options: Any) -> Any:
-        return self._channel.stream_stream(method.replace(".v1alpha.", ".v1."), *args, **options)
-
-
 class Reflection:
     """The descriptors that a server hands out."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
-        self._database = ProtoReflectionDescriptorDatabase(_V1Channel(channel))  # type: ignore[arg-type]
+        self._database = ProtoReflectionDescriptorDatabase(channel)
 
     def services(self) -> set[str]:
         return set(self._database.get_services())
