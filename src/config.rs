@@ -3,6 +3,7 @@
 //! A flag beats the environment, the environment beats the file, the file beats the default. Everything
 //! that is wrong is reported at once, by the name of the setting.
 
+mod reader;
 mod settings;
 mod sources;
 mod values;
@@ -11,14 +12,15 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use secrecy::ExposeSecret;
 
+pub use reader::{Effective, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
-pub use sources::{Effective, Environment, Flags, Origin, Problem};
+pub use sources::{Environment, Flags, Origin};
 
 use crate::{
     emulator, grpc, kora,
     listener::{self, Protocol},
 };
-use sources::Reader;
+use reader::Reader;
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);

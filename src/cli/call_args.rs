@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::pb;
+use crate::pb::{self, screen_request::Party};
 
 /// Where the gateway is, how long to wait, and how to print.
 #[derive(Args)]
@@ -54,7 +54,7 @@ pub(super) struct ProfileArgs {
 #[derive(Args)]
 pub(super) struct ScreenArgs {
     #[command(flatten)]
-    pub(super) call: CallArgs,
+    call: CallArgs,
     /// Screen the subject that Kora has under this id, instead of one described here
     #[arg(long, value_name = "ID", conflicts_with_all = ["name", "kind", "date_of_birth", "nationality", "country", "identifiers", "external_id"])]
     subject_id: Option<String>,
@@ -90,7 +90,7 @@ pub(super) enum SubjectVerb {
 #[derive(Args)]
 pub(super) struct CreateSubjectArgs {
     #[command(flatten)]
-    pub(super) call: CallArgs,
+    call: CallArgs,
     #[command(flatten)]
     profile: ProfileArgs,
     /// A UUID of your own for this request
@@ -101,7 +101,7 @@ pub(super) struct CreateSubjectArgs {
 #[derive(Args)]
 pub(super) struct GetSubjectArgs {
     #[command(flatten)]
-    pub(super) call: CallArgs,
+    call: CallArgs,
     /// Kora's id of the subject
     subject_id: String,
 }
@@ -150,49 +150,53 @@ impl From<ProfileArgs> for pb::SubjectProfile {
     }
 }
 
-impl From<ScreenArgs> for pb::ScreenRequest {
-    fn from(args: ScreenArgs) -> Self {
-        let purpose = match args.purpose {
+impl ScreenArgs {
+    /// How to call, and the request.
+    pub(super) fn into_call(self) -> (CallArgs, pb::ScreenRequest) {
+        let purpose = match self.purpose {
             Purpose::Onboarding => pb::ScreeningPurpose::Onboarding,
             Purpose::Periodic => pb::ScreeningPurpose::Periodic,
         };
-        let mode = match args.mode {
+        let mode = match self.mode {
             Mode::Sync => pb::ScreeningMode::Sync,
             Mode::Async => pb::ScreeningMode::Async,
         };
-        let checks = args.checks.into_iter().map(|check| match check {
+        let checks = self.checks.into_iter().map(|check| match check {
             Check::Sanctions => pb::CheckType::Sanctions.into(),
             Check::Pep => pb::CheckType::Pep.into(),
             Check::AdverseMedia => pb::CheckType::AdverseMedia.into(),
         });
-        pb::ScreenRequest {
-            party: Some(match args.subject_id {
-                Some(id) => pb::screen_request::Party::SubjectId(id),
-                None => pb::screen_request::Party::Subject(args.profile.into()),
+        let request = pb::ScreenRequest {
+            party: Some(match self.subject_id {
+                Some(id) => Party::SubjectId(id),
+                None => Party::Subject(self.profile.into()),
             }),
             mode: mode.into(),
             purpose: purpose.into(),
             checks: checks.collect(),
-            request_id: args.request_id.unwrap_or_default(),
+            request_id: self.request_id.unwrap_or_default(),
             ..Default::default()
-        }
+        };
+        (self.call, request)
     }
 }
 
-impl From<CreateSubjectArgs> for pb::CreateSubjectRequest {
-    fn from(args: CreateSubjectArgs) -> Self {
-        pb::CreateSubjectRequest {
-            subject: Some(args.profile.into()),
-            request_id: args.request_id.unwrap_or_default(),
-        }
+impl CreateSubjectArgs {
+    /// How to call, and the request.
+    pub(super) fn into_call(self) -> (CallArgs, pb::CreateSubjectRequest) {
+        let request = pb::CreateSubjectRequest {
+            subject: Some(self.profile.into()),
+            request_id: self.request_id.unwrap_or_default(),
+        };
+        (self.call, request)
     }
 }
 
-impl From<GetSubjectArgs> for pb::GetSubjectRequest {
-    fn from(args: GetSubjectArgs) -> Self {
-        pb::GetSubjectRequest {
-            subject_id: args.subject_id,
-        }
+impl GetSubjectArgs {
+    /// How to call, and the request.
+    pub(super) fn into_call(self) -> (CallArgs, pb::GetSubjectRequest) {
+        let subject_id = self.subject_id;
+        (self.call, pb::GetSubjectRequest { subject_id })
     }
 }
 

@@ -15,52 +15,61 @@ use super::{
     print, say,
 };
 use crate::pb::{
-    self, CreateSubjectResponse, GetSubjectResponse, ScreenResponse,
+    CreateSubjectResponse, GetSubjectResponse, ScreenResponse,
     compliance_service_client::ComplianceServiceClient,
 };
 
 /// How long connecting to the gateway may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Why there is no answer.
+enum Failed {
+    NoUrl,
+    Call(Box<Status>),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Failed::Call(Box::new(status))
+    }
+}
+
 pub(super) type Client = ComplianceServiceClient<Channel>;
 
 pub(super) async fn screen(args: ScreenArgs) -> ExitCode {
-    let (endpoint, json, timeout) = match prepare(&args.call) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
-    let request = with_timeout(pb::ScreenRequest::from(args), timeout);
-    let answer = async { connect(&endpoint).await?.screen(request).await }.await;
-    finish(answer, json, "ScreenResponse", |answer: &ScreenResponse| {
+    let (to, request) = args.into_call();
+    let answer = call(&to, request, async |mut client, request| {
+        client.screen(request).await
+    })
+    .await;
+    show(&to, answer, "ScreenResponse", |answer: &ScreenResponse| {
         answer.screening.as_ref().map(print::screening)
     })
 }
 
 pub(super) async fn create_subject(args: CreateSubjectArgs) -> ExitCode {
-    let (endpoint, json, timeout) = match prepare(&args.call) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
-    let request = with_timeout(pb::CreateSubjectRequest::from(args), timeout);
-    let answer = async { connect(&endpoint).await?.create_subject(request).await }.await;
-    finish(
+    let (to, request) = args.into_call();
+    let answer = call(&to, request, async |mut client, request| {
+        client.create_subject(request).await
+    })
+    .await;
+    show(
+        &to,
         answer,
-        json,
         "CreateSubjectResponse",
         |answer: &CreateSubjectResponse| answer.subject.as_ref().map(print::subject),
     )
 }
 
 pub(super) async fn get_subject(args: GetSubjectArgs) -> ExitCode {
-    let (endpoint, json, timeout) = match prepare(&args.call) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
-    let request = with_timeout(pb::GetSubjectRequest::from(args), timeout);
-    let answer = async { connect(&endpoint).await?.get_subject(request).await }.await;
-    finish(
+    let (to, request) = args.into_call();
+    let answer = call(&to, request, async |mut client, request| {
+        client.get_subject(request).await
+    })
+    .await;
+    show(
+        &to,
         answer,
-        json,
         "GetSubjectResponse",
         |answer: &GetSubjectResponse| answer.subject.as_ref().map(print::subject),
     )
@@ -84,26 +93,36 @@ pub(super) fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
     request
 }
 
-fn prepare(args: &CallArgs) -> Result<(Endpoint, bool, Duration), ExitCode> {
-    let endpoint = Endpoint::from_shared(args.gateway.clone())
-        .map_err(|_| complain(BAD_CONFIGURATION, "--gateway is not a URL"))?
+/// Makes one call.
+async fn call<M, T>(
+    to: &CallArgs,
+    request: M,
+    send: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<T>, Status>,
+) -> Result<T, Failed> {
+    let endpoint = Endpoint::from_shared(to.gateway.clone())
+        .map_err(|_| Failed::NoUrl)?
         .connect_timeout(CONNECT_TIMEOUT);
-    Ok((endpoint, args.json, args.timeout))
+    let client = connect(&endpoint).await?;
+    Ok(send(client, with_timeout(request, to.timeout))
+        .await?
+        .into_inner())
 }
 
-fn finish<T: prost::Message>(
-    answer: Result<Response<T>, Status>,
-    json: bool,
+/// Prints the answer, or the one line that says what to do.
+fn show<T: prost::Message>(
+    to: &CallArgs,
+    answer: Result<T, Failed>,
     message_name: &str,
     table: impl FnOnce(&T) -> Option<String>,
 ) -> ExitCode {
     match answer {
-        Ok(answer) if json => say(print::json(message_name, answer.get_ref())),
-        Ok(answer) => match table(answer.get_ref()) {
+        Ok(answer) if to.json => say(print::json(message_name, &answer)),
+        Ok(answer) => match table(&answer) {
             Some(table) => say(table),
             None => return complain(1, "the gateway's answer is empty"),
         },
-        Err(status) => return complain(1, sentence(&status)),
+        Err(Failed::NoUrl) => return complain(BAD_CONFIGURATION, "--gateway is not a URL"),
+        Err(Failed::Call(status)) => return complain(1, sentence(&status)),
     }
     ExitCode::SUCCESS
 }

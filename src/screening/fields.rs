@@ -14,6 +14,31 @@ const MAX_WIRE_DEPTH: usize = 24;
 /// Whole numbers up to here are exact in a double, and so are sent to Kora without a fraction.
 const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
 
+/// The typed fields of a request for a screening: names that its `additional_fields` may not have.
+pub(super) const SCREEN_FIELDS: [&str; 9] = [
+    "subject",
+    "subject_id",
+    "mode",
+    "purpose",
+    "checks",
+    "request_id",
+    "on_timeout",
+    "additional_fields",
+    "include_raw_json",
+];
+
+/// The same of a subject's profile.
+pub(super) const SUBJECT_FIELDS: [&str; 8] = [
+    "type",
+    "name",
+    "date_of_birth",
+    "nationality",
+    "country",
+    "identifiers",
+    "external_id",
+    "additional_fields",
+];
+
 /// A value that JSON cannot hold: a number that is not finite, or a value without a kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotJson;
@@ -94,9 +119,13 @@ fn value_to_wire(value: Value, depth: usize) -> WireValue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use prost_reflect::DescriptorPool;
     use serde_json::json;
 
     use super::*;
+    use crate::pb;
 
     fn object(value: Value) -> JsonObject {
         match value {
@@ -147,5 +176,21 @@ mod tests {
         assert!(names_the_same_field("mode", "MODE"));
         assert!(names_the_same_field("date_of_birth", "Date-Of-Birth"));
         assert!(!names_the_same_field("subject", "subjects"));
+    }
+
+    #[test]
+    fn the_typed_fields_are_those_of_the_messages() {
+        let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
+        for (message, listed) in [
+            ("ScreenRequest", &SCREEN_FIELDS[..]),
+            ("SubjectProfile", &SUBJECT_FIELDS[..]),
+        ] {
+            let descriptor = pool
+                .get_message_by_name(&format!("{}.{message}", pb::PACKAGE))
+                .unwrap();
+            let fields: BTreeSet<_> = descriptor.fields().map(|f| f.name().to_owned()).collect();
+            let listed: BTreeSet<_> = listed.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(fields, listed, "{message}");
+        }
     }
 }

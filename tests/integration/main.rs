@@ -12,5 +12,6 @@ mod manual;
 mod no_leaks;
 mod operations;
 mod scripted_kora;
+mod situations;
 mod successes;
 mod vendor_guide;

@@ -16,8 +16,8 @@ use prost_types::{Struct, Value, value::Kind};
 
 use crate::{
     call::{Call, Rpc},
-    error_table::all_rows,
     scripted_kora::{Act, ScriptedKora},
+    situations::all_rows,
 };
 
 const KEY: &str = "MARKER-KEY";

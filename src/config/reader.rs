@@ -1,0 +1,209 @@
+//! Reads settings one by one, and remembers what it found and what is wrong.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::{
+    settings::{Kind, SETTINGS, Setting},
+    sources::{CONFIG_FLAG, Environment, Flags, Origin, Sources},
+    values,
+};
+
+/// What stands for a secret wherever settings are shown.
+const REDACTED: &str = "(redacted)";
+
+/// One setting as it is in effect.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value for people, redacted; `None` where it has none.
+    pub value: Option<String>,
+    /// Where that came from.
+    pub origin: Origin,
+}
+
+/// What is wrong with one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting, or the unknown key.
+    pub key: String,
+    /// What is wrong. Never a value.
+    pub what: String,
+}
+
+/// Reads from the sources.
+pub(super) struct Reader<'a> {
+    sources: Sources<'a>,
+    effective: Vec<Effective>,
+    problems: Vec<Problem>,
+}
+
+/// Reads a value; an error says what is wrong with it.
+type Parse<T> = fn(&str) -> Result<T, String>;
+
+impl<'a> Reader<'a> {
+    pub(super) fn open(flags: Flags, environment: &'a Environment) -> Self {
+        let (sources, opened) = Sources::open(flags, environment);
+        let unknown = sources.unknown_keys();
+        let mut reader = Reader {
+            sources,
+            effective: Vec::new(),
+            problems: Vec::new(),
+        };
+        if let Err(what) = opened {
+            reader.problem(CONFIG_FLAG, what);
+        }
+        for key in unknown {
+            reader.problem(&key, "is not a setting (in the configuration file)");
+        }
+        reader
+    }
+
+    /// What was found, in the order of the table, and what is wrong.
+    pub(super) fn close(mut self) -> (Vec<Effective>, Vec<Problem>) {
+        let place = |name| SETTINGS.iter().position(|setting| setting.name == name);
+        self.effective
+            .sort_by_key(|effective| place(effective.name));
+        (self.effective, self.problems)
+    }
+
+    pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            what: what.into(),
+        });
+    }
+
+    /// A setting that must have a value. `None` after a problem.
+    pub(super) fn value<T>(&mut self, name: &'static str, parse: Parse<T>) -> Option<T> {
+        let setting = Setting::named(name);
+        match (self.sources.value(setting), setting.default) {
+            (Some((text, origin)), _) => self.parse(setting, text, origin, parse),
+            (None, Some(text)) => self.parse(setting, text.to_owned(), Origin::Default, parse),
+            (None, None) => self.missing(setting),
+        }
+    }
+
+    /// A setting with a default that depends on others.
+    pub(super) fn value_or<T>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        parse: Parse<T>,
+    ) -> Option<T> {
+        let setting = Setting::named(name);
+        let (text, origin) = self
+            .sources
+            .value(setting)
+            .unwrap_or_else(|| (default.to_owned(), Origin::Default));
+        self.parse(setting, text, origin, parse)
+    }
+
+    /// A setting that may have no value.
+    pub(super) fn optional<T>(&mut self, name: &'static str, parse: Parse<T>) -> Option<T> {
+        let setting = Setting::named(name);
+        match self.sources.value(setting) {
+            Some((text, origin)) => self.parse(setting, text, origin, parse),
+            None => {
+                self.found(setting, None, Origin::Default);
+                None
+            }
+        }
+    }
+
+    pub(super) fn switch(&mut self, name: &'static str) -> bool {
+        self.value(name, values::switch).unwrap_or(false)
+    }
+
+    /// A secret that must be given.
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+        let setting = Setting::named(name);
+        match self.sources.secret(setting) {
+            Ok(Some((secret, origin))) => {
+                self.found(setting, Some(REDACTED.to_owned()), origin);
+                Some(secret.into())
+            }
+            Ok(None) => self.missing(setting),
+            Err(what) => {
+                self.problem(setting.env, what);
+                None
+            }
+        }
+    }
+
+    /// A secret that defaults to one that is none.
+    pub(super) fn secret_or(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+    ) -> Option<SecretString> {
+        let setting = Setting::named(name);
+        if let Ok(None) = self.sources.secret(setting) {
+            self.found(setting, Some(default.to_owned()), Origin::Default);
+            return Some(default.into());
+        }
+        self.secret(name)
+    }
+
+    /// Whether any source sets it.
+    pub(super) fn is_set(&self, name: &'static str) -> bool {
+        self.sources.value(Setting::named(name)).is_some()
+    }
+
+    fn parse<T>(
+        &mut self,
+        setting: &'static Setting,
+        text: String,
+        origin: Origin,
+        parse: Parse<T>,
+    ) -> Option<T> {
+        match parse(&text) {
+            Ok(value) => {
+                self.found(setting, Some(without_password(text)), origin);
+                Some(value)
+            }
+            Err(what) => {
+                self.problem(setting.name, format!("{what} ({origin})"));
+                None
+            }
+        }
+    }
+
+    fn missing<T>(&mut self, setting: &Setting) -> Option<T> {
+        let key = match setting.kind {
+            Kind::Secret => setting.env,
+            _ => setting.name,
+        };
+        self.problem(key, format!("is missing: set {}", setting.ways()));
+        None
+    }
+
+    fn found(&mut self, setting: &'static Setting, value: Option<String>, origin: Origin) {
+        self.effective.push(Effective {
+            name: setting.name,
+            value,
+            origin,
+        });
+    }
+}
+
+/// A proxy's URL can hold a password.
+fn without_password(text: String) -> String {
+    let Ok(mut url) = Url::parse(&text) else {
+        return text;
+    };
+    let has_password = url.password().is_some();
+    match has_password && url.set_password(Some("redacted")).is_ok() {
+        true => url.to_string(),
+        false => text,
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.key, self.what)
+    }
+}
