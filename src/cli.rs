@@ -94,8 +94,10 @@ fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// Prints a complaint on stderr, and returns the exit code.
+/// Prints a complaint on stderr, each of its lines as one of its own, and returns the exit code.
 fn complain(code: u8, complaint: impl std::fmt::Display) -> ExitCode {
-    let _ = writeln!(io::stderr().lock(), "error: {complaint}");
+    for line in complaint.to_string().lines() {
+        let _ = writeln!(io::stderr().lock(), "error: {line}");
+    }
     ExitCode::from(code)
 }

@@ -120,7 +120,11 @@ impl Call {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
         Call {
             path,
-            headers: vec![("x-request-id", CALL_ID.to_owned())],
+            headers: vec![
+                ("content-type", "application/grpc".to_owned()),
+                ("te", "trailers".to_owned()),
+                ("x-request-id", CALL_ID.to_owned()),
+            ],
             frame: [&[0], &length[..], message].concat().into(),
         }
     }
@@ -133,12 +137,28 @@ impl Call {
 
     /// Sends the call and waits for the whole answer.
     pub async fn send(self, gateway: SocketAddr) -> Answer {
-        time::timeout(PATIENCE, self.exchange(gateway))
-            .await
-            .unwrap()
+        let answer = time::timeout(PATIENCE, self.exchange(gateway)).await;
+        let (http_status, headers, mut message) = answer.unwrap();
+        assert_eq!(http_status, 200);
+        if !message.is_empty() {
+            message = message.slice(5..);
+        }
+        Answer {
+            status: Status::from_header_map(&headers).unwrap(),
+            headers,
+            message,
+        }
     }
 
-    async fn exchange(self, gateway: SocketAddr) -> Answer {
+    /// Sends the call and tells the HTTP status alone.
+    pub async fn http_status(self, gateway: SocketAddr) -> u16 {
+        let (status, _, _) = time::timeout(PATIENCE, self.exchange(gateway))
+            .await
+            .unwrap();
+        status
+    }
+
+    async fn exchange(self, gateway: SocketAddr) -> (u16, HeaderMap, Bytes) {
         let stream = TcpStream::connect(gateway).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (mut sender, connection) =
@@ -146,29 +166,18 @@ impl Call {
                 .await
                 .unwrap();
         let connection = tokio::spawn(connection);
-        let mut request = Request::post(format!("http://{gateway}{}", self.path))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
+        let mut request = Request::post(format!("http://{gateway}{}", self.path));
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.frame)).unwrap();
         let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
+        let status = response.status().as_u16();
         let mut headers = response.headers().clone();
         let body = response.into_body().collect().await.unwrap();
         headers.extend(body.trailers().cloned().unwrap_or_default());
         connection.abort();
-        let status = Status::from_header_map(&headers).unwrap();
-        let mut message = body.to_bytes();
-        if !message.is_empty() {
-            message = message.slice(5..);
-        }
-        Answer {
-            status,
-            headers,
-            message,
-        }
+        (status, headers, body.to_bytes())
     }
 }
 

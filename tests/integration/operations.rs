@@ -114,12 +114,16 @@ async fn calls_and_requests_to_kora_are_counted() {
 
 #[tokio::test]
 async fn what_is_not_grpc_is_told_so() {
-    let kora = ScriptedKora::start(Act::Hang).await;
+    let kora = ScriptedKora::start(Act::error(404, "NOT_FOUND")).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let client = reqwest::Client::builder();
-    // HTTP/1 on the callers' port is not served at all.
+    for content_type in ["application/json", "text/plain", ""] {
+        let call = Rpc::Screen.call().header("content-type", content_type);
+        assert_eq!(call.http_status(gateway.grpc).await, 415, "{content_type}");
+    }
+    assert_eq!(Rpc::GetSubject.call().http_status(gateway.grpc).await, 200);
+    // HTTP/1 is not served on the callers' port at all.
     let url = format!("http://{}/", gateway.grpc);
-    assert!(client.build().unwrap().get(url).send().await.is_err());
+    assert!(reqwest::get(url).await.is_err());
     gateway.stop().await;
 }
 
