@@ -136,6 +136,7 @@ pub async fn run(
         clock,
         grpc_metrics,
         calls.clone(),
+        shutdown.clone(),
         health.clone(),
     );
     // The admin port outlives the callers': it tells the orchestrator that the gateway is draining.

@@ -19,7 +19,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Environment;
+use crate::{config::Environment, telemetry};
 use setting_flags::SettingFlags;
 
 /// The exit code for a wrong command line or a bad configuration (`EX_USAGE` of sysexits).
@@ -87,6 +87,14 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,
     }
+}
+
+/// Sends the logs to stderr, as `RUST_LOG` says.
+fn init_logging(environment: &Environment, default: &str) -> Result<(), ExitCode> {
+    let directives = environment.get("RUST_LOG").map_or(default, String::as_str);
+    telemetry::log_filter(Some(directives))
+        .and_then(telemetry::init_logging)
+        .map_err(|problem| complain(BAD_CONFIGURATION, problem))
 }
 
 /// Prints a line on stdout. A reader that has gone away is no reason to fail.

@@ -99,7 +99,7 @@ impl Emulator {
     /// Every setting that is wrong.
     pub fn load(flags: Flags, environment: &Environment) -> Result<Self, Problems> {
         let mut reader = Reader::open(flags, environment);
-        let addr = reader.value("emulator-addr", values::socket_addr);
+        let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
         match (addr, api_key, tenant_id, reader.close().1) {
@@ -131,10 +131,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         );
     }
     let kora = kora_config(reader, with_emulator);
-    let emulator_addr = reader.value("emulator-addr", values::socket_addr);
-    if with_emulator && emulator_addr.is_some_and(|addr| !addr.ip().is_loopback()) {
-        reader.problem("emulator-addr", "is not a loopback address");
-    }
+    let emulator_addr = emulator_addr(reader);
     let max_connections = reader.value("max-connections", values::positive);
     let max_streams = reader.value("max-streams-per-connection", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
@@ -202,6 +199,15 @@ fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Con
         max_response_bytes: max_response_bytes?,
         trust_503,
     })
+}
+
+/// Its control door is open to whoever reaches it.
+fn emulator_addr(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let addr = reader.value("emulator-addr", values::socket_addr)?;
+    if !addr.ip().is_loopback() {
+        reader.problem("emulator-addr", "is not a loopback address");
+    }
+    Some(addr)
 }
 
 /// Stands for the emulator's address until it is bound.

@@ -21,6 +21,12 @@ pub enum Outcome {
     Unknown,
 }
 
+/// How many bad fields one error names.
+pub const MAX_VIOLATIONS: usize = 20;
+
+/// How many bytes of a field name that a caller made up an error repeats.
+const MAX_NAME_BYTES: usize = 64;
+
 /// One bad field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -137,6 +143,16 @@ impl Reason {
 
     fn specification(self) -> &'static Specification {
         &SPECIFICATIONS[self as usize]
+    }
+}
+
+impl Violation {
+    /// The path of a field whose name the caller made up; without the name where that is long.
+    pub fn path(parent: &str, name: &str) -> String {
+        match name.len() {
+            ..=MAX_NAME_BYTES => format!("{parent}.{name}"),
+            _ => parent.to_owned(),
+        }
     }
 }
 

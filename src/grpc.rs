@@ -3,6 +3,7 @@
 //! This room knows no HTTP client. What a call means is decided in [`crate::screening`] and
 //! [`crate::kora`]; here it gets its deadline, its id, and its status with all details.
 
+mod admission;
 mod boundary;
 mod deadline;
 mod metrics;
@@ -20,7 +21,10 @@ use tower::Service;
 
 pub use metrics::Metrics;
 
-use crate::{clock::Clock, kora, pb, pb::compliance_service_server::ComplianceServiceServer};
+use crate::{
+    clock::Clock, kora, lifecycle::Shutdown, pb,
+    pb::compliance_service_server::ComplianceServiceServer,
+};
 
 /// What the callers' API accepts.
 #[derive(Clone, Debug)]
@@ -30,13 +34,14 @@ pub struct Config {
 }
 
 /// Builds what the callers' port serves: the API, reflection, and the `health` service. Calls are counted
-/// in `calls` while they last.
+/// in `calls` while they last; from the order to `stop` on, new ones are refused.
 pub fn service<H>(
     config: &Config,
     kora: kora::Client,
     clock: Clock,
     metrics: Metrics,
     calls: TaskTracker,
+    stop: Shutdown,
     health: H,
 ) -> impl Service<
     Request<Incoming>,
@@ -64,7 +69,7 @@ where
         .add_service(reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID))
         .add_service(health)
         .prepare();
-    boundary::Boundary::new(routes, metrics, calls)
+    boundary::Boundary::new(routes, metrics, calls, stop)
 }
 
 const DESCRIPTORS_ARE_VALID: &str =

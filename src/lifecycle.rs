@@ -70,6 +70,11 @@ impl Shutdown {
         self.0.cancel();
     }
 
+    /// Whether the order was given.
+    pub fn is_started(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Waits for the order.
     pub fn started(&self) -> impl Future<Output = ()> + Send + 'static {
         self.0.clone().cancelled_owned()

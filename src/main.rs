@@ -1,12 +1,21 @@
 //! The binary: parses the verb and turns its outcome into an exit code.
 
-use std::{env, process::ExitCode};
+use std::{env, io::Write, process::ExitCode};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // A variable that is not Unicode cannot be one of ours.
     let environment = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    kora_gateway::cli::run(env::args_os(), &environment).await
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(kora_gateway::cli::run(env::args_os(), &environment));
+    // A name that is still being resolved must not hold the end up: its thread cannot be stopped.
+    runtime.shutdown_background();
+    code
 }

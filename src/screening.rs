@@ -12,7 +12,7 @@ mod subject;
 mod to_wire;
 mod validation;
 
-pub use fields::{JsonObject, names_the_same_field};
+pub use fields::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field};
 pub use request::{
     CheckType, CreateSubject, GetScreening, GetSubject, Mode, Party, Purpose, ScreenRequest,
 };

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    panic,
     sync::Arc,
 };
 
@@ -39,14 +40,24 @@ impl Metrics {
     }
 }
 
-/// Sends logs to stderr. `directives` are those of `RUST_LOG`; `info` where there are none.
+/// Reads the directives of `RUST_LOG`; `info` where there are none.
 ///
-/// Of other crates only warnings and errors are kept, whatever the directives say: at finer levels HTTP
-/// libraries write headers and frames, which hold keys and personal data.
-pub fn init_logging(directives: Option<&str>) -> Result<(), String> {
+/// # Errors
+/// What is wrong with them, for people.
+pub fn log_filter(directives: Option<&str>) -> Result<EnvFilter, String> {
     let directives = directives.filter(|text| !text.is_empty()).unwrap_or("info");
-    let chosen = EnvFilter::try_new(directives)
-        .map_err(|error| format!("RUST_LOG is not a log filter: {error}"))?;
+    EnvFilter::try_new(directives).map_err(|_| "RUST_LOG is not a log filter".to_owned())
+}
+
+/// Sends the logs that `chosen` lets through to stderr, and panics too, by their place alone: their text could
+/// quote anything.
+///
+/// Of other crates only warnings and errors are kept, whatever is chosen: at finer levels HTTP libraries
+/// write headers and frames, which hold keys and personal data.
+///
+/// # Errors
+/// If logs go somewhere already.
+pub fn init_logging(chosen: EnvFilter) -> Result<(), String> {
     let ours_or_serious = filter::filter_fn(|metadata| {
         metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
             || *metadata.level() <= tracing::Level::WARN
@@ -59,5 +70,13 @@ pub fn init_logging(directives: Option<&str>) -> Result<(), String> {
         .with(chosen)
         .with(to_stderr)
         .try_init()
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
+    Ok(())
 }

@@ -8,6 +8,7 @@ use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
 use crate::{
     app,
     config::{Config, Environment},
+    telemetry,
 };
 
 pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCode {
@@ -15,6 +16,10 @@ pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCo
         Ok(loaded) => loaded,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };
+    let directives = environment.get("RUST_LOG").map(String::as_str);
+    if let Err(problem) = telemetry::log_filter(directives) {
+        return complain(BAD_CONFIGURATION, problem);
+    }
     if let Err(error) = app::check(&loaded.config) {
         return complain(BAD_CONFIGURATION, error);
     }

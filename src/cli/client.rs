@@ -11,7 +11,7 @@ use super::{
     BAD_CONFIGURATION,
     call_args::{CallArgs, CreateSubjectArgs, GetSubjectArgs, ScreenArgs},
     complain,
-    failure::sentence,
+    failure::{Failed, Kind},
     print, say,
 };
 use crate::pb::{
@@ -22,18 +22,6 @@ use crate::pb::{
 /// How long connecting to the gateway may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no answer.
-enum Failed {
-    NoUrl,
-    Call(Box<Status>),
-}
-
-impl From<Status> for Failed {
-    fn from(status: Status) -> Self {
-        Failed::Call(Box::new(status))
-    }
-}
-
 pub(super) type Client = ComplianceServiceClient<Channel>;
 
 pub(super) async fn screen(args: ScreenArgs) -> ExitCode {
@@ -42,9 +30,13 @@ pub(super) async fn screen(args: ScreenArgs) -> ExitCode {
         client.screen(request).await
     })
     .await;
-    show(&to, answer, "ScreenResponse", |answer: &ScreenResponse| {
-        answer.screening.as_ref().map(print::screening)
-    })
+    show(
+        &to,
+        Kind::Paid,
+        answer,
+        "ScreenResponse",
+        |answer: &ScreenResponse| answer.screening.as_ref().map(print::screening),
+    )
 }
 
 pub(super) async fn create_subject(args: CreateSubjectArgs) -> ExitCode {
@@ -55,6 +47,7 @@ pub(super) async fn create_subject(args: CreateSubjectArgs) -> ExitCode {
     .await;
     show(
         &to,
+        Kind::Paid,
         answer,
         "CreateSubjectResponse",
         |answer: &CreateSubjectResponse| answer.subject.as_ref().map(print::subject),
@@ -69,6 +62,7 @@ pub(super) async fn get_subject(args: GetSubjectArgs) -> ExitCode {
     .await;
     show(
         &to,
+        Kind::Reading,
         answer,
         "GetSubjectResponse",
         |answer: &GetSubjectResponse| answer.subject.as_ref().map(print::subject),
@@ -76,15 +70,11 @@ pub(super) async fn get_subject(args: GetSubjectArgs) -> ExitCode {
 }
 
 /// Connects to a gateway.
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<Client, Status> {
-    let channel = endpoint.connect().await.map_err(|_| {
-        Status::unavailable(format!(
-            "no gateway answers at {}: start one with `kora-gateway serve`, or say where it is with \
-             --gateway",
-            endpoint.uri()
-        ))
-    })?;
-    Ok(Client::new(channel))
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<Client, Failed> {
+    match endpoint.connect().await {
+        Ok(channel) => Ok(Client::new(channel)),
+        Err(_) => Err(Failed::NoGateway(endpoint.uri().to_string())),
+    }
 }
 
 pub(super) fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
@@ -111,6 +101,7 @@ async fn call<M, T>(
 /// Prints the answer, or the one line that says what to do.
 fn show<T: prost::Message>(
     to: &CallArgs,
+    kind: Kind,
     answer: Result<T, Failed>,
     message_name: &str,
     table: impl FnOnce(&T) -> Option<String>,
@@ -121,8 +112,14 @@ fn show<T: prost::Message>(
             Some(table) => say(table),
             None => return complain(1, "the gateway's answer is empty"),
         },
-        Err(Failed::NoUrl) => return complain(BAD_CONFIGURATION, "--gateway is not a URL"),
-        Err(Failed::Call(status)) => return complain(1, sentence(&status)),
+        Err(failed) => {
+            let code = if matches!(failed, Failed::NoUrl) {
+                BAD_CONFIGURATION
+            } else {
+                1
+            };
+            return complain(code, failed.sentence(kind));
+        }
     }
     ExitCode::SUCCESS
 }

@@ -4,23 +4,22 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use tonic::transport::Endpoint;
 
-use super::{BAD_CONFIGURATION, client::connect, complain, failure::sentence, say, story};
+use super::{
+    BAD_CONFIGURATION, client::connect, complain, failure::Kind, init_logging, say, story,
+};
 use crate::{
     app::{self, Listeners, Surroundings},
     clock::Clock,
     config::{Config, Environment, Flags},
     lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
-    telemetry,
 };
 
 /// Free ports of the loopback interface.
 const FREE_PORT: &str = "127.0.0.1:0";
 
 pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
-    if let Err(error) = telemetry::init_logging(Some(
-        environment.get("RUST_LOG").map_or("warn", String::as_str),
-    )) {
-        return complain(BAD_CONFIGURATION, error);
+    if let Err(code) = init_logging(environment, "warn") {
+        return code;
     }
     let flags =
         ["grpc-addr", "admin-addr", "emulator-addr"].map(|name| (name, FREE_PORT.to_owned()));
@@ -77,6 +76,6 @@ async fn tell(grpc: SocketAddr) -> Result<(), String> {
         .map_err(|_| format!("{grpc} makes no URL"))?;
     let client = connect(&endpoint)
         .await
-        .map_err(|status| sentence(&status))?;
+        .map_err(|failed| failed.sentence(Kind::Reading))?;
     story::tell(client).await
 }

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use super::{BAD_CONFIGURATION, complain, say};
+use super::{BAD_CONFIGURATION, complain, init_logging, say};
 use crate::{
     config::{Emulator, Environment, Flags},
     emulator,
     lifecycle::{Shutdown, stop_on_signals},
     listener::Listener,
-    telemetry,
 };
 
 #[derive(clap::Args)]
@@ -28,8 +27,8 @@ pub(super) async fn run(args: EmulatorArgs, environment: &Environment) -> ExitCo
         Ok(settings) => settings,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };
-    if let Err(error) = telemetry::init_logging(environment.get("RUST_LOG").map(String::as_str)) {
-        return complain(BAD_CONFIGURATION, error);
+    if let Err(code) = init_logging(environment, "info") {
+        return code;
     }
     match serve(settings).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,35 +8,44 @@ use crate::pb;
 /// A screening as a table.
 pub(super) fn screening(screening: &pb::Screening) -> String {
     let mut table = rows();
-    table.add_row(["screening", &screening.screening_id]);
+    add_row(&mut table, ["screening", &screening.screening_id]);
     if !screening.subject_id.is_empty() {
-        table.add_row(["subject", &screening.subject_id]);
+        add_row(&mut table, ["subject", &screening.subject_id]);
     }
-    table.add_row([
-        "status",
-        short(screening.status().as_str_name(), "SCREENING_STATUS_"),
-    ]);
-    table.add_row(["decision", &decision(screening)]);
+    add_row(
+        &mut table,
+        [
+            "status",
+            short(screening.status().as_str_name(), "SCREENING_STATUS_"),
+        ],
+    );
+    add_row(&mut table, ["decision", &decision(screening)]);
     if let Some(decision) = &screening.decision {
         if !decision.triggered_rules.is_empty() {
-            table.add_row(["rules", &decision.triggered_rules.join(", ")]);
+            add_row(&mut table, ["rules", &decision.triggered_rules.join(", ")]);
         }
         if !decision.explanation.is_empty() {
-            table.add_row(["explanation", &decision.explanation]);
+            add_row(&mut table, ["explanation", &decision.explanation]);
         }
     }
     if let Some(score) = screening.risk_score {
-        table.add_row(["risk", &format!("{score} {}", screening.risk_band_code)]);
+        add_row(
+            &mut table,
+            ["risk", &format!("{score} {}", screening.risk_band_code)],
+        );
     }
     for found in &screening.matches {
         let score = found
             .score
             .map(|score| format!(" {score}"))
             .unwrap_or_default();
-        table.add_row([
-            "match",
-            &format!("{} {}{score}", found.source, found.strength),
-        ]);
+        add_row(
+            &mut table,
+            [
+                "match",
+                &format!("{} {}{score}", found.source, found.strength),
+            ],
+        );
     }
     table.to_string()
 }
@@ -62,7 +71,7 @@ pub(super) fn decision(screening: &pb::Screening) -> String {
 /// A subject as a table.
 pub(super) fn subject(subject: &pb::Subject) -> String {
     let mut table = rows();
-    table.add_row(["subject", &subject.subject_id]);
+    add_row(&mut table, ["subject", &subject.subject_id]);
     if let Some(profile) = &subject.profile {
         let kind = short(profile.r#type().as_str_name(), "SUBJECT_TYPE_");
         for (name, value) in [
@@ -74,7 +83,7 @@ pub(super) fn subject(subject: &pb::Subject) -> String {
             ("external id", &profile.external_id),
         ] {
             if !value.is_empty() {
-                table.add_row([name, value]);
+                add_row(&mut table, [name, value]);
             }
         }
         for identifier in &profile.identifiers {
@@ -82,11 +91,11 @@ pub(super) fn subject(subject: &pb::Subject) -> String {
                 "{} {} {}",
                 identifier.r#type, identifier.value, identifier.country
             );
-            table.add_row(["identifier", text.trim_end()]);
+            add_row(&mut table, ["identifier", text.trim_end()]);
         }
     }
     if !subject.risk_band_code.is_empty() {
-        table.add_row(["risk", &subject.risk_band_code]);
+        add_row(&mut table, ["risk", &subject.risk_band_code]);
     }
     table.to_string()
 }
@@ -112,10 +121,22 @@ pub(super) fn json(message_name: &str, message: &impl prost::Message) -> String 
     String::from_utf8_lossy(&json.into_inner()).into_owned()
 }
 
+fn add_row(table: &mut Table, cells: [&str; 2]) {
+    table.add_row(cells.map(plain));
+}
+
 fn rows() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
+}
+
+/// Kora's and callers' words as a terminal may show them: a control character could rewrite what stands there.
+fn plain(text: &str) -> String {
+    let is_plain = |letter: char| !letter.is_control();
+    text.chars()
+        .map(|letter| if is_plain(letter) { letter } else { '\u{fffd}' })
+        .collect()
 }
 
 fn short<'a>(name: &'a str, prefix: &str) -> &'a str {

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
+use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging, say};
 use crate::{
     app::{self, Listeners, Surroundings},
     clock::Clock,
     config::{Config, Environment},
     lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
-    telemetry,
 };
 
 pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCode {
@@ -16,11 +15,8 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
         Ok(loaded) => loaded,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };
-    if let Err(error) = telemetry::init_logging(environment.get("RUST_LOG").map(String::as_str)) {
-        return complain(BAD_CONFIGURATION, error);
-    }
-    if let Err(error) = app::check(&loaded.config) {
-        return complain(BAD_CONFIGURATION, error);
+    if let Err(code) = init_logging(environment, "info") {
+        return code;
     }
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
@@ -48,7 +44,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     tokio::spawn(announce(surroundings.readiness.clone()));
     match app::run(loaded.config, listeners, surroundings).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(1, error),
+        Err(error) => complain(BAD_CONFIGURATION, error),
     }
 }
 

@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 
 use super::{
     client::{Client, with_timeout},
-    failure::sentence,
+    failure::{Failed, Kind},
     print, say,
 };
 use crate::pb::{self, screen_request::Party};
@@ -102,7 +102,7 @@ async fn create_subject(client: &mut Client) -> Result<String, String> {
     let answer = client
         .create_subject(with_timeout(request, STEP_TIMEOUT))
         .await
-        .map_err(|status| sentence(&status))?;
+        .map_err(|status| Failed::from(status).sentence(Kind::Paid))?;
     let created = answer.into_inner().subject.unwrap_or_default();
     row("CreateSubject", "Jane Smith", &created.subject_id);
     match created.subject_id.is_empty() {
@@ -126,7 +126,7 @@ async fn screen(
     let answer = client
         .screen(with_timeout(request, STEP_TIMEOUT))
         .await
-        .map_err(|status| sentence(&status))?;
+        .map_err(|status| Failed::from(status).sentence(Kind::Paid))?;
     let screening = answer.into_inner().screening.unwrap_or_default();
     row("Screen", about, &print::decision(&screening));
     let outcome = screening.decision.as_ref().map(pb::Decision::outcome);

@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         match parse(&text) {
             Ok(value) => {
-                self.found(setting, Some(without_password(text)), origin);
+                self.found(setting, Some(without_credentials(text)), origin);
                 Some(value)
             }
             Err(what) => {
@@ -190,13 +190,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A proxy's URL can hold a password.
-fn without_password(text: String) -> String {
+/// A proxy's URL can hold a password, and a token in place of a name.
+fn without_credentials(text: String) -> String {
     let Ok(mut url) = Url::parse(&text) else {
         return text;
     };
-    let has_password = url.password().is_some();
-    match has_password && url.set_password(Some("redacted")).is_ok() {
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let is_cleared =
+        has_credentials && url.set_username("redacted").is_ok() && url.set_password(None).is_ok();
+    match is_cleared {
         true => url.to_string(),
         false => text,
     }

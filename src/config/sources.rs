@@ -98,8 +98,8 @@ impl<'a> Sources<'a> {
                 (Some(_), Some(_)) => Err(format!("is given both itself and as {file_env}")),
                 (Some(found), None) => Ok(Some(found)),
                 (None, Some((path, origin))) => match fs::read_to_string(&path) {
-                    Err(error) => Err(format!("cannot be read from its file: {error}")),
-                    Ok(text) if text.trim().is_empty() => Err("has an empty file".to_owned()),
+                    Err(error) => Err(format!("cannot be read from {path}: {error}")),
+                    Ok(text) if text.trim().is_empty() => Err(format!("is empty in {path}")),
                     Ok(text) => Ok(Some((text.trim().to_owned(), origin))),
                 },
             };

@@ -1,35 +1,42 @@
 //! What every call passes on its way in and out.
 //!
-//! On the way in it gets its id and its deadline. On the way out every failure, tonic's own included, gets
-//! its status with all details, and is logged once.
+//! On the way in it gets its id and its deadline. On the way out every failure, tonic's own and a panic
+//! included, gets its status with all details, and is logged once.
+//!
+//! Until a handler has the request, nothing can have been sent, and the boundary itself keeps the deadline
+//! and the order to stop. From then on the handler does, and a failure without a reason of ours may mean
+//! anything.
 
 use std::{
     convert::Infallible,
     error::Error,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
-use tokio::time::Instant;
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
-use uuid::Uuid;
 
 use super::{
-    deadline::answer_by,
+    admission::{Admission, CALL_ID, admit, call_id, is_grpc},
     metrics::{Metrics, code_name},
     rpc::Rpc,
-    status::{status_of, tonics_own},
+    status::{into_call_error, status_of, tonics_own},
 };
-use crate::error::{CallError, Reason};
+use crate::{
+    error::{CallError, Outcome, Reason},
+    lifecycle::Shutdown,
+};
 
-/// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
-const MAX_CALL_ID_BYTES: usize = 128;
-
-const CALL_ID: &str = "x-request-id";
+/// When to try another gateway, if this one is stopping.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Services of the standard whose answers are left as they are.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -40,18 +47,16 @@ pub(super) struct Boundary<S> {
     routes: S,
     metrics: Metrics,
     calls: TaskTracker,
+    stop: Shutdown,
 }
 
-/// When a call has to be answered. Every request of the API that gets to a handler carries one.
-#[derive(Clone, Copy)]
-pub(super) struct AnswerBy(pub(super) Instant);
-
 impl<S> Boundary<S> {
-    pub(super) fn new(routes: S, metrics: Metrics, calls: TaskTracker) -> Self {
+    pub(super) fn new(routes: S, metrics: Metrics, calls: TaskTracker, stop: Shutdown) -> Self {
         Boundary {
             routes,
             metrics,
             calls,
+            stop,
         }
     }
 }
@@ -83,24 +88,27 @@ where
         let rpc = Rpc::from_path(path);
         let call_id = call_id(request.headers());
         let timer = self.metrics.start(rpc);
+        // First counted, then checked: a stop that sees no call in flight refuses all that come.
         let in_flight = self.calls.token();
-        let answer = admit(request, received).map(|request| self.routes.call(request));
+        let stop = self.stop.clone();
+        let admitted = match rpc {
+            None => Err(Reason::UnknownMethod.into()),
+            Some(_) if stop.is_started() => Err(draining()),
+            Some(rpc) => admit(request, received)
+                .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
+        };
         Box::pin(async move {
-            let refuse = |error: &CallError| {
-                let status = status_of(error, rpc, &call_id);
-                log(error, rpc, &call_id, status.code());
-                (status.code(), status.into_http())
+            let result = match admitted {
+                Ok((rpc, admission, answer)) => run(answer, rpc, &admission, stop).await,
+                Err(error) => Err(error),
             };
-            let (code, mut response) = match answer {
-                Ok(answer) => {
-                    let response = answer.await?;
-                    match failure_in(&response) {
-                        Some(Failure::Ours(error)) => refuse(error),
-                        Some(Failure::Tonics(error)) => refuse(&error),
-                        None => (Code::Ok, response),
-                    }
+            let (code, mut response) = match result {
+                Ok(response) => (Code::Ok, response),
+                Err(error) => {
+                    let status = status_of(&error, rpc, &call_id);
+                    log(&error, rpc, &call_id, status.code());
+                    (status.code(), status.into_http())
                 }
-                Err(error) => refuse(&error),
             };
             if let Ok(call_id) = HeaderValue::from_str(&call_id) {
                 response.headers_mut().insert(CALL_ID, call_id);
@@ -112,58 +120,69 @@ where
     }
 }
 
-/// Lets a request in with its deadline, or says why not.
-fn admit<B>(mut request: Request<B>, received: Instant) -> Result<Request<B>, CallError> {
-    // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
-    let is_compressed = request
-        .headers()
-        .get("grpc-encoding")
-        .is_some_and(|encoding| encoding != "identity");
-    if is_compressed {
-        return Err(CallError::new(Reason::MalformedRequest).because("the message is compressed"));
+/// Waits for the answer: whatever it takes once a handler has the request, and until then no longer than
+/// the deadline and the order to stop allow.
+async fn run(
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    rpc: Rpc,
+    admission: &Admission,
+    stop: Shutdown,
+) -> Result<Response<Body>, CallError> {
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    tokio::pin!(answer);
+    let early = async {
+        tokio::select! {
+            () = sleep_until(admission.answer_by) => Reason::DeadlineBeforeSend.into(),
+            () = stop.started() => draining(),
+        }
+    };
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answer => answered,
+        // One task polls both: a handler that has not entered now never will.
+        error = early => match admission.has_entered() {
+            true => answer.await,
+            false => return Err(error),
+        },
+    };
+    match answered {
+        Ok(Ok(response)) => match failure_in(&response) {
+            None => Ok(response),
+            Some(status) => Err(cause_of(&status, response, rpc, admission)),
+        },
+        // Its text could quote anything.
+        Err(_) => Err(CallError::new(rpc.lost_reason()).because("the call panicked")),
     }
-    let answer_by = answer_by(request.headers(), received).map_err(|_| {
-        CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
-    })?;
-    request.extensions_mut().insert(AnswerBy(answer_by));
-    Ok(request)
 }
 
-/// The failure that a response tells of.
-enum Failure<'a> {
-    Ours(&'a CallError),
-    Tonics(CallError),
+/// The status of a response that tells of a failure: a unary call that failed is answered by headers alone.
+fn failure_in(response: &Response<Body>) -> Option<Status> {
+    Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok)
 }
 
-/// A unary call that failed is answered by headers alone. Where the status was made by a handler, tonic
-/// leaves it in the extensions with its source.
-fn failure_in(response: &Response<Body>) -> Option<Failure<'_>> {
-    let status = Status::from_header_map(response.headers())?;
-    if status.code() == Code::Ok {
-        return None;
+/// Why: ours, where a handler made the status of one (tonic leaves it in the extensions), else tonic's.
+fn cause_of(
+    status: &Status,
+    mut response: Response<Body>,
+    rpc: Rpc,
+    admission: &Admission,
+) -> CallError {
+    let of_handler = response.extensions_mut().remove::<Status>();
+    match of_handler.and_then(into_call_error) {
+        Some(error) => error,
+        None if admission.has_entered() => {
+            CallError::new(rpc.lost_reason()).because("a status without a reason")
+        }
+        None => tonics_own(status),
     }
-    let of_handler = response.extensions().get::<Status>();
-    let ours = of_handler.and_then(|status| status.source()?.downcast_ref());
-    Some(match ours {
-        Some(error) => Failure::Ours(error),
-        None => Failure::Tonics(tonics_own(&status)),
-    })
 }
 
-/// The caller's name for the call, else one made up.
-fn call_id(headers: &HeaderMap) -> String {
-    headers
-        .get(CALL_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| !id.is_empty() && id.len() <= MAX_CALL_ID_BYTES)
-        .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
-        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// The gateway is stopping, and nothing was sent.
+fn draining() -> CallError {
+    CallError {
+        retry_after: Some(COME_BACK_AFTER),
+        ..CallError::new(Reason::GatewayDraining)
+    }
 }
 
 /// What the protocol asks for when a request is no gRPC at all.
@@ -180,8 +199,19 @@ fn log(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code) {
     let reason = error.reason.name();
     let kora_request_id = error.kora_request_id.as_deref().unwrap_or_default();
     let cause = causes(error);
+    let is_unknown = error.reason.outcome() == Some(Outcome::Unknown);
     if code == "INTERNAL" {
         tracing::error!(
+            method,
+            call_id,
+            code,
+            reason,
+            kora_request_id,
+            cause,
+            "call failed"
+        );
+    } else if is_unknown {
+        tracing::warn!(
             method,
             call_id,
             code,

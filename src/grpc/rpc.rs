@@ -1,6 +1,6 @@
 //! The methods of the API.
 
-use crate::pb;
+use crate::{error::Reason, pb};
 
 /// One method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,14 @@ impl Rpc {
             Rpc::GetSubject => "GetSubject",
             Rpc::GetRequest => "GetRequest",
             Rpc::WatchEvents => "WatchEvents",
+        }
+    }
+
+    /// The reason for a failure after which nothing is certain.
+    pub(super) fn lost_reason(self) -> Reason {
+        match self.is_paid() {
+            true => Reason::KoraOutcomeUnknown,
+            false => Reason::KoraInternal,
         }
     }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::boundary::AnswerBy;
+use super::admission::Admission;
 use crate::{
     clock::Clock,
     kora,
@@ -80,10 +80,11 @@ impl ComplianceService for Compliance {
     }
 }
 
+/// Takes the request over from the boundary.
 fn answer_by<T>(request: &Request<T>) -> Instant {
-    let AnswerBy(instant) = request
+    let admission: &Admission = request
         .extensions()
         .get()
-        .expect("the boundary gives every request of this service its deadline");
-    *instant
+        .expect("the boundary admits every request of this service");
+    admission.enter()
 }

@@ -1,6 +1,11 @@
 //! The one place where a failure becomes a gRPC status.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -18,9 +23,31 @@ const DOMAIN: &str = "kora-gateway";
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
         let mut status = Status::new(Code::from_i32(error.reason.code()), error.reason.message());
-        status.set_source(Arc::new(error));
+        status.set_source(Arc::new(Carried(Mutex::new(Some(error)))));
         status
     }
+}
+
+/// A status lends its source and never gives it away.
+#[derive(Debug)]
+struct Carried(Mutex<Option<CallError>>);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a failed call")
+    }
+}
+
+impl Error for Carried {}
+
+/// Takes it out again.
+pub(super) fn into_call_error(status: Status) -> Option<CallError> {
+    let carried: &Carried = status.source()?.downcast_ref()?;
+    carried
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
 }
 
 /// The failure of a status that tonic made by itself, for a request that it could not hand over.

@@ -9,6 +9,8 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::screening::MAX_ID_BYTES;
+
 /// The fields of a JSON object, each still as Kora wrote it. No name occurs twice: an object that says
 /// one thing twice contradicts itself.
 pub(super) struct AnswerObject<'a>(BTreeMap<String, &'a RawValue>);
@@ -66,13 +68,14 @@ impl<'a> AnswerObject<'a> {
         self.raw(field).is_some()
     }
 
-    /// The id in `field`, else in `id` (Kora's sibling products differ in that); never empty.
+    /// The id in `field`, else in `id` (Kora's sibling products differ in that). One that is empty, or too
+    /// long for what carries it, is no id.
     pub(super) fn id(&self, field: &'static str) -> Result<String, Unreadable> {
         let id = match self.field(field)? {
             Some(id) => Some(id),
             None => self.field("id")?,
         };
-        id.filter(|id: &String| !id.is_empty())
+        id.filter(|id: &String| (1..=MAX_ID_BYTES).contains(&id.len()))
             .ok_or(Unreadable::Absent { field })
     }
 

@@ -53,10 +53,12 @@ enum Ended {
     Lost(Lost),
     /// The attempt's limit passed.
     TimedOut,
+    /// The caller's deadline passed first.
+    CallerGaveUp,
 }
 
 /// Takes a POST back, if it still can be, when its caller goes away.
-struct RevokeOnDrop(Transmission);
+struct AbandonOnDrop(Transmission);
 
 impl Attempts {
     pub(super) fn new(
@@ -98,18 +100,23 @@ impl Attempts {
             let (attempts, transmission) = (Arc::clone(self), transmission.clone());
             self.on_their_way.spawn(async move {
                 let exchange = attempts.exchange_once_sent(request, &transmission);
-                attempts
+                let result = attempts
                     .observed(endpoint, Some(&transmission), exchange)
-                    .await
+                    .await;
+                if transmission.is_abandoned() {
+                    log_late(endpoint, &result);
+                }
+                result
             })
         };
-        let caller = RevokeOnDrop(transmission);
+        let caller = AbandonOnDrop(transmission);
         tokio::select! {
             biased;
             ended = attempt => match ended {
                 Ok(result) => result,
                 // The attempt panicked: a defect of ours, after which nothing is certain.
-                Err(failure) => Err(CallError::new(lost_reason(endpoint)).because(failure)),
+                // Its text could quote anything.
+                Err(_) => Err(CallError::new(lost_reason(endpoint)).because("the attempt panicked")),
             },
             () = time::sleep_until(wait_until) => Err(match caller.0.revoke() {
                 true => Reason::DeadlineBeforeSend.into(),
@@ -131,11 +138,12 @@ impl Attempts {
     ) -> Result<Answer, CallError> {
         check_time(wait_until)?;
         let request = self.connection.get(endpoint, id);
-        let limit = wait_until.min(Instant::now() + self.timeout);
+        let limit = Instant::now() + self.timeout;
         let exchange = async {
-            match time::timeout_at(limit, self.exchange(request)).await {
+            match time::timeout_at(limit.min(wait_until), self.exchange(request)).await {
                 Ok(ended) => ended,
-                Err(_) => Ended::TimedOut,
+                Err(_) if limit < wait_until => Ended::TimedOut,
+                Err(_) => Ended::CallerGaveUp,
             }
         };
         tokio::select! {
@@ -173,40 +181,83 @@ impl Attempts {
         exchange: impl Future<Output = Ended>,
     ) -> Result<Answer, CallError> {
         let start = Instant::now();
-        let ended = exchange.await;
-        let (ending, result) = match ended {
-            Ended::Answered(answer) => (Ending::Status(answer.status.as_u16()), Ok(answer)),
-            Ended::Lost(Lost {
-                cause,
-                kora_request_id,
-            }) => {
-                let was_not_sent = match transmission {
-                    Some(transmission) => transmission.revoke(),
-                    None => cause.is_before_sending(),
-                };
-                let (ending, reason) = match was_not_sent {
-                    true => (Ending::NotSent, Reason::KoraUnreachable),
-                    false => (Ending::Lost, cause.reason(endpoint)),
-                };
-                let error = CallError {
-                    kora_request_id,
-                    ..CallError::new(reason).because(cause)
-                };
-                (ending, Err(error))
+        let (ending, answers, result) = match exchange.await {
+            Ended::Answered(answer) => {
+                let ending = Ending::Status(answer.status.as_u16());
+                (ending, Some(true), Ok(answer))
             }
-            Ended::TimedOut => (Ending::TimedOut, Err(Reason::DeadlineExceeded.into())),
+            Ended::Lost(lost) => lost_result(endpoint, transmission, lost),
+            Ended::TimedOut => (
+                Ending::TimedOut,
+                Some(false),
+                Err(Reason::DeadlineExceeded.into()),
+            ),
+            Ended::CallerGaveUp => (Ending::TimedOut, None, Err(Reason::DeadlineExceeded.into())),
         };
         self.metrics.observe(endpoint, ending, start.elapsed());
-        let answers = matches!(ending, Ending::Status(_));
-        self.answering
-            .send_if_modified(|last| last.replace(answers) != Some(answers));
+        // A caller in a hurry says nothing about Kora.
+        if answers.is_some() {
+            self.answering.send_if_modified(|last| {
+                let is_news = *last != answers;
+                *last = answers;
+                is_news
+            });
+        }
         result
     }
 }
 
-impl Drop for RevokeOnDrop {
+/// How to count an exchange without a whole answer, whether Kora answers, and what the caller is told.
+fn lost_result(
+    endpoint: Endpoint,
+    transmission: Option<&Transmission>,
+    lost: Lost,
+) -> (Ending, Option<bool>, Result<Answer, CallError>) {
+    let Lost {
+        cause,
+        kora_request_id,
+    } = lost;
+    let was_not_sent = match transmission {
+        Some(transmission) => transmission.revoke(),
+        None => cause.is_before_sending(),
+    };
+    let (ending, answers, reason) = match was_not_sent {
+        true if cause.is_before_sending() => {
+            (Ending::NotSent, Some(false), Reason::KoraUnreachable)
+        }
+        // Taken back by its caller, or handed back by the client.
+        true => (Ending::NotSent, None, Reason::KoraUnreachable),
+        false => (Ending::Lost, Some(false), cause.reason(endpoint)),
+    };
+    let error = CallError {
+        kora_request_id,
+        ..CallError::new(reason).because(cause)
+    };
+    (ending, answers, Err(error))
+}
+
+/// Nobody waits for this answer any more; whoever looks for it at Kora needs its id.
+fn log_late(endpoint: Endpoint, result: &Result<Answer, CallError>) {
+    let endpoint = endpoint.name();
+    match result {
+        Ok(answer) => tracing::warn!(
+            endpoint,
+            status = answer.status.as_u16(),
+            kora_request_id = answer.kora_request_id().unwrap_or_default(),
+            "Kora answered after the caller had gone"
+        ),
+        Err(error) => tracing::warn!(
+            endpoint,
+            reason = error.reason.name(),
+            kora_request_id = error.kora_request_id.as_deref().unwrap_or_default(),
+            "a request failed after its caller had gone"
+        ),
+    }
+}
+
+impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
-        self.0.revoke();
+        self.0.abandon();
     }
 }
 

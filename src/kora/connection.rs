@@ -132,7 +132,8 @@ fn http_client(config: &Config) -> Result<Client, SetupError> {
         .pool_idle_timeout(config.idle_timeout)
         .user_agent(concat!("kora-gateway/", env!("CARGO_PKG_VERSION")));
     if let Some(proxy) = &config.proxy {
-        builder = builder.proxy(Proxy::all(proxy.clone()).map_err(SetupError::Client)?);
+        // Only https, which a proxy cannot read: plain HTTP is for loopback, and stays there.
+        builder = builder.proxy(Proxy::https(proxy.clone()).map_err(SetupError::Client)?);
     }
     if let Some(path) = &config.ca_file {
         let pem = fs::read(path).map_err(|source| SetupError::CaFile {

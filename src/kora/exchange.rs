@@ -57,6 +57,7 @@ impl LostCause {
     pub(super) fn reason(&self, endpoint: Endpoint) -> Reason {
         match self {
             LostCause::TooLarge(status) if status.is_success() => Reason::KoraResponseInvalid,
+            LostCause::TooLarge(status) if status.is_redirection() => Reason::KoraRedirect,
             LostCause::TooLarge(_) | LostCause::Transport(_) => lost_reason(endpoint),
         }
     }

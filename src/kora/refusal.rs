@@ -1,7 +1,8 @@
 //! Turns Kora's error answers into reasons.
 //!
 //! Kora's `code` decides first, the HTTP status second, the message text never (two codes share 500 and
-//! two share 503; Kora docs: error-codes). The text can hold personal data and goes nowhere.
+//! two share 503; Kora docs: error-codes). That holds where the two disagree, too: a code is Kora's own
+//! word, a status can be a proxy's. The text can hold personal data and goes nowhere.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -75,7 +76,6 @@ fn reason(asked: &Asked<'_>, status: StatusCode, code: Option<&str>) -> Reason {
         Some("UNAUTHORIZED") => Reason::KoraCredentialRejected,
         Some("FORBIDDEN") => Reason::KoraForbidden,
         Some("NOT_FOUND") => not_found(asked),
-        Some("CASE_NOT_FOUND" | "DATASET_NOT_FOUND") => Reason::KoraRefused,
         Some("CONFLICT") if endpoint == Endpoint::CreateSubject => Reason::SubjectExists,
         Some("CONFLICT" | "CASE_ALREADY_CLOSED") => Reason::KoraConflict,
         Some("RATE_LIMITED") => Reason::KoraRateLimited,

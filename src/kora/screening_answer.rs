@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::answer_object::{AnswerObject, Unreadable};
 use crate::screening::{
@@ -31,7 +31,7 @@ pub(super) fn created(
     let may_be_bare = status == StatusCode::ACCEPTED || request.mode == Mode::Async;
     let mut screening = read(&answer, may_be_bare)?;
     if let Party::Known(subject_id) = &request.party {
-        if screening.subject_id.is_empty() {
+        if !answer.has("subject_id") {
             screening.subject_id.clone_from(subject_id);
         } else if screening.subject_id != *subject_id {
             return Err(Unreadable::OtherId {
@@ -73,7 +73,7 @@ fn read(answer: &AnswerObject<'_>, may_be_bare: bool) -> Result<Screening, Unrea
     };
     Ok(Screening {
         screening_id: answer.id("screening_id")?,
-        subject_id: answer.field("subject_id")?.unwrap_or_default(),
+        subject_id: answer.text_if_any("subject_id").unwrap_or_default(),
         status,
         risk_score: risk_score(answer)?,
         risk_band: risk_band(answer)?,
@@ -104,8 +104,9 @@ fn read_decision(decision: &AnswerObject<'_>) -> Result<Decision, Unreadable> {
     })
 }
 
-/// Screenings name their rules by strings, transaction monitoring by objects (Kora docs: quickstart,
-/// transaction-monitoring); whatever else comes is kept as its JSON.
+/// Screenings name their rules by strings, transaction monitoring by objects whose `rule_id` stays the same
+/// when their `name` is edited (Kora docs: quickstart, transaction-monitoring). Whatever else comes is kept
+/// as its JSON.
 fn rule_name(rule: Value) -> String {
     let name = ["rule_id", "name"]
         .iter()
@@ -129,7 +130,7 @@ fn risk_score(answer: &AnswerObject<'_>) -> Result<Option<i32>, Unreadable> {
     }
 }
 
-pub(super) fn risk_band(answer: &AnswerObject<'_>) -> Result<Option<RiskBand>, Unreadable> {
+fn risk_band(answer: &AnswerObject<'_>) -> Result<Option<RiskBand>, Unreadable> {
     let code: Option<String> = answer.field("risk_band")?;
     Ok(code.map(|code| RiskBand::from_code(&code)))
 }
@@ -177,11 +178,22 @@ fn match_summary(answer: &AnswerObject<'_>) -> Result<Option<MatchSummary>, Unre
                 continue;
             }
         };
-        *field = serde_json::from_str(raw.get()).map_err(|_| Unreadable::Field {
+        *field = count(raw).ok_or(Unreadable::Field {
             field: "match_summary",
         })?;
     }
     Ok(Some(summary))
+}
+
+/// A whole number, however it is written; null counts nothing.
+fn count(raw: &RawValue) -> Option<Option<i32>> {
+    let number: Option<f64> = serde_json::from_str(raw.get()).ok()?;
+    let is_count =
+        |number: f64| number.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&number);
+    match number {
+        None => Some(None),
+        Some(number) => is_count(number).then_some(Some(number as i32)),
+    }
 }
 
 fn checks(answer: &AnswerObject<'_>) -> Vec<CheckType> {

@@ -7,22 +7,35 @@ use serde_json::Value;
 
 use super::{
     answer_object::{AnswerObject, Unreadable},
-    screening_answer::{risk_band, time},
+    screening_answer::time,
 };
-use crate::screening::{Identifier, JsonObject, Subject, SubjectProfile, SubjectType};
-
-/// Fields of the answer that are not part of the profile.
-const NOT_PROFILE: [&str; 5] = ["subject_id", "id", "risk_band", "created_at", "updated_at"];
+use crate::screening::{Identifier, JsonObject, RiskBand, Subject, SubjectProfile, SubjectType};
 
 /// Reads the subject that was created.
 pub(super) fn created(body: &[u8]) -> Result<Subject, Unreadable> {
     let answer = AnswerObject::read(body)?;
+    let risk_band = answer
+        .text_if_any("risk_band")
+        .as_deref()
+        .map(RiskBand::from_code);
+    let (create_time, update_time) = (time(&answer, "created_at"), time(&answer, "updated_at"));
+    let taken = [
+        ("subject_id", true),
+        ("id", true),
+        ("risk_band", risk_band.is_some()),
+        ("created_at", create_time.is_some()),
+        ("updated_at", update_time.is_some()),
+    ];
+    let taken = taken
+        .iter()
+        .filter(|(_, fits)| *fits)
+        .map(|(name, _)| *name);
     Ok(Subject {
         subject_id: answer.id("subject_id")?,
-        profile: profile(&answer)?,
-        risk_band: risk_band(&answer)?,
-        create_time: time(&answer, "created_at"),
-        update_time: time(&answer, "updated_at"),
+        profile: profile(&answer, &taken.collect::<Vec<_>>())?,
+        risk_band,
+        create_time,
+        update_time,
     })
 }
 
@@ -37,12 +50,9 @@ pub(super) fn found(body: &[u8], subject_id: &str) -> Result<Subject, Unreadable
     Ok(subject)
 }
 
-fn profile(answer: &AnswerObject<'_>) -> Result<SubjectProfile, Unreadable> {
+fn profile(answer: &AnswerObject<'_>, taken: &[&str]) -> Result<SubjectProfile, Unreadable> {
     let mut fields = JsonObject::new();
-    for (name, raw) in answer
-        .fields()
-        .filter(|(name, _)| !NOT_PROFILE.contains(name))
-    {
+    for (name, raw) in answer.fields().filter(|(name, _)| !taken.contains(name)) {
         let value =
             serde_json::from_str(raw.get()).map_err(|_| Unreadable::Field { field: "subject" })?;
         fields.insert(name.to_owned(), value);
@@ -130,6 +140,7 @@ mod tests {
     fn what_does_not_fit_is_kept_as_it_came() {
         let odd = json!({
             "type": "TRUST", "name": {"first": "A"}, "nationality": null,
+            "risk_band": {"band": "LOW"}, "created_at": "yesterday",
             "identifiers": [{"type": "LEI", "value": 7}]
         });
         let mut answer = odd.clone();

@@ -7,26 +7,11 @@
 use serde_json::Value;
 
 use crate::{
-    error::Violation,
-    screening::{JsonObject, names_the_same_field},
+    error::{MAX_VIOLATIONS, Violation},
+    screening::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field},
 };
 
-/// How many bad fields one error names.
-const MAX_VIOLATIONS: usize = 20;
-
-/// How many bytes of a field name that the caller made up an error repeats.
-const MAX_NAME_BYTES: usize = 64;
-
-const SCREENING_NAMES: [&str; 4] = ["mode", "purpose", "subject_id", "checks"];
-const SUBJECT_NAMES: [&str; 7] = [
-    "type",
-    "name",
-    "date_of_birth",
-    "nationality",
-    "country",
-    "identifiers",
-    "external_id",
-];
+/// The fields of an identifier.
 const IDENTIFIER_NAMES: [&str; 3] = ["type", "value", "country"];
 
 /// Which fields were sent.
@@ -71,14 +56,21 @@ fn proto_path(json_path: &str, sent: &Sent<'_>) -> Option<String> {
     let (first, rest) = steps.split_first()?;
     match sent.screening {
         Some(additional) if *first != "subject" => {
-            if let Some(name) = one_of(&SCREENING_NAMES, first) {
+            if let Some(name) = one_of(&SCREEN_FIELDS, first) {
                 return Some(with_index(name.to_owned(), rest));
             }
             sent.subject
                 .and_then(|fields| subject_path(&steps, fields))
                 .or_else(|| additional_path("additional_fields", first, additional))
         }
-        _ if *first == "subject" && rest.is_empty() => Some("subject".to_owned()),
+        _ if *first == "subject" && rest.is_empty() => {
+            let field = if sent.subject.is_some() {
+                "subject"
+            } else {
+                "subject_id"
+            };
+            Some(field.to_owned())
+        }
         _ => {
             let steps = if *first == "subject" { rest } else { &steps };
             subject_path(steps, sent.subject?)
@@ -88,7 +80,7 @@ fn proto_path(json_path: &str, sent: &Sent<'_>) -> Option<String> {
 
 fn subject_path(steps: &[&str], additional: &JsonObject) -> Option<String> {
     let (first, rest) = steps.split_first()?;
-    let Some(name) = one_of(&SUBJECT_NAMES, first) else {
+    let Some(name) = one_of(&SUBJECT_FIELDS, first) else {
         return additional_path("subject.additional_fields", first, additional);
     };
     let mut path = format!("subject.{name}");
@@ -102,10 +94,8 @@ fn subject_path(steps: &[&str], additional: &JsonObject) -> Option<String> {
 }
 
 fn additional_path(prefix: &str, name: &str, sent: &JsonObject) -> Option<String> {
-    sent.contains_key(name).then(|| match name.len() {
-        ..=MAX_NAME_BYTES => format!("{prefix}.{name}"),
-        _ => prefix.to_owned(),
-    })
+    sent.contains_key(name)
+        .then(|| Violation::path(prefix, name))
 }
 
 fn one_of(names: &[&'static str], step: &str) -> Option<&'static str> {

@@ -15,7 +15,7 @@ const MAX_WIRE_DEPTH: usize = 24;
 const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// The typed fields of a request for a screening: names that its `additional_fields` may not have.
-pub(super) const SCREEN_FIELDS: [&str; 9] = [
+pub const SCREEN_FIELDS: [&str; 9] = [
     "subject",
     "subject_id",
     "mode",
@@ -28,7 +28,7 @@ pub(super) const SCREEN_FIELDS: [&str; 9] = [
 ];
 
 /// The same of a subject's profile.
-pub(super) const SUBJECT_FIELDS: [&str; 8] = [
+pub const SUBJECT_FIELDS: [&str; 8] = [
     "type",
     "name",
     "date_of_birth",

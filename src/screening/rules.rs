@@ -11,16 +11,10 @@ use super::{
     JsonObject,
     fields::{names_the_same_field, object_from_wire},
 };
-use crate::error::{CallError, Reason, Violation};
+use crate::error::{CallError, MAX_VIOLATIONS, Reason, Violation};
 
 /// How many bytes an id of Kora's may have. Kora's own have about 20.
 pub const MAX_ID_BYTES: usize = 1024;
-
-/// How many bad fields one error names.
-const MAX_VIOLATIONS: usize = 20;
-
-/// How many bytes of a field name that the caller made up an error repeats.
-const MAX_NAME_BYTES: usize = 64;
 
 /// Kora would send results to this URL, past the signature check and the durable log.
 const CALLBACK_URL: &str = "callback_url";
@@ -61,8 +55,14 @@ impl Violations {
             self.add(field, REQUIRED);
         } else if id.len() > MAX_ID_BYTES {
             self.add(field, "is longer than 1,024 bytes");
-        } else if matches!(id, "." | "..") {
-            // A URL has no spelling of these that still means one path segment.
+        }
+    }
+
+    /// The same for an id that is sent in a URL's path, which has no spelling of `.` and `..` that still
+    /// means one segment.
+    pub(super) fn check_path_id(&mut self, field: &str, id: &str) {
+        self.check_id(field, id);
+        if matches!(id, "." | "..") {
             self.add(field, "cannot be an id");
         }
     }
@@ -113,10 +113,7 @@ impl Violations {
         };
         for name in object.keys().filter(|name| !except(name)) {
             let is_typed = typed.iter().any(|field| names_the_same_field(field, name));
-            let path = || match name.len() {
-                ..=MAX_NAME_BYTES => format!("{path}.{name}"),
-                _ => path.to_owned(),
-            };
+            let path = || Violation::path(path, name);
             if is_typed {
                 self.add(path(), "has a typed field of its own; set that one");
             } else if names_the_same_field(CALLBACK_URL, name) {

@@ -62,7 +62,7 @@ impl GetScreening {
     /// Reads a request, or says what is wrong with it.
     pub fn from_wire(wire: pb::GetScreeningRequest) -> Result<Self, CallError> {
         let mut bad = Violations::default();
-        bad.check_id("screening_id", &wire.screening_id);
+        bad.check_path_id("screening_id", &wire.screening_id);
         bad.none_or(GetScreening {
             screening_id: wire.screening_id,
             include_raw_json: wire.include_raw_json,
@@ -74,7 +74,7 @@ impl GetSubject {
     /// Reads a request, or says what is wrong with it.
     pub fn from_wire(wire: pb::GetSubjectRequest) -> Result<Self, CallError> {
         let mut bad = Violations::default();
-        bad.check_id("subject_id", &wire.subject_id);
+        bad.check_path_id("subject_id", &wire.subject_id);
         bad.none_or(GetSubject {
             subject_id: wire.subject_id,
         })
@@ -91,7 +91,7 @@ fn party(wire: Option<pb::screen_request::Party>, now: Timestamp, bad: &mut Viol
             Party::Known(id)
         }
         None => {
-            bad.add("party", "one of subject and subject_id is required");
+            bad.add("subject", "one of subject and subject_id is required");
             Party::Known(String::new())
         }
     }

@@ -22,7 +22,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "grpc",
-        &["clock", "error", "kora", "pb", "screening", "telemetry"],
+        &[
+            "clock",
+            "error",
+            "kora",
+            "lifecycle",
+            "pb",
+            "screening",
+            "telemetry",
+        ],
     ),
     ("admin", &["lifecycle", "pb", "telemetry"]),
     ("config", &["emulator", "grpc", "kora", "listener"]),

@@ -1,15 +1,16 @@
 //! A gRPC call made by hand over HTTP/2, so that no client library stands between a test and the bytes:
 //! none that times out, retries, or refuses to send what is malformed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kora_gateway::pb;
 use prost::Message;
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpStream, task::JoinHandle, time};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -135,49 +136,99 @@ impl Call {
         self
     }
 
-    /// Sends the call and waits for the whole answer.
+    /// Sends the call on a connection of its own and waits for the whole answer.
     pub async fn send(self, gateway: SocketAddr) -> Answer {
-        let answer = time::timeout(PATIENCE, self.exchange(gateway)).await;
-        let (http_status, headers, mut message) = answer.unwrap();
-        assert_eq!(http_status, 200);
-        if !message.is_empty() {
-            message = message.slice(5..);
-        }
-        Answer {
-            status: Status::from_header_map(&headers).unwrap(),
-            headers,
-            message,
-        }
+        Connection::open(gateway).await.send(self).await.unwrap()
     }
 
     /// Sends the call and tells the HTTP status alone.
     pub async fn http_status(self, gateway: SocketAddr) -> u16 {
-        let (status, _, _) = time::timeout(PATIENCE, self.exchange(gateway))
-            .await
-            .unwrap();
-        status
+        let frame = self.frame.clone();
+        let mut connection = Connection::open(gateway).await;
+        let answer = connection.exchange(self, Full::new(frame).boxed()).await;
+        answer.unwrap().0
     }
+}
 
-    async fn exchange(self, gateway: SocketAddr) -> (u16, HeaderMap, Bytes) {
+/// A connection to a gateway.
+pub struct Connection {
+    gateway: SocketAddr,
+    sender: SendRequest<BoxBody<Bytes, Infallible>>,
+    running: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Connects, and waits until the gateway has shown that it speaks HTTP/2.
+    pub async fn open(gateway: SocketAddr) -> Connection {
         let stream = TcpStream::connect(gateway).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-        let connection = tokio::spawn(connection);
-        let mut request = Request::post(format!("http://{gateway}{}", self.path));
-        for (name, value) in self.headers {
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let running = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Connection {
+            gateway,
+            sender,
+            running,
+        }
+    }
+
+    /// Sends a call and waits for the whole answer; an error if the connection ends without one.
+    pub async fn send(&mut self, call: Call) -> hyper::Result<Answer> {
+        let frame = call.frame.clone();
+        self.answer(call, Full::new(frame).boxed()).await
+    }
+
+    /// The same with a message that never comes.
+    pub async fn send_without_message(&mut self, call: Call) -> hyper::Result<Answer> {
+        let nothing = StreamBody::new(futures_util::stream::pending());
+        self.answer(call, nothing.boxed()).await
+    }
+
+    async fn answer(
+        &mut self,
+        call: Call,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> hyper::Result<Answer> {
+        let (http_status, headers, mut message) = self.exchange(call, body).await?;
+        assert_eq!(http_status, 200);
+        if !message.is_empty() {
+            message = message.slice(5..);
+        }
+        Ok(Answer {
+            status: Status::from_header_map(&headers).unwrap(),
+            headers,
+            message,
+        })
+    }
+
+    async fn exchange(
+        &mut self,
+        call: Call,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> hyper::Result<(u16, HeaderMap, Bytes)> {
+        let mut request = Request::post(format!("http://{}{}", self.gateway, call.path));
+        for (name, value) in call.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(self.frame)).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let mut headers = response.headers().clone();
-        let body = response.into_body().collect().await.unwrap();
-        headers.extend(body.trailers().cloned().unwrap_or_default());
-        connection.abort();
-        (status, headers, body.to_bytes())
+        let exchange = async {
+            let request = request.body(body).unwrap();
+            let response = self.sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            let mut headers = response.headers().clone();
+            let body = response.into_body().collect().await?;
+            headers.extend(body.trailers().cloned().unwrap_or_default());
+            Ok((status, headers, body.to_bytes()))
+        };
+        time::timeout(PATIENCE, exchange).await.unwrap()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 

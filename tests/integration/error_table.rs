@@ -47,7 +47,6 @@ async fn every_answer_of_koras_has_its_reason() {
             let kora_id = if has_id { "req_header" } else { "" };
             let info = answer.details().request_info().unwrap().clone();
             assert_eq!(info.serving_data, kora_id, "{context}");
-            // A GET on a connection that was just closed may be sent anew by the pool; a POST never.
             assert_eq!(
                 kora.take_received().len(),
                 1,

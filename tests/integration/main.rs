@@ -13,5 +13,7 @@ mod no_leaks;
 mod operations;
 mod scripted_kora;
 mod situations;
+mod stops;
 mod successes;
 mod vendor_guide;
+mod way_out;

@@ -9,11 +9,14 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::{Notify, watch},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
+
+use crate::call::SCREENING_ID;
 
 /// What the upstream does with a request.
 #[derive(Clone, Debug)]
@@ -76,6 +79,14 @@ impl Act {
         )
     }
 
+    /// A screening that is PENDING, answered when the word is given.
+    pub fn pending_once_told() -> (Arc<Notify>, Act) {
+        let told = Arc::new(Notify::new());
+        let pending = serde_json::json!({"screening_id": SCREENING_ID, "status": "PENDING"});
+        let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(Act::json(200, &pending)));
+        (told, late)
+    }
+
     /// The same answer with one more header.
     pub fn with_header(self, name: &'static str, value: &str) -> Act {
         match self {
@@ -103,6 +114,15 @@ impl Received {
 
 impl ScriptedKora {
     pub async fn start(act: Act) -> ScriptedKora {
+        Self::start_with(act, None).await
+    }
+
+    /// The same behind TLS.
+    pub async fn start_tls(act: Act, tls: TlsAcceptor) -> ScriptedKora {
+        Self::start_with(act, Some(tls)).await
+    }
+
+    async fn start_with(act: Act, tls: Option<TlsAcceptor>) -> ScriptedKora {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -115,7 +135,18 @@ impl ScriptedKora {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
                     stream.set_nodelay(true).unwrap();
-                    tokio::spawn(serve(stream, Arc::clone(&state)));
+                    let (state, tls) = (Arc::clone(&state), tls.clone());
+                    tokio::spawn(async move {
+                        match tls {
+                            None => serve(stream, state).await,
+                            // A client that does not trust the certificate leaves in the handshake.
+                            Some(tls) => {
+                                if let Ok(stream) = tls.accept(stream).await {
+                                    serve(stream, state).await;
+                                }
+                            }
+                        }
+                    });
                 }
             }
         });
@@ -154,7 +185,7 @@ impl Drop for ScriptedKora {
 }
 
 /// Serves one connection; it ends when either side closes it.
-async fn serve(mut stream: TcpStream, state: Arc<State>) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let mut buffer = Vec::new();
     loop {
         let Some(end_of_head) = read_until_blank_line(&mut stream, &mut buffer).await else {
@@ -211,7 +242,10 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     }
 }
 
-async fn read_until_blank_line(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<usize> {
+async fn read_until_blank_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Option<usize> {
     loop {
         if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             return Some(at + 4);

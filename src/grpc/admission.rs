@@ -1,0 +1,81 @@
+//! What is asked of a request before a handler gets it: that it is gRPC, uncompressed, with a deadline that
+//! can be read, and a name for the logs.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::{HeaderMap, Request, header::CONTENT_TYPE};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::deadline::answer_by;
+use crate::error::{CallError, Reason};
+
+/// The metadata that names a call, in requests and answers.
+pub(super) const CALL_ID: &str = "x-request-id";
+
+/// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
+const MAX_CALL_ID_BYTES: usize = 128;
+
+/// What a request of the API carries to its handler.
+#[derive(Clone)]
+pub(super) struct Admission {
+    pub(super) answer_by: Instant,
+    entered: Arc<AtomicBool>,
+}
+
+impl Admission {
+    /// The handler takes the request over; it has to be answered by then.
+    pub(super) fn enter(&self) -> Instant {
+        self.entered.store(true, Ordering::Relaxed);
+        self.answer_by
+    }
+
+    /// Whether a handler has the request, so that anything may have happened.
+    pub(super) fn has_entered(&self) -> bool {
+        self.entered.load(Ordering::Relaxed)
+    }
+}
+
+/// Lets a request in with its deadline, or says why not.
+pub(super) fn admit<B>(
+    mut request: Request<B>,
+    received: Instant,
+) -> Result<(Request<B>, Admission), CallError> {
+    // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
+    let is_compressed = request
+        .headers()
+        .get("grpc-encoding")
+        .is_some_and(|encoding| encoding != "identity");
+    if is_compressed {
+        return Err(CallError::new(Reason::MalformedRequest).because("the message is compressed"));
+    }
+    let answer_by = answer_by(request.headers(), received).map_err(|_| {
+        CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
+    })?;
+    let admission = Admission {
+        answer_by,
+        entered: Arc::default(),
+    };
+    request.extensions_mut().insert(admission.clone());
+    Ok((request, admission))
+}
+
+/// The caller's name for the call, else one made up.
+pub(super) fn call_id(headers: &HeaderMap) -> String {
+    headers
+        .get(CALL_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| !id.is_empty() && id.len() <= MAX_CALL_ID_BYTES)
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// Whether it says that it is gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
