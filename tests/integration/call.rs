@@ -1,7 +1,7 @@
 //! A gRPC call made by hand over HTTP/2, so that no client library stands between a test and the bytes:
 //! none that times out, retries, or refuses to send what is malformed.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -10,7 +10,8 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kora_gateway::pb;
 use prost::Message;
-use tokio::{net::TcpStream, task::JoinHandle, time};
+use tokio::{net::TcpStream, time};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -150,11 +151,12 @@ impl Call {
     }
 }
 
-/// A connection to a gateway.
+/// A connection to a gateway. It ends with its last clone.
+#[derive(Clone)]
 pub struct Connection {
     gateway: SocketAddr,
     sender: SendRequest<BoxBody<Bytes, Infallible>>,
-    running: JoinHandle<()>,
+    _running: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Connection {
@@ -171,7 +173,7 @@ impl Connection {
         Connection {
             gateway,
             sender,
-            running,
+            _running: Arc::new(AbortOnDropHandle::new(running)),
         }
     }
 
@@ -223,12 +225,6 @@ impl Connection {
             Ok((status, headers, body.to_bytes()))
         };
         time::timeout(PATIENCE, exchange).await.unwrap()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.running.abort();
     }
 }
 

@@ -15,7 +15,7 @@ use proptest::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    call::{Answer, Rpc, SCREENING_ID},
+    call::{Answer, Call, Rpc, SCREENING_ID, screen_request},
     harness::Gateway,
     scripted_kora::{Act, ScriptedKora},
 };
@@ -131,6 +131,17 @@ impl Seen {
     }
 }
 
+fn call(rpc: Rpc, mode: pb::ScreeningMode) -> Call {
+    match rpc {
+        Rpc::Screen => {
+            let mut request = screen_request();
+            request.set_mode(mode);
+            Call::new(rpc, &request)
+        }
+        other => other.call(),
+    }
+}
+
 /// Plays every case as Kora's answer, to Screen and to GetScreening in turn.
 fn against_a_gateway<T: fmt::Debug>(
     cases: &impl Strategy<Value = T>,
@@ -151,10 +162,15 @@ fn against_a_gateway<T: fmt::Debug>(
     let check = std::cell::RefCell::new(&mut check);
     TestRunner::new(config)
         .run(
-            &(cases, select(&[Rpc::Screen, Rpc::GetScreening][..])),
-            |(case, rpc)| {
-                kora.act(Act::Answer(200, vec![], body(&case)));
-                let answer = runtime.block_on(rpc.call().send(gateway.grpc));
+            &(
+                cases,
+                select(&[Rpc::Screen, Rpc::GetScreening][..]),
+                select(&[pb::ScreeningMode::Sync, pb::ScreeningMode::Async][..]),
+                select(&[200, 200, 201, 202][..]),
+            ),
+            |(case, rpc, mode, status)| {
+                kora.act(Act::Answer(status, vec![], body(&case)));
+                let answer = runtime.block_on(call(rpc, mode).send(gateway.grpc));
                 (check.borrow_mut())(&case, &answer)
             },
         )

@@ -67,6 +67,20 @@ async fn no_marker_is_found_in_logs_metrics_and_errors() {
         seen.extend_from_slice(answer.status.message().as_bytes());
         seen.extend_from_slice(answer.status.details());
     }
+    kora.act(Act::json(422, &complaint_with_markers()));
+    for rpc in Rpc::ALL {
+        let answer = call(rpc).send(gateway.grpc).await;
+        seen.extend_from_slice(answer.status.details());
+    }
+    kora.act(Act::json(201, &subject_with_markers()));
+    call(Rpc::CreateSubject)
+        .send(gateway.grpc)
+        .await
+        .ok::<pb::CreateSubjectResponse>();
+    call(Rpc::GetSubject)
+        .send(gateway.grpc)
+        .await
+        .ok::<pb::GetSubjectResponse>();
     kora.act(Act::json(200, &answer_with_markers()));
     let screened = call(Rpc::Screen).send(gateway.grpc).await.screening();
     assert_eq!(screened.decision.unwrap().explanation, EXPLANATION);
@@ -157,6 +171,18 @@ fn answer_with_markers() -> serde_json::Value {
     })
 }
 
+/// Kora can name a field by anything, a caller's words included.
+fn complaint_with_markers() -> serde_json::Value {
+    serde_json::json!({
+        "code": "VALIDATION_ERROR", "message": NAME, "request_id": NAME.to_lowercase() + " " + NAME,
+        "details": [{"field": NAME, "message": NAME}, {"field": "subject.name", "message": NAME}]
+    })
+}
+
+fn subject_with_markers() -> serde_json::Value {
+    serde_json::json!({"subject_id": "subj_1", "name": NAME, "tags": [FIELD], "type": "INDIVIDUAL"})
+}
+
 /// The binary, and what it writes.
 struct Running {
     child: Child,
@@ -185,6 +211,10 @@ fn start(base_url: &str) -> Running {
         .env_clear()
         .env("KORA_API_KEY", KEY)
         .env("RUST_LOG", "trace")
+        // Nothing listens there: a gateway that took these for its own would reach nobody.
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env("ALL_PROXY", "http://127.0.0.1:1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

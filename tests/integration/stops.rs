@@ -154,18 +154,21 @@ async fn a_call_without_its_message_is_held_to_deadline_and_stop() {
     let answer = connection.send_without_message(hasty).await.unwrap();
     assert_eq!(answer.reason(), "DEADLINE_BEFORE_SEND");
     assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
+    let mut same_connection = connection.clone();
     let waiting =
         tokio::spawn(async move { connection.send_without_message(Rpc::Screen.call()).await });
+    tokio::task::yield_now().await;
+    // What is sent later on one connection arrives later: when this one is answered, the other one waits.
+    let later = Rpc::Screen.call().header("grpc-timeout", "1n");
+    same_connection.send(later).await.unwrap();
     let start = Instant::now();
     gateway.stop().await;
     assert!(
         start.elapsed() < Duration::from_secs(20),
         "it held the stop up"
     );
-    // It was let in before the order, or the connection ended first.
-    if let Ok(answer) = waiting.await.unwrap() {
-        assert_eq!(answer.reason(), "GATEWAY_DRAINING");
-        assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
-    }
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.reason(), "GATEWAY_DRAINING");
+    assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
     assert!(kora.take_received().is_empty());
 }

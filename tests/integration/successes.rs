@@ -175,7 +175,7 @@ async fn disorder_that_harms_nobody_is_tolerated() {
     let messy = json!({
         "id": "s", "status": "COMPLETED", "risk_score": 149.6, "risk_band": "EXTREME",
         "decision": {"outcome": "APPROVE", "triggered_rules": [{"rule_id": "R1", "name": "n"}, {"name": "N2"}, 7], "new": {}},
-        "matches": [{"score": "high", "source": 7}, {}], "match_summary": {"total_matches": null, "text": "x"},
+        "matches": [{"score": "high", "source": 7}, {}], "match_summary": {"total_matches": null, "pep_matches": 1.0, "text": "x"}, "subject_id": 7,
         "created_at": "yesterday", "checks": "SANCTIONS", "mode": 1, "unknown": {"deep": [1, 2, {"x": null}]}
     });
     let screening = screened(&kora, &gateway, Act::json(200, &messy)).await;
@@ -191,6 +191,11 @@ async fn disorder_that_harms_nobody_is_tolerated() {
         screening.decision.as_ref().unwrap().triggered_rules,
         ["R1", "N2", "7"]
     );
+    assert_eq!(
+        screening.match_summary.as_ref().unwrap().pep_matches,
+        Some(1)
+    );
+    assert_eq!(screening.subject_id, "");
     assert_eq!(screening.matches.len(), 2);
     assert_eq!(
         (
@@ -236,6 +241,8 @@ async fn a_shape_that_cannot_be_read_is_no_answer() {
         ("matches", json!({})),
         ("matches", json!(["x"])),
         ("match_summary", json!({"total_matches": "1"})),
+        ("match_summary", json!({"total_matches": 1.5})),
+        ("match_summary", json!({"total_matches": -1})),
         ("screening_id", json!(7)),
         ("screening_id", json!("")),
     ] {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import messages
 from gateway import FREE_PORT, Gateway, connect
-from program import Program, addresses, run
+from program import PATIENCE, Program, addresses, binary, run
 from reflected import Reflection
 
 BAD_CONFIGURATION = 64
@@ -125,7 +126,7 @@ def test_an_error_is_one_line_for_people(gateway: Gateway) -> None:
     for args, words in [
         (("subject", "get", "subj_none", "--gateway", here), ["SUBJECT_NOT_FOUND", "check the id"]),
         (("screen", "--gateway", here), ["INVALID_REQUEST", "subject.name", "correct it"]),
-        (("screen", "--gateway", here, "--name", messages.RATE_LIMITED), ["KORA_RATE_LIMITED", "try again later in"]),
+        (("screen", "--gateway", here, "--name", messages.RATE_LIMITED), ["KORA_RATE_LIMITED", "try again in"]),
         (("screen", "--gateway", here, "--name", messages.TIMEOUT), ["KORA_SCREENING_TIMEOUT", "look for it at Kora"]),
         (("screen", "--gateway", f"http://{gateway.addresses['admin']}/x", "--name", "n"), ["error: "]),
     ]:
@@ -181,3 +182,17 @@ def test_the_emulator_runs_alone(tmp_path: Path) -> None:
         assert emulator.exit_code() == 0
     finally:
         emulator.kill()
+
+
+def test_a_call_that_breaks_off_may_have_happened(gateway: Gateway) -> None:
+    gateway.emulator.next({"kind": "hang"})
+    here = f"http://{gateway.addresses['grpc']}"
+    with subprocess.Popen(
+        [binary(), "screen", "--gateway", here, "--name", "x"], env={}, stderr=subprocess.PIPE, text=True
+    ) as client:
+        gateway.emulator.wait_for_requests(1)
+        gateway.program.kill()
+        _, complaint = client.communicate(timeout=PATIENCE)
+    assert client.returncode == 1
+    assert "may have happened" in complaint and "before you send it again" in complaint
+    assert complaint.count("\n") == 1
