@@ -18,6 +18,9 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     if let Err(code) = init_logging(environment, "info") {
         return code;
     }
+    if let Err(error) = app::check(&loaded.config) {
+        return complain(BAD_CONFIGURATION, error);
+    }
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }

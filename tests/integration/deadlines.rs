@@ -42,7 +42,9 @@ async fn a_sent_call_goes_on_when_its_caller_stops_waiting() {
     let answer = call.send(gateway.grpc).await;
     assert_eq!(answer.outcome().as_deref(), Some("UNKNOWN"));
     told.notify_one();
-    wait_for_metric(&gateway, "endpoint=\"POST /screenings\",status=\"200\"").await;
+    gateway
+        .wait_for_metric("endpoint=\"POST /screenings\",status=\"200\"")
+        .await;
     assert_eq!(kora.take_received().len(), 1);
     gateway.stop().await;
 }
@@ -56,9 +58,13 @@ async fn a_caller_that_hangs_up_does_not_cut_a_sent_call() {
     kora.wait_for_requests(1).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
-    wait_for_metric(&gateway, "method=\"Screen\",code=\"CANCELLED\"").await;
+    gateway
+        .wait_for_metric("method=\"Screen\",code=\"CANCELLED\"")
+        .await;
     told.notify_one();
-    wait_for_metric(&gateway, "endpoint=\"POST /screenings\",status=\"200\"").await;
+    gateway
+        .wait_for_metric("endpoint=\"POST /screenings\",status=\"200\"")
+        .await;
     assert_eq!(kora.take_received().len(), 1);
     gateway.stop().await;
 }
@@ -91,19 +97,4 @@ async fn a_deadline_while_connecting_is_certainly_before_sending() {
         assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
     }
     gateway.stop().await;
-}
-
-async fn metrics_of(gateway: &Gateway) -> String {
-    let url = format!("http://{}/metrics", gateway.admin);
-    reqwest::get(url).await.unwrap().text().await.unwrap()
-}
-
-/// Asks until a line with `part` is there.
-async fn wait_for_metric(gateway: &Gateway, part: &str) {
-    let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, async {
-        while !metrics_of(gateway).await.contains(part) {}
-    })
-    .await
-    .unwrap();
 }

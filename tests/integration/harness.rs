@@ -1,6 +1,6 @@
 //! Starts real gateways, many in one process, each on free ports.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kora_gateway::{
     app::{self, Listeners, StartError, Surroundings},
@@ -8,11 +8,14 @@ use kora_gateway::{
     config::{Config, Environment, Flags},
     lifecycle::{Phase, Readiness, Shutdown},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 /// The key and the tenant that test gateways send.
 pub const API_KEY: &str = "test-api-key";
 pub const TENANT_ID: &str = "9d1f7a3c-2b64-4e7e-8f0a-6f1f5f0c7a11";
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A gateway that serves.
 pub struct Gateway {
@@ -65,6 +68,18 @@ impl Gateway {
             shutdown,
             served,
         }
+    }
+
+    /// The present metrics.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.admin);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
+    /// Asks until a line with `part` is there.
+    pub async fn wait_for_metric(&self, part: &str) {
+        let wait = async { while !self.metrics().await.contains(part) {} };
+        timeout(PATIENCE, wait).await.unwrap();
     }
 
     /// Gives the order to stop, and does not wait.

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time,
+};
 use tonic::Code;
 
 use crate::{
@@ -124,6 +128,71 @@ async fn what_is_not_grpc_is_told_so() {
     // HTTP/1 is not served on the callers' port at all.
     let url = format!("http://{}/", gateway.grpc);
     assert!(reqwest::get(url).await.is_err());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn kora_that_hangs_does_not_answer() {
+    let kora = ScriptedKora::start(Act::json(202, &json!({"screening_id": "s"}))).await;
+    let gateway = Gateway::start(&kora.base_url(), &[("kora-timeout", "200ms")]).await;
+    Rpc::Screen.call().send(gateway.grpc).await;
+    wait_for_health(gateway.admin, "kora", SERVING).await;
+    kora.act(Act::Hang);
+    // A caller in a hurry says nothing about Kora; the gateway's own limit does.
+    let hasty = Rpc::GetSubject.call().header("grpc-timeout", "50m");
+    assert_eq!(hasty.send(gateway.grpc).await.reason(), "DEADLINE_EXCEEDED");
+    assert_eq!(health(gateway.admin, "kora").await, Some(SERVING));
+    Rpc::Screen.call().send(gateway.grpc).await;
+    wait_for_health(gateway.admin, "kora", NOT_SERVING).await;
+    gateway.stop().await;
+}
+
+/// What a client says first: the preface of HTTP/2 and empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn connections_and_streams_have_their_bounds() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let flags = [
+        ("max-connections", "2"),
+        ("max-streams-per-connection", "3"),
+    ];
+    let gateway = Gateway::start(&kora.base_url(), &flags).await;
+    // HTTP/2: a server that serves a connection speaks first (SETTINGS, with its bound on streams).
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(gateway.grpc).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        let mut bytes = [0; 256];
+        let count = stream.read(&mut bytes).await.unwrap();
+        // MAX_CONCURRENT_STREAMS (3) = 3
+        assert!(
+            bytes[..count].windows(6).any(|w| w == [0, 3, 0, 0, 0, 3]),
+            "{:?}",
+            &bytes[..count]
+        );
+        served.push(stream);
+    }
+    let mut third = TcpStream::connect(gateway.grpc).await.unwrap();
+    third.write_all(PREFACE).await.unwrap();
+    let mut byte = [0];
+    let patience = Duration::from_millis(500);
+    assert!(
+        time::timeout(patience, third.read(&mut byte))
+            .await
+            .is_err(),
+        "a third connection is served"
+    );
+    drop(served);
+    assert_eq!(
+        time::timeout(Duration::from_secs(5), third.read(&mut byte))
+            .await
+            .unwrap()
+            .unwrap(),
+        1,
+        "its place is not given on"
+    );
+    drop(third);
     gateway.stop().await;
 }
 

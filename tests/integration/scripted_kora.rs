@@ -79,12 +79,16 @@ impl Act {
         )
     }
 
+    /// An answer that waits for the word.
+    pub fn once_told(body: &Value) -> (Arc<Notify>, Act) {
+        let told = Arc::new(Notify::new());
+        let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(Act::json(200, body)));
+        (told, late)
+    }
+
     /// A screening that is PENDING, answered when the word is given.
     pub fn pending_once_told() -> (Arc<Notify>, Act) {
-        let told = Arc::new(Notify::new());
-        let pending = serde_json::json!({"screening_id": SCREENING_ID, "status": "PENDING"});
-        let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(Act::json(200, &pending)));
-        (told, late)
+        Act::once_told(&serde_json::json!({"screening_id": SCREENING_ID, "status": "PENDING"}))
     }
 
     /// The same answer with one more header.

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
+use tonic::Code;
 
 use crate::{
-    call::{Connection, Rpc, SCREENING_ID},
+    call::{Connection, Rpc, SCREENING_ID, SUBJECT_ID},
     harness::Gateway,
     scripted_kora::{Act, ScriptedKora},
 };
@@ -51,7 +54,7 @@ async fn a_client_that_says_nothing_does_not_hold_the_stop_up() {
 async fn wait_until_not_ready(gateway: &Gateway) {
     let url = format!("http://{}/readyz", gateway.admin);
     let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, async {
+    timeout(patience, async {
         while reqwest::get(&url).await.unwrap().status() != 503 {}
     })
     .await
@@ -124,7 +127,7 @@ async fn meet_the_order() {
     gateway.start_stop();
     // As long as a sent call is in flight, nobody's connection is cut, not even a silent one's.
     let mut bytes = Vec::new();
-    let cut = tokio::time::timeout(LONGER_THAN_CLOSING, silent.read_to_end(&mut bytes)).await;
+    let cut = timeout(LONGER_THAN_CLOSING, silent.read_to_end(&mut bytes)).await;
     told.notify_one();
     let answer = call.await.unwrap();
     let sent = kora.take_received().len();
@@ -171,4 +174,43 @@ async fn a_call_without_its_message_is_held_to_deadline_and_stop() {
     assert_eq!(answer.reason(), "GATEWAY_DRAINING");
     assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
     assert!(kora.take_received().is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_lets_every_call_finish() {
+    for rpc in Rpc::ALL {
+        let (told, late) = Act::once_told(&json!({
+            "screening_id": SCREENING_ID, "subject_id": SUBJECT_ID, "status": "PENDING"
+        }));
+        let kora = ScriptedKora::start(late).await;
+        let gateway = Gateway::start(&kora.base_url(), &[]).await;
+        let call = tokio::spawn(rpc.call().send(gateway.grpc));
+        kora.wait_for_requests(1).await;
+        let mut stop = tokio::spawn(gateway.stop());
+        assert!(
+            timeout(LONGER_THAN_CLOSING, &mut stop).await.is_err(),
+            "{rpc:?}"
+        );
+        told.notify_one();
+        assert_eq!(call.await.unwrap().status.code(), Code::Ok, "{rpc:?}");
+        stop.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_sent_call_whose_caller_left() {
+    let (told, late) = Act::pending_once_told();
+    let kora = ScriptedKora::start(late).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let call = tokio::spawn(Rpc::Screen.call().send(gateway.grpc));
+    kora.wait_for_requests(1).await;
+    call.abort();
+    gateway
+        .wait_for_metric("method=\"Screen\",code=\"CANCELLED\"")
+        .await;
+    let mut stop = tokio::spawn(gateway.stop());
+    let cut = timeout(LONGER_THAN_CLOSING, &mut stop).await;
+    assert!(cut.is_err(), "the stop cut a request that Kora has");
+    told.notify_one();
+    stop.await.unwrap();
 }

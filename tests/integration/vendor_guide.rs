@@ -80,6 +80,9 @@ fn check_request(expected: &Value, sent: &Received, name: &str) {
         Some(body) => assert_eq!(&sent.json(), body, "{name}"),
         None => assert!(sent.body.is_empty(), "{name}"),
     }
+    assert_eq!(sent.header("accept"), Some("application/json"), "{name}");
+    let agent = sent.header("user-agent").unwrap_or_default();
+    assert!(agent.starts_with("kora-gateway/"), "{name}: {agent}");
     assert_eq!(
         sent.header("transfer-encoding"),
         None,

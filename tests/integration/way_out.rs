@@ -1,15 +1,20 @@
 //! The way to Kora: TLS with a certificate authority of one's own, a proxy, and idle connections.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use kora_gateway::clock::Clock;
+use kora_gateway::{clock::Clock, pb};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -134,6 +139,48 @@ async fn the_proxy_is_a_tunnel_for_https_and_nothing_else() {
     let gateway = Gateway::start(&plain.base_url(), &[("kora-proxy", &proxy)]).await;
     Rpc::Screen.call().send(gateway.grpc).await.screening();
     assert_eq!(tunnels.load(Ordering::SeqCst), 1);
+    gateway.stop().await;
+}
+
+/// A Kora that counts the connections it got and those that the gateway closed.
+async fn counting_kora() -> (String, watch::Receiver<(usize, usize)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api/v1", listener.local_addr().unwrap());
+    let (counts, seen) = watch::channel((0, 0));
+    let counts = Arc::new(counts);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let counts = Arc::clone(&counts);
+            counts.send_modify(|(opened, _)| *opened += 1);
+            tokio::spawn(async move {
+                // A GET comes in one piece here.
+                while stream.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {
+                    let body = r#"{"screening_id":"scr_1","status":"PENDING"}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all((head + body).as_bytes()).await.unwrap();
+                }
+                counts.send_modify(|(_, closed)| *closed += 1);
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_used_again_until_its_time_is_over() {
+    let (url, mut counts) = counting_kora().await;
+    let gateway = Gateway::start(&url, &[("kora-idle-timeout", "500ms")]).await;
+    const CALLS: usize = 20;
+    for _ in 0..CALLS {
+        let answer = Rpc::GetScreening.call().send(gateway.grpc).await;
+        answer.ok::<pb::GetScreeningResponse>();
+    }
+    let (opened, _) = *counts.borrow();
+    assert!(opened < CALLS, "every call had a connection of its own");
+    let all_closed = counts.wait_for(|(opened, closed)| opened == closed);
+    let in_time = timeout(Duration::from_secs(5), all_closed).await;
+    assert!(in_time.is_ok(), "an idle connection is kept for ever");
     gateway.stop().await;
 }
 

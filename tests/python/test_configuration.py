@@ -1,0 +1,118 @@
+"""What is configured wrongly is refused before anything is bound, by `check-config` and `serve` alike."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+import messages
+from gateway import FREE_PORT, StartGateway
+from program import PATIENCE, run
+from test_command_line import BAD_CONFIGURATION, GIVEN, KEY, effective
+from typed_errors import fails
+
+FILE = "the path of a file with this text"
+
+# Text of a file, flags, variables, and what the complaint names.
+WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
+    (None, ("--config", "/no/such/file"), {}, "config"),
+    (None, (), {"GATEWAY_CONFIG": "/no/such/file"}, "config"),
+    ('kora_api_key = "SECRET-IN-FILE\n', ("--config", FILE), {}, "config"),
+    ("", (), {"KORA_API_KEY_FILE": FILE}, "KORA_API_KEY"),
+    ("", ("--kora-ca-file", FILE), {}, "CA file"),
+    (None, ("--kora-ca-file", "/no/such/file"), {}, "CA file"),
+    (None, ("--emulator", "--kora-base-url", "https://x.example"), {}, "kora-base-url"),
+    (None, ("--emulator", "--emulator-addr", "0.0.0.0:0"), {}, "emulator-addr"),
+    (None, ("--kora-base-url", "http://kora.example"), {}, "kora-base-url"),
+    (None, ("--kora-base-url", "https://u:p@kora.example"), {}, "kora-base-url"),
+    (None, ("--kora-base-url", "https://kora.example/#a"), {}, "kora-base-url"),
+    (None, (), {"RUST_LOG": "kora=nonsense=x"}, "RUST_LOG"),
+]
+
+
+@pytest.mark.parametrize(("text", "flags", "variables", "named"), WRONG)
+@pytest.mark.parametrize("verb", ["check-config", "serve"])
+def test_what_cannot_be_meant_is_refused(
+    tmp_path: Path, text: str | None, flags: tuple[str, ...], variables: dict[str, str], named: str, verb: str
+) -> None:
+    file = tmp_path / "file"
+    if text is not None:
+        file.write_text(text)
+    listeners = ["--grpc-addr", FREE_PORT, "--admin-addr", FREE_PORT]
+    env = {"KORA_TENANT_ID": "t"} if "KORA_API_KEY_FILE" in variables else dict(GIVEN)
+    env |= {name: value.replace(FILE, str(file)) for name, value in variables.items()}
+    ended = run(verb, *listeners, *(flag.replace(FILE, str(file)) for flag in flags), env=env)
+    assert (ended.returncode, ended.stdout) == (BAD_CONFIGURATION, "")
+    assert named in ended.stderr
+    assert "SECRET-IN-FILE" not in ended.stderr
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("x")
+    ended = run("check-config", env={**GIVEN, "KORA_API_KEY_FILE": str(secret)})
+    assert ended.returncode == BAD_CONFIGURATION
+    assert "KORA_API_KEY" in ended.stderr
+
+
+def test_a_secrets_file_can_be_named_in_the_file(tmp_path: Path) -> None:
+    secret, file = tmp_path / "key", tmp_path / "gateway.toml"
+    secret.write_text(KEY)
+    file.write_text(f'kora_api_key_file = "{secret}"\nkora_tenant_id = "t"\n')
+    ended = run("check-config", env={"GATEWAY_CONFIG": str(file)})
+    assert ended.returncode == 0, ended.stderr
+    assert effective(ended.stdout)["kora-api-key"] == ("(redacted)", str(file))
+
+
+def test_an_empty_variable_is_none_and_credentials_are_not_shown() -> None:
+    env = {**GIVEN, "KORA_TIMEOUT": "", "KORA_PROXY": "http://token:hunter2@proxy.example:3128"}
+    ended = run("check-config", "--drain-timeout", "44s", env=env)
+    assert ended.returncode == 0, ended.stderr
+    assert effective(ended.stdout)["kora-timeout"] == ("35s", "default")
+    assert "hunter2" not in ended.stdout
+    assert "token" not in ended.stdout
+    assert "warning: drain-timeout" in ended.stdout
+
+
+def test_serve_says_its_warnings(start_gateway: StartGateway) -> None:
+    gateway = start_gateway("--drain-timeout", "10s")
+    assert "drain-timeout is less" in gateway.program.log()
+
+
+@pytest.mark.parametrize("value", ["true", "1", "on"])
+def test_a_switch_can_be_a_variable(start_gateway: StartGateway, value: str) -> None:
+    gateway = start_gateway(env={"KORA_TRUST_503": value})
+    gateway.emulator.next({"kind": "fail", "status": 503, "code": "SERVICE_UNAVAILABLE"})
+    fails(gateway.stub.Screen, messages.screen(), "KORA_UNAVAILABLE", paid=True)
+
+
+def test_a_taken_port_is_an_error_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        addr = f"127.0.0.1:{taken.getsockname()[1]}"
+        twin = ["--emulator", "--emulator-addr", FREE_PORT]
+        ended = run("serve", *twin, "--admin-addr", FREE_PORT, "--grpc-addr", addr)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert addr in ended.stderr
+
+
+def test_the_environments_proxies_are_not_for_kora(start_gateway: StartGateway) -> None:
+    nobody = "http://127.0.0.1:1"
+    names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    gateway = start_gateway(env=dict.fromkeys(names, nobody))
+    gateway.stub.Screen(messages.screen(), timeout=PATIENCE)
+
+
+def test_of_other_crates_only_warnings_are_logged(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    gateway.stub.Screen(messages.screen(), timeout=PATIENCE)
+    gateway.stop()
+    lines = gateway.program.log().splitlines()
+    assert lines
+    for line in lines:
+        _, level, rest = line.split(maxsplit=2)
+        assert level in ("WARN", "ERROR") or rest.startswith("kora_gateway"), line
