@@ -4,7 +4,7 @@ mod health;
 
 use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
 
-pub use health::{HealthService, follow_health, health};
+pub use health::{HealthService, announce_ready, follow_health, health};
 
 use crate::{
     lifecycle::{Readiness, Watchdog},

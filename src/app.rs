@@ -125,7 +125,7 @@ pub async fn run(
     let watchdog = Watchdog::start();
     let (reporter, health) = admin::health().await;
     let follow = tokio::spawn(admin::follow_health(
-        reporter,
+        reporter.clone(),
         readiness.clone(),
         watchdog.clone(),
         kora.answering(),
@@ -152,6 +152,7 @@ pub async fn run(
         shutdown.clone(),
         calls_done.clone(),
     ));
+    admin::announce_ready(&reporter).await;
     readiness.ready();
     shutdown.started().await;
     readiness.drain();

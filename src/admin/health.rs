@@ -39,6 +39,16 @@ pub async fn health() -> (HealthReporter, HealthService) {
     (reporter, HealthServer::new(service))
 }
 
+/// Says that calls can come. To be called before anybody else hears of it, so that whoever does and asks
+/// gets the same answer.
+pub async fn announce_ready(reporter: &HealthReporter) {
+    for name in ["", pb::SERVICE_NAME] {
+        reporter
+            .set_service_status(name, ServingStatus::Serving)
+            .await;
+    }
+}
+
 /// Keeps what the service says true, until it is dropped.
 pub async fn follow_health(
     reporter: HealthReporter,
@@ -47,7 +57,6 @@ pub async fn follow_health(
     mut kora: watch::Receiver<Option<bool>>,
 ) {
     let mut phase = readiness.subscribe();
-    phase.mark_changed();
     let mut liveness = time::interval(LIVENESS_INTERVAL);
     loop {
         tokio::select! {

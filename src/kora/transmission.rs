@@ -133,7 +133,9 @@ impl std::error::Error for Revoked {}
 #[cfg(test)]
 mod tests {
     use reqwest::{Client, Method, Request};
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use std::time::Duration;
+
+    use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
 
     use super::*;
 
@@ -157,7 +159,11 @@ mod tests {
         let exchange = tokio::spawn(async move { client.execute(request).await });
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();
-        stream.read_to_end(&mut received).await.unwrap();
+        let patience = Duration::from_secs(10);
+        timeout(patience, stream.read_to_end(&mut received))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(received.is_empty(), "{received:?}");
         assert!(exchange.await.unwrap().is_err());
         assert!(transmission.revoke(), "it still counts as taken back");

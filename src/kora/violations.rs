@@ -185,4 +185,20 @@ mod tests {
             assert!(violations[0].field.is_empty());
         }
     }
+
+    #[test]
+    fn twenty_fields_are_named_once_each() {
+        let detail = |field: &str| json!({ "field": field });
+        let mut details: Vec<_> = (0..30).map(|at| detail(&format!("checks[{at}]"))).collect();
+        details.insert(0, detail("checks[0]"));
+        let empty = JsonObject::new();
+        let sent = Sent {
+            screening: Some(&empty),
+            subject: None,
+        };
+        let violations = named_by_kora(Some(&Value::Array(details)), &sent);
+        assert_eq!(violations.len(), MAX_VIOLATIONS);
+        assert_eq!(violations[0].field, "checks[0]");
+        assert_eq!(violations[1].field, "checks[1]");
+    }
 }

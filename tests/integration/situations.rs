@@ -179,6 +179,11 @@ fn statuses() -> Vec<Row> {
             },
         ),
         row("INTERNAL_ERROR", Act::error(500, "INTERNAL_ERROR"), lost),
+        row(
+            "a code that is none",
+            Act::error(500, "VENDOR-TEXT of Jane Smith"),
+            lost,
+        ),
         row("500 of a proxy", bare(500), lost),
         row("502 of a proxy", bare(502), lost),
         row("504 of a proxy", bare(504), lost),
