@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
+use tracing::Level;
 
 use super::{
     admission::{Admission, CALL_ID, admit, call_id, is_grpc},
@@ -199,37 +200,25 @@ fn log(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code) {
     let reason = error.reason.name();
     let kora_request_id = error.kora_request_id.as_deref().unwrap_or_default();
     let cause = causes(error);
-    let is_unknown = error.reason.outcome() == Some(Outcome::Unknown);
-    if code == "INTERNAL" {
-        tracing::error!(
-            method,
-            call_id,
-            code,
-            reason,
-            kora_request_id,
-            cause,
-            "call failed"
-        );
-    } else if is_unknown {
-        tracing::warn!(
-            method,
-            call_id,
-            code,
-            reason,
-            kora_request_id,
-            cause,
-            "call failed"
-        );
-    } else {
-        tracing::info!(
-            method,
-            call_id,
-            code,
-            reason,
-            kora_request_id,
-            cause,
-            "call failed"
-        );
+    macro_rules! write_at {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                method,
+                call_id,
+                code,
+                reason,
+                kora_request_id,
+                cause,
+                "call failed"
+            )
+        };
+    }
+    match error.reason.outcome() {
+        // The operator must act, or somebody must look at Kora for what became of it.
+        _ if code == "INTERNAL" => write_at!(Level::ERROR),
+        Some(Outcome::Unknown) => write_at!(Level::WARN),
+        _ => write_at!(Level::INFO),
     }
 }
 
