@@ -21,6 +21,9 @@ pub enum Outcome {
     Unknown,
 }
 
+/// When to try another gateway, if this one is stopping.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
 /// How many bad fields one error names.
 pub const MAX_VIOLATIONS: usize = 20;
 
@@ -166,6 +169,14 @@ impl CallError {
             resource: None,
             kora_request_id: None,
             cause: None,
+        }
+    }
+
+    /// The gateway is stopping, and nothing was sent.
+    pub fn draining() -> Self {
+        CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::GatewayDraining)
         }
     }
 

@@ -188,3 +188,50 @@ fn bad_fields(status: &Status) -> Vec<(String, String)> {
 fn row(call: &str, about: &str, answer: &str) {
     say(format_args!("{call:<14} {about:<46} {answer}"));
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::transport::Endpoint;
+
+    use super::{super::client::connect, *};
+    use crate::{
+        app::{self, Listeners, Surroundings},
+        clock::Clock,
+        config::{Config, Environment, Flags},
+        lifecycle::{Readiness, Shutdown},
+    };
+
+    #[tokio::test]
+    async fn a_step_that_does_not_go_as_told_fails_the_story() {
+        let free = ["grpc-addr", "admin-addr", "emulator-addr"]
+            .map(|name| (name, "127.0.0.1:0".to_owned()));
+        let loaded = Config::load(Flags(free.into()), &Environment::new(), true).unwrap();
+        let listeners = Listeners::bind(&loaded.config).await.unwrap();
+        let url = format!("http://{}", listeners.grpc.addr());
+        let surroundings = Surroundings {
+            clock: Clock::system(),
+            readiness: Readiness::default(),
+            shutdown: Shutdown::default(),
+        };
+        let shutdown = surroundings.shutdown.clone();
+        let gateway = tokio::spawn(app::run(loaded.config, listeners, surroundings));
+        let endpoint = Endpoint::from_shared(url).unwrap();
+        let Ok(mut client) = connect(&endpoint).await else {
+            panic!("the gateway does not answer");
+        };
+        let blocked = || {
+            Party::Subject(pb::SubjectProfile {
+                r#type: pb::SubjectType::Entity.into(),
+                name: "Test Sanctioned Entity".to_owned(),
+                ..Default::default()
+            })
+        };
+        let as_told = screen(&mut client, "it", blocked(), pb::Outcome::Block).await;
+        assert_eq!(as_told, Ok(()));
+        let other = screen(&mut client, "it", blocked(), pb::Outcome::Approve).await;
+        assert!(other.unwrap_err().contains("OUTCOME_APPROVE"));
+        drop(client);
+        shutdown.start();
+        gateway.await.unwrap().unwrap();
+    }
+}

@@ -97,9 +97,10 @@ impl<'a> Sources<'a> {
                 (None, None) => continue,
                 (Some(_), Some(_)) => Err(format!("is given both itself and as {file_env}")),
                 (Some(found), None) => Ok(Some(found)),
+                // No complaint names the path: it can be the secret itself, given by mistake.
                 (None, Some((path, origin))) => match fs::read_to_string(&path) {
-                    Err(error) => Err(format!("cannot be read from {path}: {error}")),
-                    Ok(text) if text.trim().is_empty() => Err(format!("is empty in {path}")),
+                    Err(error) => Err(format!("cannot be read from its file: {error}")),
+                    Ok(text) if text.trim().is_empty() => Err("has an empty file".to_owned()),
                     Ok(text) => Ok(Some((text.trim().to_owned(), origin))),
                 },
             };

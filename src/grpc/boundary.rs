@@ -14,7 +14,6 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -35,9 +34,6 @@ use crate::{
     error::{CallError, Outcome, Reason},
     lifecycle::Shutdown,
 };
-
-/// When to try another gateway, if this one is stopping.
-const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Services of the standard whose answers are left as they are.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -94,7 +90,7 @@ where
         let stop = self.stop.clone();
         let admitted = match rpc {
             None => Err(Reason::UnknownMethod.into()),
-            Some(_) if stop.is_started() => Err(draining()),
+            Some(_) if stop.is_started() => Err(CallError::draining()),
             Some(rpc) => admit(request, received)
                 .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
         };
@@ -134,7 +130,7 @@ async fn run(
     let early = async {
         tokio::select! {
             () = sleep_until(admission.answer_by) => Reason::DeadlineBeforeSend.into(),
-            () = stop.started() => draining(),
+            () = stop.started() => CallError::draining(),
         }
     };
     let answered = tokio::select! {
@@ -175,14 +171,6 @@ fn cause_of(
             CallError::new(rpc.lost_reason()).because("a status without a reason")
         }
         None => tonics_own(status),
-    }
-}
-
-/// The gateway is stopping, and nothing was sent.
-fn draining() -> CallError {
-    CallError {
-        retry_after: Some(COME_BACK_AFTER),
-        ..CallError::new(Reason::GatewayDraining)
     }
 }
 

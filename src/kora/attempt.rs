@@ -32,9 +32,6 @@ use crate::{
 /// would be left not knowing.
 const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
 
-/// When to try another gateway, if this one is stopping.
-const COME_BACK_AFTER: Duration = Duration::from_secs(1);
-
 /// Makes attempts.
 pub(super) struct Attempts {
     connection: Connection,
@@ -123,7 +120,7 @@ impl Attempts {
                 false => Reason::DeadlineExceeded.into(),
             }),
             () = self.give_up.started() => Err(match caller.0.revoke() {
-                true => draining(),
+                true => CallError::draining(),
                 false => given_up(endpoint),
             }),
         }
@@ -264,13 +261,6 @@ impl Drop for AbandonOnDrop {
 /// The gateway ends before the answer came.
 fn given_up(endpoint: Endpoint) -> CallError {
     CallError::new(lost_reason(endpoint)).because("the gateway stopped before Kora answered")
-}
-
-fn draining() -> CallError {
-    CallError {
-        retry_after: Some(COME_BACK_AFTER),
-        ..CallError::new(Reason::GatewayDraining)
-    }
 }
 
 fn check_time(wait_until: Instant) -> Result<(), CallError> {

@@ -49,6 +49,18 @@ def test_what_cannot_be_meant_is_refused(
     assert "SECRET-IN-FILE" not in ended.stderr
 
 
+def test_a_key_in_place_of_its_files_path_is_not_shown(tmp_path: Path) -> None:
+    ended = run("check-config", env={"KORA_TENANT_ID": "t", "KORA_API_KEY_FILE": KEY})
+    assert ended.returncode == BAD_CONFIGURATION
+    assert "KORA_API_KEY" in ended.stderr
+    assert KEY not in ended.stderr
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'kora_api_key_file = "{KEY}"\nkora_tenant_id = "t"\n')
+    ended = run("check-config", "--config", str(file))
+    assert ended.returncode == BAD_CONFIGURATION
+    assert KEY not in ended.stderr
+
+
 def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("x")
