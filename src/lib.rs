@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod error;
+pub mod event;
 pub mod grpc;
 pub mod kora;
 pub mod lifecycle;

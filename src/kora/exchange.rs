@@ -5,8 +5,8 @@ use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Request, Response};
 use thiserror::Error;
 
-use super::{Endpoint, answer_object::AnswerObject, refusal::lost_reason};
-use crate::error::Reason;
+use super::{Endpoint, refusal::lost_reason};
+use crate::{error::Reason, screening::KoraObject};
 
 /// How many bytes of Kora's request id are kept.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -39,7 +39,7 @@ impl Answer {
     /// One that does not look like an id is not repeated to anybody.
     pub(super) fn kora_request_id(&self) -> Option<String> {
         let from_body = || {
-            AnswerObject::read(&self.body)
+            KoraObject::read(&self.body)
                 .ok()?
                 .text_if_any("request_id")
         };
