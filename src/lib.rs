@@ -34,4 +34,5 @@ pub mod lifecycle;
 pub mod listener;
 pub mod pb;
 pub mod screening;
+pub mod store;
 pub mod telemetry;

@@ -14,9 +14,7 @@ mod subject;
 mod to_wire;
 mod validation;
 
-pub use fields::{
-    JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field, object_to_wire,
-};
+pub use fields::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field, object_to_wire};
 pub use from_kora::{risk_band, risk_score, time};
 pub use kora_object::{KoraObject, Unreadable};
 pub use request::{
@@ -26,5 +24,5 @@ pub use result::{
     Decision, DecisionOutcome, Match, MatchSummary, RiskBand, Screening, ScreeningStatus,
 };
 pub use rules::MAX_ID_BYTES;
-pub use to_wire::{risk_band_to_wire, timestamp_to_wire};
 pub use subject::{Identifier, Subject, SubjectProfile, SubjectType};
+pub use to_wire::{risk_band_to_wire, timestamp_to_wire};

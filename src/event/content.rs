@@ -238,7 +238,12 @@ mod tests {
             NewEvent::from_webhook(Identity::Body([0; 32]), content, b"")
         };
         let fits = of_size(MAX_EVENT_BYTES / 2);
-        assert!(pb::Event::decode(&fits.content[..]).unwrap().payload.is_some());
+        assert!(
+            pb::Event::decode(&fits.content[..])
+                .unwrap()
+                .payload
+                .is_some()
+        );
         let large = of_size(MAX_EVENT_BYTES);
         let read = pb::Event::decode(&large.content[..]).unwrap();
         assert!(read.payload.is_none());

@@ -109,12 +109,19 @@ mod tests {
         for length in 0..text.len() {
             assert_eq!(ResumeToken::decode(&text[..length]), Err(MalformedToken));
         }
-        assert_eq!(ResumeToken::decode(&format!("{text}A")), Err(MalformedToken));
+        assert_eq!(
+            ResumeToken::decode(&format!("{text}A")),
+            Err(MalformedToken)
+        );
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(ResumeToken::decode(&changed), Err(MalformedToken), "{place}");
+            assert_eq!(
+                ResumeToken::decode(&changed),
+                Err(MalformedToken),
+                "{place}"
+            );
         }
     }
 }

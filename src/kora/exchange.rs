@@ -38,11 +38,7 @@ impl Answer {
     /// Kora's id of the request: the header, else the body's field (Kora docs: authentication, error-codes).
     /// One that does not look like an id is not repeated to anybody.
     pub(super) fn kora_request_id(&self) -> Option<String> {
-        let from_body = || {
-            KoraObject::read(&self.body)
-                .ok()?
-                .text_if_any("request_id")
-        };
+        let from_body = || KoraObject::read(&self.body).ok()?.text_if_any("request_id");
         header_id(&self.headers).or_else(|| from_body().filter(|id| is_id(id)))
     }
 }

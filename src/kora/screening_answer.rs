@@ -19,8 +19,7 @@ pub(super) fn created(
     // Kora answers an ASYNC screening with 202 and, for certain, no more than its id (Kora docs:
     // screening-flow). A synchronous answer has to say how far it is.
     let may_be_bare = status == StatusCode::ACCEPTED || request.mode == Mode::Async;
-    let unsaid =
-        (may_be_bare && !answer.has("decision")).then_some(ScreeningStatus::PendingUnsaid);
+    let unsaid = (may_be_bare && !answer.has("decision")).then_some(ScreeningStatus::PendingUnsaid);
     let mut screening = Screening::from_kora(&answer, unsaid)?;
     if let Party::Known(subject_id) = &request.party {
         if !answer.has("subject_id") {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    CheckType, Decision, DecisionOutcome, JsonObject, KoraObject, Match, MatchSummary, Mode, Purpose,
-    RiskBand, Screening, ScreeningStatus, Unreadable,
+    CheckType, Decision, DecisionOutcome, JsonObject, KoraObject, Match, MatchSummary, Mode,
+    Purpose, RiskBand, Screening, ScreeningStatus, Unreadable,
 };
 
 /// The highest risk score (Kora docs: risk-scoring).

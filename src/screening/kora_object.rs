@@ -72,10 +72,7 @@ impl<'a> KoraObject<'a> {
     ///
     /// # Errors
     /// If it has another shape.
-    pub fn field<T: DeserializeOwned>(
-        &self,
-        field: &'static str,
-    ) -> Result<Option<T>, Unreadable> {
+    pub fn field<T: DeserializeOwned>(&self, field: &'static str) -> Result<Option<T>, Unreadable> {
         self.raw(field)
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| Unreadable::Field { field }))
             .transpose()
