@@ -1,19 +1,23 @@
 //! Where events are kept: one log per tenant, durable before anybody hears of it.
 //!
-//! [`EventLog`] is the law that every backend keeps. `Sqlite` is the embedded backend: one file per log in
+//! [`EventLog`] is the law that every backend keeps. [`Sqlite`] is the embedded backend: one file per log in
 //! one directory.
 
+mod directory;
 mod event_log;
 mod hot_tail;
 mod metrics;
 mod record;
+mod sqlite;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use directory::OpenError;
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use metrics::Metrics;
 pub use record::Record;
+pub use sqlite::Sqlite;
 
 /// How events are kept.
 #[derive(Clone, Debug)]

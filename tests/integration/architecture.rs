@@ -16,6 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listener", &["lifecycle", "telemetry"]),
     ("pb", &[]),
     ("screening", &["error", "pb"]),
+    ("event", &["error", "pb", "screening"]),
+    ("store", &["clock", "event", "pb", "screening", "telemetry"]),
     (
         "kora",
         &["clock", "error", "lifecycle", "screening", "telemetry"],
