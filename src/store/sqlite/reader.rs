@@ -59,7 +59,8 @@ impl Readers {
     /// The page after `sequence`.
     pub(super) async fn page(&self, sequence: u64) -> Result<Page, ReadError> {
         let head = self.0.tail.bounds().head.sequence;
-        self.read(move |snapshot| snapshot.page(sequence, head)).await
+        self.read(move |snapshot| snapshot.page(sequence, head))
+            .await
     }
 
     /// The position before the first record of `time` or later.
@@ -82,9 +83,9 @@ impl Readers {
                 .await
                 .map_err(|_| gone())?
         };
-        let result = timeout(READ_TIMEOUT, work).await.unwrap_or_else(|_| {
-            Err(ReadError::Unavailable("the disk did not answer".to_owned()))
-        });
+        let result = timeout(READ_TIMEOUT, work)
+            .await
+            .unwrap_or_else(|_| Err(ReadError::Unavailable("the disk did not answer".to_owned())));
         if let Err(ReadError::Corrupt { .. }) = result {
             self.0.metrics.corrupt.inc();
         }

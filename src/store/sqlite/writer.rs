@@ -125,7 +125,10 @@ impl Writer {
 
     fn write(&mut self, batch: Vec<Append>) {
         if self.is_broken {
-            return refuse(batch.into_iter().map(|append| append.answer), AppendError::Broken);
+            return refuse(
+                batch.into_iter().map(|append| append.answer),
+                AppendError::Broken,
+            );
         }
         let start = Instant::now();
         let (events, answers): (Vec<_>, Vec<_>) = batch
@@ -159,8 +162,7 @@ impl Writer {
             id,
             state,
         } = &mut self.opened;
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = state.head.position.sequence;
         let mut committed = Committed {
             state: *state,
