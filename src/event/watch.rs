@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Filter, ResumeToken};
+use super::{Filter, Keys, ResumeToken};
 use crate::{
     error::{CallError, Reason, Violation},
     pb::{self, watch_events_request::Start as WireStart},
@@ -75,6 +75,21 @@ impl WatchRequest {
             on_gap,
             include_raw_json: request.include_raw_json,
         })
+    }
+
+    /// Whether an event with these keys, received then, belongs on the stream.
+    pub fn wants(&self, keys: &Keys, receive_time: Timestamp) -> bool {
+        self.filter.matches(keys) && self.start.time().is_none_or(|from| receive_time >= from)
+    }
+}
+
+impl Start {
+    /// From when on events are wanted.
+    fn time(self) -> Option<Timestamp> {
+        match self {
+            Start::From(time) => Some(time),
+            Start::Resume(_) | Start::Earliest | Start::Latest => None,
+        }
     }
 }
 

@@ -21,18 +21,18 @@ const RESERVE_DIVISOR: u32 = 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct InvalidTimeout;
 
+/// How long the caller waits, where it says so.
+pub(super) fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
+    headers
+        .get("grpc-timeout")
+        .map(|value| value.to_str().ok().and_then(parse).ok_or(InvalidTimeout))
+        .transpose()
+}
+
 /// When the gateway answers a call that was received at `received`.
-pub(super) fn answer_by(headers: &HeaderMap, received: Instant) -> Result<Instant, InvalidTimeout> {
-    let timeout = match headers.get("grpc-timeout") {
-        None => DEFAULT,
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(parse)
-            .ok_or(InvalidTimeout)?
-            .min(MAX),
-    };
-    Ok(received + timeout - RESERVE.min(timeout / RESERVE_DIVISOR))
+pub(super) fn answer_by(timeout: Option<Duration>, received: Instant) -> Instant {
+    let timeout = timeout.unwrap_or(DEFAULT).min(MAX);
+    received + timeout - RESERVE.min(timeout / RESERVE_DIVISOR)
 }
 
 /// One to eight digits and a unit (gRPC over HTTP/2: `Timeout`).
@@ -61,7 +61,7 @@ mod tests {
             .iter()
             .map(|value| ("grpc-timeout".parse().unwrap(), value.parse().unwrap()))
             .collect();
-        Ok(answer_by(&headers, received)? - received)
+        Ok(answer_by(timeout_of(&headers)?, received) - received)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kora_gateway::{
     clock::Clock,
     event::{Content, Identity, Keys, NewEvent},
@@ -21,9 +21,11 @@ use tempfile::TempDir;
 
 const TENANT: &str = "tenant";
 
-/// A clock that tests set, in milliseconds.
+/// A clock that tests set, in milliseconds; it shows some nanoseconds more.
 #[derive(Clone)]
 struct Hands(Arc<AtomicI64>);
+
+const NANOSECONDS_MORE: SignedDuration = SignedDuration::from_nanos(123_456);
 
 /// A directory, and a log in it that can be opened again.
 struct Place {
@@ -54,7 +56,7 @@ impl Place {
     fn try_open(&self) -> Result<Sqlite, OpenError> {
         let hands = self.hands.clone();
         let clock = Clock::from_fn(move || {
-            Timestamp::from_millisecond(hands.0.load(Ordering::SeqCst)).unwrap()
+            Timestamp::from_millisecond(hands.0.load(Ordering::SeqCst)).unwrap() + NANOSECONDS_MORE
         });
         let metrics = Metrics::register(&mut Registry::default());
         Sqlite::open(&self.config, TENANT, clock, metrics)
@@ -133,6 +135,17 @@ async fn what_was_appended_is_there_in_order_after_a_restart() {
     assert_eq!(all_after(&log, 0).await, expected);
     append(&log, "d").await;
     assert_eq!(all_after(&log, 2).await, named(&[(3, "c"), (4, "d")]));
+}
+
+#[tokio::test]
+async fn memory_and_disk_tell_the_same() {
+    let place = Place::new();
+    let log = place.open();
+    append(&log, "a").await;
+    let from_memory = log.read(0).await.unwrap();
+    log.close().await;
+    let from_disk = place.open().read(0).await.unwrap();
+    assert!(from_memory == from_disk, "{from_memory:?} {from_disk:?}");
 }
 
 #[tokio::test]

@@ -237,7 +237,7 @@ def test_a_kora_that_is_not_there_was_sent_nothing(start_gateway: StartGateway) 
             f"http://127.0.0.1:{taken.getsockname()[1]}/api/v1",
             "--kora-tenant-id",
             "tenant-1",
-            env={"KORA_API_KEY": "emulator-api-key"},
+            env={"KORA_API_KEY": "emulator-api-key", "KORA_WEBHOOK_SECRET": "secret"},
             emulator=False,
         )
         fails(gateway.stub.Screen, messages.screen(), "KORA_UNREACHABLE", paid=True)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::schema::State;
+use super::schema::{State, time};
 use crate::{
     event::{Identity, LogId, NewEvent},
     store::{
@@ -24,8 +24,9 @@ pub(super) fn append(
     dedup_window: Duration,
     event: NewEvent,
 ) -> rusqlite::Result<Option<Record>> {
-    // The clock can be set back; a log's time never goes back.
-    let receive_time = now.max(state.head.receive_time);
+    // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
+    // time never goes back.
+    let receive_time = time(now.as_millisecond()).max(state.head.receive_time);
     let is_known = match &event.identity {
         Identity::Vendor(id) => has_event(connection, id)?,
         Identity::Body(hash) => has_body_since(connection, hash, receive_time, dedup_window)?,
