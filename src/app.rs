@@ -256,6 +256,8 @@ async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
             false => readiness.not_ready(),
         }
     }
+    // Its writer is gone.
+    readiness.not_ready();
 }
 
 /// Starts the emulator, if one is configured, and points the gateway at it.

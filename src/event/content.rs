@@ -53,7 +53,7 @@ pub struct Content {
 #[derive(Clone)]
 pub enum Payload {
     /// News of a screening.
-    Screening(Screening),
+    Screening(Box<Screening>),
     /// A new match.
     Match {
         /// The screening; empty where the event does not say.
@@ -131,7 +131,7 @@ impl From<Payload> for pb::event::Payload {
         match payload {
             Payload::Screening(screening) => {
                 pb::event::Payload::ScreeningUpdate(pb::ScreeningUpdate {
-                    screening: Some(screening.into()),
+                    screening: Some((*screening).into()),
                 })
             }
             Payload::Match {

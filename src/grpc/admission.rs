@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, header::CONTENT_TYPE};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::deadline::{answer_by, timeout_of};
+use super::deadline::{answer_by, stream_deadline, timeout_of};
 use crate::error::{CallError, Reason};
 
 /// The metadata that names a call, in requests and answers.
@@ -61,7 +61,7 @@ pub(super) fn admit<B>(
     })?;
     let admission = Admission {
         answer_by: answer_by(timeout, received),
-        stream_deadline: timeout.and_then(|timeout| received.checked_add(timeout)),
+        stream_deadline: stream_deadline(timeout, received),
         call_id: call_id.to_owned(),
         entered: Arc::default(),
     };

@@ -32,7 +32,18 @@ pub(super) fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Invali
 /// When the gateway answers a call that was received at `received`.
 pub(super) fn answer_by(timeout: Option<Duration>, received: Instant) -> Instant {
     let timeout = timeout.unwrap_or(DEFAULT).min(MAX);
-    received + timeout - RESERVE.min(timeout / RESERVE_DIVISOR)
+    received + timeout - reserve(timeout)
+}
+
+/// When the gateway ends a stream that was asked for at `received`: only where its caller says so, and
+/// however late that is.
+pub(super) fn stream_deadline(timeout: Option<Duration>, received: Instant) -> Option<Instant> {
+    let timeout = timeout?;
+    received.checked_add(timeout - reserve(timeout))
+}
+
+fn reserve(timeout: Duration) -> Duration {
+    RESERVE.min(timeout / RESERVE_DIVISOR)
 }
 
 /// One to eight digits and a unit (gRPC over HTTP/2: `Timeout`).
@@ -78,6 +89,15 @@ mod tests {
             let expected = Ok(Duration::from_millis(milliseconds));
             assert_eq!(time_to_answer(timeout), expected, "{timeout:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_ends_when_its_caller_says_so_and_not_before() {
+        let received = Instant::now();
+        let after = |timeout| stream_deadline(timeout, received).map(|end| end - received);
+        assert_eq!(after(None), None);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(after(Some(day)), Some(day - RESERVE));
     }
 
     #[test]

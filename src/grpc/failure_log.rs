@@ -6,7 +6,7 @@ use tonic::Code;
 use tracing::Level;
 
 use super::{metrics::code_name, rpc::Rpc};
-use crate::error::{CallError, Outcome};
+use crate::error::{CallError, Outcome, Reason};
 
 /// One line for one failed call: ids, reason and causes, and nothing that a caller or Kora wrote.
 pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code) {
@@ -29,10 +29,13 @@ pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Co
             )
         };
     }
-    match error.reason.outcome() {
-        // The operator must act, or somebody must look at Kora for what became of it.
-        _ if code == "INTERNAL" => write_at!(Level::ERROR),
-        Some(Outcome::Unknown) => write_at!(Level::WARN),
+    match (error.reason, error.reason.outcome()) {
+        // The operator must act.
+        _ if matches!(code, "INTERNAL" | "DATA_LOSS") => write_at!(Level::ERROR),
+        // Somebody must look at Kora for what became of it, or at the disk.
+        (_, Some(Outcome::Unknown)) | (Reason::StoreUnavailable, _) => write_at!(Level::WARN),
+        // Every open stream ends so when the gateway stops.
+        (Reason::StreamDrained, _) => write_at!(Level::DEBUG),
         _ => write_at!(Level::INFO),
     }
 }

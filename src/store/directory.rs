@@ -1,8 +1,9 @@
 //! The directory of the embedded backend: one gateway at a time, one file per log.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{DirBuilder, File, TryLockError},
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,9 @@ use thiserror::Error;
 
 /// The file whose lock says that a gateway uses the directory.
 const LOCK_FILE: &str = "lock";
+
+/// The permissions of a directory that is created.
+const OWNER_ONLY: u32 = 0o700;
 
 /// What the name of a log's file ends with.
 const LOG_SUFFIX: &str = ".events.db";
@@ -65,7 +69,10 @@ impl Directory {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(explain)?;
+        // Events hold personal data.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(OWNER_ONLY);
+        builder.create(path).map_err(explain)?;
         let lock = File::create(path.join(LOCK_FILE)).map_err(explain)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -102,6 +109,8 @@ fn sync(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -109,6 +118,8 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("new/data");
         let first = Directory::open(&path).unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, OWNER_ONLY);
         assert!(matches!(Directory::open(&path), Err(OpenError::InUse(_))));
         drop(first);
         assert!(Directory::open(&path).is_ok());

@@ -34,7 +34,7 @@ impl Metrics {
         };
         registry.register(
             "store_events_appended",
-            "Events made durable",
+            "Events appended to the log",
             metrics.appended.clone(),
         );
         registry.register(

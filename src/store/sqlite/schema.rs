@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     }
     // What an earlier process wrote and perhaps never synced is visible from here on: made durable first.
     let is_busy: bool = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))
         .map_err(explain)?;
     if is_busy {
         return Err(not_a_log("another process is using it"));
