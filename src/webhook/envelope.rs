@@ -154,3 +154,6 @@ fn id_in(object: &KoraObject<'_>, field: &str) -> Option<String> {
         .text_if_any(field)
         .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()))
 }
+
+#[cfg(test)]
+mod tests;
