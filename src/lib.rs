@@ -13,6 +13,7 @@
 //! | [`pb`] | generated code |
 //! | [`screening`] | screenings and subjects, validation, the wire |
 //! | [`kora`] | the client of Kora's REST API |
+//! | [`webhook`] | Kora's signed webhooks into the log |
 //! | [`grpc`] | the callers' API |
 //! | [`admin`] | probes, metrics and health for the orchestrator |
 //! | [`config`] | flags, environment and file into settings |
