@@ -35,7 +35,9 @@ const ADMIN_LISTENER: listener::Config = listener::Config {
 
 /// What the webhook port accepts: Kora, and what stands before the gateway.
 const WEBHOOK_LISTENER: listener::Config = listener::Config {
-    protocol: Protocol::Http1OrHttp2,
+    protocol: Protocol::Http1 {
+        header_timeout: webhook::HEADER_TIMEOUT,
+    },
     max_connections: 1024,
     max_streams_per_connection: 1,
 };

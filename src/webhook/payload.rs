@@ -91,5 +91,5 @@ fn screening(keys: &Keys, data: &KoraObject<'_>) -> Result<Payload, Dropped> {
         return Err(Dropped);
     }
     screening.subject_id.clone_from(&keys.subject_id);
-    Ok(Payload::Screening(screening))
+    Ok(Payload::Screening(Box::new(screening)))
 }

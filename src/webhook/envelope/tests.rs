@@ -15,7 +15,7 @@ fn read(body: &Value) -> Envelope {
 
 fn screening_of(envelope: Envelope) -> Option<Screening> {
     match envelope.content.payload {
-        Some(Payload::Screening(screening)) => Some(screening),
+        Some(Payload::Screening(screening)) => Some(*screening),
         _ => None,
     }
 }
