@@ -61,7 +61,12 @@ pub(super) async fn watch(args: WatchArgs) -> ExitCode {
     let endpoint = match client::endpoint(&args.gateway) {
         // Anything else would be tried for ever, and never answer.
         Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => endpoint,
-        _ => return complain(BAD_CONFIGURATION, "--gateway is not a URL of http://"),
+        _ => {
+            return complain(
+                BAD_CONFIGURATION,
+                "--gateway is not a URL that starts with http://",
+            );
+        }
     };
     let mut request = args.request();
     let place = match args.resume_file.map(Place::open).transpose() {
