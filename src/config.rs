@@ -109,6 +109,7 @@ impl Emulator {
                     config: emulator::Config {
                         api_key: api_key.expose_secret().to_owned(),
                         tenant_id,
+                        webhook: None,
                     },
                 })
             }
@@ -154,6 +155,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
                 config: emulator::Config {
                     api_key: kora.api_key.expose_secret().to_owned(),
                     tenant_id: kora.tenant_id.clone(),
+                    webhook: None,
                 },
             }),
             false => None,

@@ -67,6 +67,7 @@ async fn a_configured_key_and_tenant_are_the_ones_expected() {
     let config = Config {
         api_key: "another-key".to_owned(),
         tenant_id: "another-tenant".to_owned(),
+        webhook: None,
     };
     tokio::spawn(serve(listener, config, std::future::pending()));
     let get = |key: &str, tenant: &str| {
