@@ -62,7 +62,20 @@ impl Background {
 mod tests {
     use std::future::pending;
 
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[test]
+    fn so_many_webhooks_are_posted_at_a_time() {
+        let background = Background::new(CancellationToken::new());
+        let posting: Vec<_> = (0..MAX_POSTS)
+            .map(|_| background.turn_to_post().now_or_never().unwrap())
+            .collect();
+        assert!(background.turn_to_post().now_or_never().is_none());
+        drop(posting);
+        assert!(background.turn_to_post().now_or_never().is_some());
+    }
 
     #[tokio::test]
     async fn work_is_bounded_and_ends_with_the_stop() {

@@ -93,7 +93,8 @@ impl Webhooks {
         self.order = Order::default();
     }
 
-    fn deliveries(&self) -> Value {
+    /// The newest deliveries, those under way too, as the door lists them.
+    pub(super) fn deliveries(&self) -> Value {
         self.journal.json()
     }
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
@@ -50,7 +51,7 @@ async fn set_faults(
     State(twin): State<Arc<Twin>>,
     document: Bytes,
 ) -> Result<StatusCode, Sentence> {
-    let faults = Faults::read(&document).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+    let faults: Faults = read(&document)?;
     tracing::debug!("emulator webhook faults set");
     twin.state().webhooks.set_faults(faults);
     Ok(StatusCode::NO_CONTENT)
@@ -59,10 +60,7 @@ async fn set_faults(
 /// Fires one webhook at every subscription, whatever events it is for. The answer has the numbers of
 /// the deliveries in the list.
 async fn fire(State(twin): State<Arc<Twin>>, document: Bytes) -> Result<Response, Sentence> {
-    let by_hand: ByHand = serde_json::from_slice(&document).map_err(|error| {
-        let sentence = format!("The webhook cannot be read: {error}.");
-        (StatusCode::BAD_REQUEST, sentence)
-    })?;
+    let by_hand: ByHand = read(&document)?;
     if !twin.state().webhooks.has_subscriptions() {
         let sentence = "Nobody has subscribed to webhooks.".to_owned();
         return Err((StatusCode::CONFLICT, sentence));
@@ -78,4 +76,14 @@ async fn fire(State(twin): State<Arc<Twin>>, document: Bytes) -> Result<Response
     let deliveries = send(&twin, event, To::All);
     let fired = json!({ "id": id, "deliveries": deliveries });
     Ok(answer(StatusCode::ACCEPTED, &fired))
+}
+
+/// Reads a document. By way of a map, because a struct would be read from a list too.
+fn read<T: DeserializeOwned>(document: &[u8]) -> Result<T, Sentence> {
+    serde_json::from_slice::<Map<String, Value>>(document)
+        .and_then(|fields| serde_json::from_value(Value::Object(fields)))
+        .map_err(|error| {
+            let sentence = format!("The document cannot be read: {error}.");
+            (StatusCode::BAD_REQUEST, sentence)
+        })
 }

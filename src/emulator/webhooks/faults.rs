@@ -32,12 +32,6 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Reads a document. The error is a sentence for people.
-    pub(super) fn read(document: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(document)
-            .map_err(|error| format!("The faults of webhooks cannot be read: {error}."))
-    }
-
     /// Whether a delivery that begins now is first signed wrongly.
     pub(super) fn take_bad_signature(&mut self) -> bool {
         let taken = self.bad_signature > 0;
