@@ -1,8 +1,14 @@
 //! The composition root: wires the rooms together, and knows the order of birth and death.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::{
     sync::watch,
@@ -16,7 +22,7 @@ use crate::{
     admin,
     clock::Clock,
     config::Config,
-    emulator,
+    emulator::{self, Webhook},
     feed::{self, Feed},
     grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
@@ -262,22 +268,46 @@ async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
     readiness.not_ready();
 }
 
-/// Starts the emulator, if one is configured, and points the gateway at it.
+/// Starts the emulator, if one is configured, and points the gateway at it and its webhooks at the gateway.
 fn start_emulator(
     config: &mut Config,
     listener: Option<Listener>,
-    _webhook_addr: SocketAddr,
+    webhook_addr: SocketAddr,
     stop: Shutdown,
 ) -> Option<JoinHandle<()>> {
-    let (emulator, listener) = (config.emulator.take()?, listener?);
+    let (mut emulator, listener) = (config.emulator.take()?, listener?);
     config.kora.base_url = Url::parse(&format!("http://{}/api/v1", listener.addr()))
         .expect("a socket address makes a URL's authority");
+    let webhook = config.webhook.secrets.first().map(|secret| Webhook {
+        url: format!(
+            "http://{}/webhooks/compliance",
+            reached_on_loopback(webhook_addr)
+        ),
+        secret: secret.expose_secret().to_owned(),
+    });
+    emulator.config.webhook = webhook.filter(|webhook| {
+        let is_reachable = webhook.check().is_ok();
+        if !is_reachable {
+            tracing::warn!("webhook-addr is not on loopback: the emulator sends no webhooks");
+        }
+        is_reachable
+    });
     Some(tokio::spawn(async move {
         let served = emulator::serve(listener.into_socket(), emulator.config, stop.started());
         if let Err(error) = served.await {
             tracing::error!(%error, "the emulator ended");
         }
     }))
+}
+
+/// The address as the same machine reaches it.
+fn reached_on_loopback(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 /// Waits for a part to end; one that panicked has ended too, and was reported by its panic.

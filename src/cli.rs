@@ -44,7 +44,7 @@ enum Verb {
         #[arg(long)]
         once: bool,
     },
-    /// Run the Kora emulator alone
+    /// Run the Kora emulator alone, or fire a webhook by hand
     Emulator(emulator::EmulatorArgs),
     /// Read the configuration as `serve` would, and say what is in effect and where it came from
     CheckConfig(ServeArgs),

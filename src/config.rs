@@ -118,6 +118,7 @@ impl Emulator {
                     config: emulator::Config {
                         api_key: api_key.expose_secret().to_owned(),
                         tenant_id,
+                        webhook: None,
                     },
                 })
             }
@@ -178,6 +179,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
                 config: emulator::Config {
                     api_key: kora.api_key.expose_secret().to_owned(),
                     tenant_id: kora.tenant_id.clone(),
+                    webhook: None,
                 },
             }),
             false => None,
@@ -228,7 +230,7 @@ fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Con
 fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Vec<SecretString>> {
     let name = "kora-webhook-secret";
     let text = match with_emulator {
-        true => reader.secret_or(name, "emulator-webhook-secret"),
+        true => reader.secret_or(name, emulator::WEBHOOK_SECRET),
         false => reader.secret(name),
     };
     reader.secrets(name, &text?)
