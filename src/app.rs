@@ -1,9 +1,14 @@
 //! The composition root: wires the rooms together, and knows the order of birth and death.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::{task::JoinHandle, time};
+use tokio::{
+    sync::watch,
+    task::{self, JoinHandle},
+    time,
+};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -11,10 +16,14 @@ use crate::{
     admin,
     clock::Clock,
     config::Config,
-    emulator, grpc, kora,
+    emulator,
+    feed::{self, Feed},
+    grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
     listener::{self, Listener, Protocol},
+    store::{self, EventLog, Sqlite},
     telemetry::Metrics,
+    webhook,
 };
 
 /// What the admin port accepts: an orchestrator and a scraper, not the public.
@@ -22,6 +31,15 @@ const ADMIN_LISTENER: listener::Config = listener::Config {
     protocol: Protocol::Http1OrHttp2,
     max_connections: 256,
     max_streams_per_connection: 64,
+};
+
+/// What the webhook port accepts: Kora, and what stands before the gateway.
+const WEBHOOK_LISTENER: listener::Config = listener::Config {
+    protocol: Protocol::Http1 {
+        header_timeout: webhook::HEADER_TIMEOUT,
+    },
+    max_connections: 1024,
+    max_streams_per_connection: 1,
 };
 
 /// How long before the bound on a stop the calls that are left are given up, so that the rest fits in.
@@ -32,6 +50,8 @@ const DRAIN_RESERVE: Duration = Duration::from_secs(2);
 pub struct Listeners {
     /// For callers.
     pub grpc: Listener,
+    /// For Kora's webhooks.
+    pub webhook: Listener,
     /// For the orchestrator.
     pub admin: Listener,
     /// For the emulator, where one runs.
@@ -55,6 +75,9 @@ pub enum StartError {
     /// The way to Kora cannot be set up.
     #[error(transparent)]
     Kora(#[from] kora::SetupError),
+    /// The event log cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
 }
 
 impl Listeners {
@@ -65,6 +88,7 @@ impl Listeners {
     pub async fn bind(config: &Config) -> io::Result<Self> {
         Ok(Listeners {
             grpc: Listener::bind("grpc", config.grpc_addr).await?,
+            webhook: Listener::bind("webhook", config.webhook_addr).await?,
             admin: Listener::bind("admin", config.admin_addr).await?,
             emulator: match &config.emulator {
                 Some(emulator) => Some(Listener::bind("emulator", emulator.addr).await?),
@@ -75,7 +99,9 @@ impl Listeners {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
-        [&self.grpc, &self.admin].into_iter().chain(&self.emulator)
+        [&self.grpc, &self.webhook, &self.admin]
+            .into_iter()
+            .chain(&self.emulator)
     }
 }
 
@@ -109,9 +135,16 @@ pub async fn run(
     let calls = TaskTracker::new();
     // The orders of a stop, in the order in which they are given.
     let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
-    let emulator = start_emulator(&mut config, listeners.emulator, grpc_done.clone());
+    let webhook_addr = listeners.webhook.addr();
+    let emulator = start_emulator(
+        &mut config,
+        listeners.emulator,
+        webhook_addr,
+        grpc_done.clone(),
+    );
 
     let mut registry = Metrics::registry();
+    let log = open_log(&config, clock.clone(), &mut registry).await?;
     let kora = kora::Client::new(
         &config.kora,
         clock.clone(),
@@ -119,32 +152,53 @@ pub async fn run(
         calls.clone(),
         give_up.clone(),
     )?;
+    let feed = Feed::new(
+        &config.feed,
+        log.clone(),
+        feed::Metrics::register(&mut registry),
+        shutdown.clone(),
+    );
+    let webhooks = webhook::service(
+        config.webhook.clone(),
+        log.clone(),
+        webhook::Metrics::register(&mut registry),
+    );
     let grpc_metrics = grpc::Metrics::register(&mut registry);
     let metrics = Metrics::new(registry);
 
     let watchdog = Watchdog::start();
     let (reporter, health) = admin::health().await;
-    let follow = tokio::spawn(admin::follow_health(
-        reporter.clone(),
-        readiness.clone(),
-        watchdog.clone(),
-        kora.answering(),
-    ));
+    let followers = [
+        tokio::spawn(admin::follow_health(
+            reporter.clone(),
+            readiness.clone(),
+            watchdog.clone(),
+            kora.answering(),
+            log.writable(),
+        )),
+        tokio::spawn(follow_log(readiness.clone(), log.writable())),
+    ];
     let callers = grpc::service(
         &config.grpc,
-        kora,
-        clock,
+        grpc::Sources { kora, feed, clock },
         grpc_metrics,
         calls.clone(),
         shutdown.clone(),
         health.clone(),
     );
-    // The admin port outlives the callers': it tells the orchestrator that the gateway is draining.
+    // The admin port outlives the others: it tells the orchestrator that the gateway is draining.
     let admin = tokio::spawn(listeners.admin.serve(
         admin::service(readiness.clone(), watchdog, metrics, health),
         ADMIN_LISTENER,
         grpc_done.clone(),
         grpc_done.clone(),
+    ));
+    // Webhooks are taken until the last call is over.
+    let webhooks = tokio::spawn(listeners.webhook.serve(
+        webhooks,
+        WEBHOOK_LISTENER,
+        calls_done.clone(),
+        calls_done.clone(),
     ));
     let grpc = tokio::spawn(listeners.grpc.serve(
         callers,
@@ -166,23 +220,53 @@ pub async fn run(
         }
         calls_done.start();
         ended(grpc).await;
+        ended(webhooks).await;
         grpc_done.start();
         ended(admin).await;
         if let Some(emulator) = emulator {
             ended(emulator).await;
         }
+        log.close().await;
     };
     if time::timeout(config.drain_timeout, drained).await.is_err() {
         tracing::warn!("the bound on a stop has passed");
     }
-    follow.abort();
+    followers.iter().for_each(JoinHandle::abort);
     Ok(())
+}
+
+/// Opens the tenant's log, on a thread that may block.
+async fn open_log(
+    config: &Config,
+    clock: Clock,
+    registry: &mut Registry,
+) -> Result<Arc<Sqlite>, StartError> {
+    let metrics = store::Metrics::register(registry);
+    let (store, tenant) = (config.store.clone(), config.webhook.tenant.clone());
+    let open = move || Sqlite::open(&store, &tenant, clock, metrics);
+    let log = task::spawn_blocking(open)
+        .await
+        .expect("opening a log does not panic")?;
+    Ok(Arc::new(log))
+}
+
+/// A gateway whose log cannot write takes no webhooks, and says so.
+async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
+    while writable.changed().await.is_ok() {
+        match *writable.borrow_and_update() {
+            true => readiness.ready(),
+            false => readiness.not_ready(),
+        }
+    }
+    // Its writer is gone.
+    readiness.not_ready();
 }
 
 /// Starts the emulator, if one is configured, and points the gateway at it.
 fn start_emulator(
     config: &mut Config,
     listener: Option<Listener>,
+    _webhook_addr: SocketAddr,
     stop: Shutdown,
 ) -> Option<JoinHandle<()>> {
     let (emulator, listener) = (config.emulator.take()?, listener?);

@@ -10,6 +10,7 @@ mod print;
 mod serve;
 mod setting_flags;
 mod story;
+mod watch;
 
 use std::{
     ffi::OsString,
@@ -52,6 +53,8 @@ enum Verb {
     /// Create or read a subject through a running gateway
     #[command(subcommand)]
     Subject(call_args::SubjectVerb),
+    /// Print Kora's events as a running gateway has them, and come back by itself when it was away
+    Watch(watch::WatchArgs),
 }
 
 #[derive(clap::Args)]
@@ -86,6 +89,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,
+        Verb::Watch(args) => watch::watch(args).await,
     }
 }
 

@@ -10,15 +10,16 @@ mod values;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::{Effective, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 
 use crate::{
-    emulator, grpc, kora,
+    emulator, feed, grpc, kora,
     listener::{self, Protocol},
+    store, webhook,
 };
 use reader::Reader;
 
@@ -30,12 +31,20 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 pub struct Config {
     /// Where callers connect.
     pub grpc_addr: SocketAddr,
+    /// Where Kora delivers webhooks.
+    pub webhook_addr: SocketAddr,
     /// Where the orchestrator connects.
     pub admin_addr: SocketAddr,
     /// What the callers' port accepts.
     pub grpc_listener: listener::Config,
     /// What the callers' API accepts.
     pub grpc: grpc::Config,
+    /// What webhooks are accepted.
+    pub webhook: webhook::Config,
+    /// How events are kept.
+    pub store: store::Config,
+    /// What streams are served.
+    pub feed: feed::Config,
     /// How Kora is reached. With an emulator its address replaces the base URL.
     pub kora: kora::Config,
     /// The emulator, if one shall run in this process.
@@ -121,6 +130,7 @@ impl Emulator {
 /// Reads every setting, so that every problem is found; `None` if there is any.
 fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let grpc_addr = reader.value("grpc-addr", values::socket_addr);
+    let webhook_addr = reader.value("webhook-addr", values::socket_addr);
     let admin_addr = reader.value("admin-addr", values::socket_addr);
     if !reader.switch("allow-unauthenticated")
         && grpc_addr.is_some_and(|addr| !addr.ip().is_loopback())
@@ -132,6 +142,10 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         );
     }
     let kora = kora_config(reader, with_emulator);
+    let secrets = webhook_secrets(reader, with_emulator);
+    let max_webhook_bytes = reader.value("webhook-max-bytes", values::webhook_bytes);
+    let store = store_config(reader);
+    let max_watch_streams = reader.value("max-watch-streams", values::positive);
     let emulator_addr = emulator_addr(reader);
     let max_connections = reader.value("max-connections", values::positive);
     let max_streams = reader.value("max-streams-per-connection", values::positive);
@@ -140,6 +154,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let kora = kora?;
     Some(Config {
         grpc_addr: grpc_addr?,
+        webhook_addr: webhook_addr?,
         admin_addr: admin_addr?,
         grpc_listener: listener::Config {
             protocol: Protocol::Http2,
@@ -148,6 +163,15 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         grpc: grpc::Config {
             max_request_bytes: max_request_bytes?,
+        },
+        webhook: webhook::Config {
+            secrets: secrets?,
+            tenant: kora.tenant_id.clone(),
+            max_bytes: max_webhook_bytes?,
+        },
+        store: store?,
+        feed: feed::Config {
+            max_streams: max_watch_streams? as usize,
         },
         emulator: match with_emulator {
             true => Some(Emulator {
@@ -200,6 +224,28 @@ fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Con
         ca_file,
         max_response_bytes: max_response_bytes?,
         trust_503,
+    })
+}
+
+fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Vec<SecretString>> {
+    let name = "kora-webhook-secret";
+    let text = match with_emulator {
+        true => reader.secret_or(name, "emulator-webhook-secret"),
+        false => reader.secret(name),
+    };
+    reader.secrets(name, &text?)
+}
+
+fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {
+    let directory = reader.value("event-log", values::event_log);
+    let retention_age = reader.value("retention-age", values::period);
+    let retention_bytes = reader.value("retention-size", values::disk_bytes);
+    let dedup_window = reader.value("dedup-window", values::period);
+    Some(store::Config {
+        directory: directory?,
+        retention_age: retention_age?,
+        retention_bytes: retention_bytes?,
+        dedup_window: dedup_window?,
     })
 }
 

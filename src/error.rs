@@ -58,6 +58,8 @@ pub struct CallError {
     pub retry_after: Option<Duration>,
     /// What the call was about, where that is missing or failed.
     pub resource: Option<Resource>,
+    /// The oldest token that works, where a token or time is too old.
+    pub oldest_token: Option<String>,
     /// Kora's id of the HTTP request, where Kora answered with one.
     pub kora_request_id: Option<String>,
     /// What happened underneath. For the operator only; it holds no personal data.
@@ -167,6 +169,7 @@ impl CallError {
             violations: Vec::new(),
             retry_after: None,
             resource: None,
+            oldest_token: None,
             kora_request_id: None,
             cause: None,
         }
@@ -177,6 +180,14 @@ impl CallError {
         CallError {
             retry_after: Some(COME_BACK_AFTER),
             ..CallError::new(Reason::GatewayDraining)
+        }
+    }
+
+    /// The gateway is stopping, and ends a stream.
+    pub fn stream_drained() -> Self {
+        CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::StreamDrained)
         }
     }
 

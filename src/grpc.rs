@@ -6,10 +6,12 @@
 mod admission;
 mod boundary;
 mod deadline;
+mod failure_log;
 mod metrics;
 mod rpc;
 mod service;
 mod status;
+mod watch;
 
 use std::convert::Infallible;
 
@@ -22,7 +24,7 @@ use tower::Service;
 pub use metrics::Metrics;
 
 use crate::{
-    clock::Clock, kora, lifecycle::Shutdown, pb,
+    clock::Clock, feed::Feed, kora, lifecycle::Shutdown, pb,
     pb::compliance_service_server::ComplianceServiceServer,
 };
 
@@ -33,12 +35,21 @@ pub struct Config {
     pub max_request_bytes: usize,
 }
 
+/// What the calls are answered from.
+pub struct Sources {
+    /// Kora.
+    pub kora: kora::Client,
+    /// The streams of events.
+    pub feed: Feed,
+    /// Tells the day.
+    pub clock: Clock,
+}
+
 /// Builds what the callers' port serves: the API, reflection, and the `health` service. Calls are counted
 /// in `calls` while they last; from the order to `stop` on, new ones are refused.
 pub fn service<H>(
     config: &Config,
-    kora: kora::Client,
-    clock: Clock,
+    sources: Sources,
     metrics: Metrics,
     calls: TaskTracker,
     stop: Shutdown,
@@ -56,6 +67,7 @@ where
     H: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     H::Future: Send + 'static,
 {
+    let Sources { kora, feed, clock } = sources;
     let compliance = ComplianceServiceServer::new(service::Compliance::new(kora, clock))
         .max_decoding_message_size(config.max_request_bytes);
     // Version 1 and the alpha that many tools still ask for.
@@ -69,6 +81,7 @@ where
         .add_service(reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID))
         .add_service(health)
         .prepare();
+    let routes = watch::WithWatch::new(routes, feed, config.max_request_bytes);
     boundary::Boundary::new(routes, metrics, calls, stop)
 }
 

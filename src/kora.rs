@@ -5,7 +5,6 @@
 //! not" needs proof: see [`transmission`](self::transmission). An answer that cannot be read is an error,
 //! never a guess.
 
-mod answer_object;
 mod attempt;
 mod client;
 mod connection;

@@ -13,6 +13,7 @@
 //! | [`pb`] | generated code |
 //! | [`screening`] | screenings and subjects, validation, the wire |
 //! | [`kora`] | the client of Kora's REST API |
+//! | [`webhook`] | Kora's signed webhooks into the log |
 //! | [`grpc`] | the callers' API |
 //! | [`admin`] | probes, metrics and health for the orchestrator |
 //! | [`config`] | flags, environment and file into settings |
@@ -27,10 +28,14 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod error;
+pub mod event;
+pub mod feed;
 pub mod grpc;
 pub mod kora;
 pub mod lifecycle;
 pub mod listener;
 pub mod pb;
 pub mod screening;
+pub mod store;
 pub mod telemetry;
+pub mod webhook;

@@ -14,7 +14,7 @@ pub use watchdog::Watchdog;
 /// How far a gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Not everything that it needs is there.
+    /// Not everything that it needs is there: not yet, or not now.
     Starting,
     /// Serving.
     Ready,
@@ -45,6 +45,17 @@ impl Readiness {
                 *phase = Phase::Ready;
             }
             starts
+        });
+    }
+
+    /// Something that the gateway needs is gone for now. Has no effect on one that was told to stop.
+    pub fn not_ready(&self) {
+        self.0.send_if_modified(|phase| {
+            let was_ready = *phase == Phase::Ready;
+            if was_ready {
+                *phase = Phase::Starting;
+            }
+            was_ready
         });
     }
 
@@ -91,8 +102,13 @@ mod tests {
         assert!(!readiness.is_ready());
         readiness.ready();
         assert!(readiness.is_ready());
+        readiness.not_ready();
+        assert!(!readiness.is_ready());
+        readiness.ready();
+        assert!(readiness.is_ready());
         readiness.drain();
         readiness.ready();
-        assert!(!readiness.is_ready());
+        readiness.not_ready();
+        assert_eq!(*readiness.subscribe().borrow(), Phase::Draining);
     }
 }

@@ -4,6 +4,8 @@
 //! tonic's own server waits for silent clients without a limit when it is told to stop, and answers
 //! CANCELLED when `grpc-timeout` passes (seen in tonic 0.14), so its routes are served from here.
 
+mod http1;
+
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -46,6 +48,11 @@ pub struct Config {
 pub enum Protocol {
     /// HTTP/2 from the first byte, as gRPC wants it.
     Http2,
+    /// HTTP/1.1 alone. A request's head that is not complete in time is answered `408`.
+    Http1 {
+        /// How long a head may take, and how long a connection may idle.
+        header_timeout: Duration,
+    },
     /// HTTP/1.1 or HTTP/2, told apart by the first bytes.
     Http1OrHttp2,
 }
@@ -111,6 +118,14 @@ impl Listener {
                 accepted = self.accept(&room) => accepted,
             };
             let service = TowerToHyperService::new(service.clone());
+            if let Protocol::Http1 { header_timeout } = config.protocol {
+                let served = http1::serve(stream, service, header_timeout, stop.started());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+                continue;
+            }
             let server = Arc::clone(&server);
             let watcher = graceful.watcher();
             connections.spawn(async move {
@@ -121,8 +136,12 @@ impl Listener {
             });
         }
         drop(self.socket);
+        let ended = async {
+            graceful.shutdown().await;
+            while connections.join_next().await.is_some() {}
+        };
         tokio::select! {
-            () = graceful.shutdown() => {}
+            () = ended => {}
             () = async { drained.started().await; tokio::time::sleep(CLOSING_GRACE).await } => {
                 tracing::debug!(listener = self.name, "dropping the connections that are left");
             }

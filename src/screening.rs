@@ -1,10 +1,12 @@
 //! Screenings and subjects: what they are, which requests are valid, and how they travel over gRPC.
 //!
 //! A request comes in as a protobuf message and leaves this room as a domain type that is known to be
-//! valid. An answer comes from Kora as a domain type and leaves as a protobuf message. What Kora's JSON
-//! looks like is the business of [`crate::kora`].
+//! valid. What Kora says of a screening is read here once, for answers and for webhooks both, and leaves as
+//! a protobuf message. The rest of Kora's JSON is the business of [`crate::kora`] and [`crate::webhook`].
 
 mod fields;
+mod from_kora;
+mod kora_object;
 mod request;
 mod result;
 mod rules;
@@ -12,7 +14,9 @@ mod subject;
 mod to_wire;
 mod validation;
 
-pub use fields::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field};
+pub use fields::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field, object_to_wire};
+pub use from_kora::{risk_band, risk_score, time};
+pub use kora_object::{KoraObject, Unreadable};
 pub use request::{
     CheckType, CreateSubject, GetScreening, GetSubject, Mode, Party, Purpose, ScreenRequest,
 };
@@ -21,3 +25,4 @@ pub use result::{
 };
 pub use rules::MAX_ID_BYTES;
 pub use subject::{Identifier, Subject, SubjectProfile, SubjectType};
+pub use to_wire::{risk_band_to_wire, timestamp_to_wire};

@@ -1,8 +1,9 @@
 //! `grpc.health.v1`: what it says of each name, and when that changes.
 //!
 //! `""` and the API's name tell an orchestrator whether to send calls here. `liveness` tells whether the
-//! runtime runs. `kora` tells whether Kora answered when it was asked last; it is for dashboards alone: a
-//! dependency that all replicas share being down makes none of them unready.
+//! runtime runs. `kora` tells whether Kora answered when it was asked last, `store` whether the event log could
+//! write; they are for dashboards alone: a dependency that all replicas share being down makes none of them
+//! unready.
 
 use std::time::Duration;
 
@@ -55,7 +56,9 @@ pub async fn follow_health(
     readiness: Readiness,
     watchdog: Watchdog,
     mut kora: watch::Receiver<Option<bool>>,
+    mut store: watch::Receiver<bool>,
 ) {
+    store.mark_changed();
     let mut phase = readiness.subscribe();
     let mut liveness = time::interval(LIVENESS_INTERVAL);
     loop {
@@ -69,6 +72,10 @@ pub async fn follow_health(
             Ok(()) = kora.changed() => {
                 let status = kora.borrow_and_update().map_or(ServingStatus::Unknown, serving);
                 reporter.set_service_status("kora", status).await;
+            }
+            Ok(()) = store.changed() => {
+                let status = serving(*store.borrow_and_update());
+                reporter.set_service_status("store", status).await;
             }
             _ = liveness.tick() => {
                 reporter.set_service_status("liveness", serving(watchdog.is_alive())).await;

@@ -1,6 +1,6 @@
 //! `demo`: a gateway and an emulator in this process, and a story played through them over the socket.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::ExitCode};
 
 use tonic::transport::Endpoint;
 
@@ -21,10 +21,13 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
     if let Err(code) = init_logging(environment, "warn") {
         return code;
     }
-    let flags =
-        ["grpc-addr", "admin-addr", "emulator-addr"].map(|name| (name, FREE_PORT.to_owned()));
+    // Removed when the demo ends.
+    let data = match tempfile::tempdir() {
+        Ok(data) => data,
+        Err(error) => return complain(1, format_args!("no temporary directory: {error}")),
+    };
     // The demo needs no settings, and takes none: a key in the environment stays out of it.
-    let loaded = match Config::load(Flags(flags.into()), &Environment::new(), true) {
+    let loaded = match Config::load(flags(data.path()), &Environment::new(), true) {
         Ok(loaded) => loaded,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };
@@ -69,6 +72,14 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
         (Err(problem), _) => complain(1, problem),
         (Ok(()), _) => complain(1, "the gateway did not stop cleanly"),
     }
+}
+
+/// Free ports, and a directory that is not the one of `serve`.
+pub(super) fn flags(data: &Path) -> Flags {
+    let ports = ["grpc-addr", "webhook-addr", "admin-addr", "emulator-addr"];
+    let mut flags: BTreeMap<_, _> = ports.map(|name| (name, FREE_PORT.to_owned())).into();
+    flags.insert("event-log", format!("file:{}", data.display()));
+    Flags(flags)
 }
 
 async fn tell(grpc: SocketAddr) -> Result<(), String> {

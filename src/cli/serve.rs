@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging, say};
 use crate::{
-    app::{self, Listeners, Surroundings},
+    app::{self, Listeners, StartError, Surroundings},
     clock::Clock,
     config::{Config, Environment},
     lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
@@ -47,7 +47,8 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     tokio::spawn(announce(surroundings.readiness.clone()));
     match app::run(loaded.config, listeners, surroundings).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(BAD_CONFIGURATION, error),
+        Err(error @ StartError::Kora(_)) => complain(BAD_CONFIGURATION, error),
+        Err(error @ StartError::Store(_)) => complain(1, error),
     }
 }
 

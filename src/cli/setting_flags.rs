@@ -48,8 +48,8 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
-const SECRETS: &str = "Secrets have no flags: set KORA_API_KEY, or KORA_API_KEY_FILE to the path of a \
-                       file that holds it.";
+const SECRETS: &str = "Secrets have no flags: set KORA_API_KEY and KORA_WEBHOOK_SECRET, or \
+                       KORA_API_KEY_FILE and KORA_WEBHOOK_SECRET_FILE to the paths of files that hold them.";
 
 fn flag(setting: &'static Setting) -> Arg {
     let default = match setting.default {

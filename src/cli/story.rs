@@ -197,15 +197,15 @@ mod tests {
     use crate::{
         app::{self, Listeners, Surroundings},
         clock::Clock,
-        config::{Config, Environment, Flags},
+        config::{Config, Environment},
         lifecycle::{Readiness, Shutdown},
     };
 
     #[tokio::test]
     async fn a_step_that_does_not_go_as_told_fails_the_story() {
-        let free = ["grpc-addr", "admin-addr", "emulator-addr"]
-            .map(|name| (name, "127.0.0.1:0".to_owned()));
-        let loaded = Config::load(Flags(free.into()), &Environment::new(), true).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let flags = super::super::demo::flags(data.path());
+        let loaded = Config::load(flags, &Environment::new(), true).unwrap();
         let listeners = Listeners::bind(&loaded.config).await.unwrap();
         let url = format!("http://{}", listeners.grpc.addr());
         let surroundings = Surroundings {

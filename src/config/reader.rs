@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{
@@ -13,6 +13,9 @@ use super::{
 
 /// What stands for a secret wherever settings are shown.
 const REDACTED: &str = "(redacted)";
+
+/// How many secrets may be accepted at a time.
+const MAX_SECRETS: usize = 16;
 
 /// One setting as it is in effect.
 #[derive(Clone, Debug)]
@@ -146,6 +149,26 @@ impl<'a> Reader<'a> {
             return Some(default.into());
         }
         self.secret(name)
+    }
+
+    /// The lines of a secret that can be several; `None` after a problem.
+    pub(super) fn secrets(
+        &mut self,
+        name: &'static str,
+        text: &SecretString,
+    ) -> Option<Vec<SecretString>> {
+        let lines = text.expose_secret().lines().map(str::trim);
+        let secrets: Vec<_> = lines
+            .filter(|line| !line.is_empty())
+            .map(SecretString::from)
+            .collect();
+        let problem = match secrets.len() {
+            0 => "is empty",
+            1..=MAX_SECRETS => return Some(secrets),
+            _ => "has more than 16 lines",
+        };
+        self.problem(Setting::named(name).env, problem);
+        None
     }
 
     /// Whether any source sets it.

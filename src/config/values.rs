@@ -8,6 +8,17 @@ use url::{Host, Url};
 /// Sizes are limits on memory, and must fit in it.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// How large webhooks may be allowed to be.
+const MAX_WEBHOOK_BYTES: usize = 32 << 20;
+
+/// How long something may be kept.
+const MIN_PERIOD: Duration = Duration::from_secs(1);
+const MAX_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// How much may be kept on disk.
+const MIN_DISK_BYTES: u64 = 64 << 10;
+const MAX_DISK_BYTES: u64 = 1 << 50;
+
 /// No wait may be longer than this.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
 
@@ -23,6 +34,43 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err("is not between 1ns and 1h".to_owned());
     }
     Ok(duration)
+}
+
+/// How long something is kept: days and more.
+pub(super) fn period(text: &str) -> Result<Duration, String> {
+    let period = humantime::parse_duration(text)
+        .map_err(|_| "is not a duration such as 1h or 30d".to_owned())?;
+    match (MIN_PERIOD..=MAX_PERIOD).contains(&period) {
+        true => Ok(period),
+        false => Err("is not between 1s and 10 years".to_owned()),
+    }
+}
+
+/// How much is kept on disk.
+pub(super) fn disk_bytes(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "is not a size such as 10GiB".to_owned())?;
+    match size.as_u64() {
+        size @ MIN_DISK_BYTES..=MAX_DISK_BYTES => Ok(size),
+        _ => Err("is not between 64KiB and 1PiB".to_owned()),
+    }
+}
+
+/// The directory of the embedded event log.
+pub(super) fn event_log(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("file:") {
+        Some(directory) if !directory.is_empty() => Ok(directory.into()),
+        _ => Err("is not file:DIR".to_owned()),
+    }
+}
+
+/// A webhook is held in memory until it is on disk.
+pub(super) fn webhook_bytes(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        size @ ..=MAX_WEBHOOK_BYTES => Ok(size),
+        _ => Err("is not between 1B and 32MiB".to_owned()),
+    }
 }
 
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
@@ -123,6 +171,14 @@ mod tests {
     }
 
     #[test]
+    fn an_event_log_is_a_directory() {
+        assert_eq!(event_log("file:./data"), Ok("./data".into()));
+        for bad in ["file:", "./data", "nats://127.0.0.1:4222", ""] {
+            assert!(event_log(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn sizes_durations_and_numbers_have_bounds() {
         assert_eq!(bytes("4MiB"), Ok(4 << 20));
         assert_eq!(bytes("1000"), Ok(1000));
@@ -133,6 +189,15 @@ mod tests {
         for bad in ["0s", "35", "2h", "soon"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+        assert_eq!(period("30d"), Ok(Duration::from_secs(30 * 24 * 3600)));
+        for bad in ["0s", "999ms", "4000d", "30"] {
+            assert!(period(bad).is_err(), "{bad}");
+        }
+        assert_eq!(disk_bytes("10GiB"), Ok(10 << 30));
+        for bad in ["1KiB", "2PiB", "x"] {
+            assert!(disk_bytes(bad).is_err(), "{bad}");
+        }
+        assert!(webhook_bytes("32MiB").is_ok() && webhook_bytes("33MiB").is_err());
         for bad in ["0", "-1", "1.5", ""] {
             assert!(positive(bad).is_err(), "{bad}");
         }

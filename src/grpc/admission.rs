@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, header::CONTENT_TYPE};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::deadline::answer_by;
+use super::deadline::{answer_by, stream_deadline, timeout_of};
 use crate::error::{CallError, Reason};
 
 /// The metadata that names a call, in requests and answers.
@@ -23,6 +23,9 @@ const MAX_CALL_ID_BYTES: usize = 128;
 #[derive(Clone)]
 pub(super) struct Admission {
     pub(super) answer_by: Instant,
+    /// When a stream has to end, where its caller said so.
+    pub(super) stream_deadline: Option<Instant>,
+    pub(super) call_id: String,
     entered: Arc<AtomicBool>,
 }
 
@@ -43,6 +46,7 @@ impl Admission {
 pub(super) fn admit<B>(
     mut request: Request<B>,
     received: Instant,
+    call_id: &str,
 ) -> Result<(Request<B>, Admission), CallError> {
     // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
     let is_compressed = request
@@ -52,11 +56,13 @@ pub(super) fn admit<B>(
     if is_compressed {
         return Err(CallError::new(Reason::MalformedRequest).because("the message is compressed"));
     }
-    let answer_by = answer_by(request.headers(), received).map_err(|_| {
+    let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
     let admission = Admission {
-        answer_by,
+        answer_by: answer_by(timeout, received),
+        stream_deadline: stream_deadline(timeout, received),
+        call_id: call_id.to_owned(),
         entered: Arc::default(),
     };
     request.extensions_mut().insert(admission.clone());

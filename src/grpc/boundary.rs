@@ -9,7 +9,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -22,16 +21,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
-use tracing::Level;
 
 use super::{
     admission::{Admission, CALL_ID, admit, call_id, is_grpc},
-    metrics::{Metrics, code_name},
+    failure_log,
+    metrics::Metrics,
     rpc::Rpc,
     status::{into_call_error, status_of, tonics_own},
 };
 use crate::{
-    error::{CallError, Outcome, Reason},
+    error::{CallError, Reason},
     lifecycle::Shutdown,
 };
 
@@ -91,7 +90,7 @@ where
         let admitted = match rpc {
             None => Err(Reason::UnknownMethod.into()),
             Some(_) if stop.is_started() => Err(CallError::draining()),
-            Some(rpc) => admit(request, received)
+            Some(rpc) => admit(request, received, &call_id)
                 .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
         };
         Box::pin(async move {
@@ -103,7 +102,7 @@ where
                 Ok(response) => (Code::Ok, response),
                 Err(error) => {
                     let status = status_of(&error, rpc, &call_id);
-                    log(&error, rpc, &call_id, status.code());
+                    failure_log::write(&error, rpc, &call_id, status.code());
                     (status.code(), status.into_http())
                 }
             };
@@ -179,46 +178,4 @@ fn unsupported_media_type() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
-}
-
-/// One line for one failed call: ids, reason and causes, and nothing that a caller or Kora wrote.
-fn log(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code) {
-    let method = rpc.map_or("unknown", Rpc::name);
-    let code = code_name(code);
-    let reason = error.reason.name();
-    let kora_request_id = error.kora_request_id.as_deref().unwrap_or_default();
-    let cause = causes(error);
-    macro_rules! write_at {
-        ($level:expr) => {
-            tracing::event!(
-                $level,
-                method,
-                call_id,
-                code,
-                reason,
-                kora_request_id,
-                cause,
-                "call failed"
-            )
-        };
-    }
-    match error.reason.outcome() {
-        // The operator must act, or somebody must look at Kora for what became of it.
-        _ if code == "INTERNAL" => write_at!(Level::ERROR),
-        Some(Outcome::Unknown) => write_at!(Level::WARN),
-        _ => write_at!(Level::INFO),
-    }
-}
-
-fn causes(error: &CallError) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

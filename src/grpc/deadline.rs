@@ -21,18 +21,29 @@ const RESERVE_DIVISOR: u32 = 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct InvalidTimeout;
 
+/// How long the caller waits, where it says so.
+pub(super) fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
+    headers
+        .get("grpc-timeout")
+        .map(|value| value.to_str().ok().and_then(parse).ok_or(InvalidTimeout))
+        .transpose()
+}
+
 /// When the gateway answers a call that was received at `received`.
-pub(super) fn answer_by(headers: &HeaderMap, received: Instant) -> Result<Instant, InvalidTimeout> {
-    let timeout = match headers.get("grpc-timeout") {
-        None => DEFAULT,
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(parse)
-            .ok_or(InvalidTimeout)?
-            .min(MAX),
-    };
-    Ok(received + timeout - RESERVE.min(timeout / RESERVE_DIVISOR))
+pub(super) fn answer_by(timeout: Option<Duration>, received: Instant) -> Instant {
+    let timeout = timeout.unwrap_or(DEFAULT).min(MAX);
+    received + timeout - reserve(timeout)
+}
+
+/// When the gateway ends a stream that was asked for at `received`: only where its caller says so, and
+/// however late that is.
+pub(super) fn stream_deadline(timeout: Option<Duration>, received: Instant) -> Option<Instant> {
+    let timeout = timeout?;
+    received.checked_add(timeout - reserve(timeout))
+}
+
+fn reserve(timeout: Duration) -> Duration {
+    RESERVE.min(timeout / RESERVE_DIVISOR)
 }
 
 /// One to eight digits and a unit (gRPC over HTTP/2: `Timeout`).
@@ -61,7 +72,7 @@ mod tests {
             .iter()
             .map(|value| ("grpc-timeout".parse().unwrap(), value.parse().unwrap()))
             .collect();
-        Ok(answer_by(&headers, received)? - received)
+        Ok(answer_by(timeout_of(&headers)?, received) - received)
     }
 
     #[test]
@@ -78,6 +89,15 @@ mod tests {
             let expected = Ok(Duration::from_millis(milliseconds));
             assert_eq!(time_to_answer(timeout), expected, "{timeout:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_ends_when_its_caller_says_so_and_not_before() {
+        let received = Instant::now();
+        let after = |timeout| stream_deadline(timeout, received).map(|end| end - received);
+        assert_eq!(after(None), None);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(after(Some(day)), Some(day - RESERVE));
     }
 
     #[test]

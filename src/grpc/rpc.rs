@@ -45,9 +45,10 @@ impl Rpc {
 
     /// The reason for a failure after which nothing is certain.
     pub(super) fn lost_reason(self) -> Reason {
-        match self.is_paid() {
-            true => Reason::KoraOutcomeUnknown,
-            false => Reason::KoraInternal,
+        match self {
+            Rpc::Screen | Rpc::CreateSubject => Reason::KoraOutcomeUnknown,
+            Rpc::GetScreening | Rpc::GetSubject => Reason::KoraInternal,
+            Rpc::GetRequest | Rpc::WatchEvents => Reason::StoreUnavailable,
         }
     }
 

@@ -71,6 +71,9 @@ pub(super) fn status_of(error: &CallError, rpc: Option<Rpc>, call_id: &str) -> S
         }
         _ => error.reason,
     };
+    if let Some(token) = &error.oldest_token {
+        metadata.insert("oldest_token".to_owned(), token.clone());
+    }
     let mut details = ErrorDetails::new();
     details.set_error_info(reason.name(), DOMAIN, metadata);
     details.set_request_info(call_id, error.kora_request_id.clone().unwrap_or_default());

@@ -7,7 +7,6 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Config, Endpoint, Metrics, SetupError,
-    answer_object::Unreadable,
     attempt::Attempts,
     exchange::Answer,
     idempotency::idempotency_key,
@@ -21,7 +20,7 @@ use crate::{
     lifecycle::Shutdown,
     screening::{
         CreateSubject, GetScreening, GetSubject, Party, ScreenRequest, Screening, ScreeningStatus,
-        Subject,
+        Subject, Unreadable,
     },
 };
 

@@ -5,8 +5,8 @@ use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Request, Response};
 use thiserror::Error;
 
-use super::{Endpoint, answer_object::AnswerObject, refusal::lost_reason};
-use crate::error::Reason;
+use super::{Endpoint, refusal::lost_reason};
+use crate::{error::Reason, screening::KoraObject};
 
 /// How many bytes of Kora's request id are kept.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -38,11 +38,7 @@ impl Answer {
     /// Kora's id of the request: the header, else the body's field (Kora docs: authentication, error-codes).
     /// One that does not look like an id is not repeated to anybody.
     pub(super) fn kora_request_id(&self) -> Option<String> {
-        let from_body = || {
-            AnswerObject::read(&self.body)
-                .ok()?
-                .text_if_any("request_id")
-        };
+        let from_body = || KoraObject::read(&self.body).ok()?.text_if_any("request_id");
         header_id(&self.headers).or_else(|| from_body().filter(|id| is_id(id)))
     }
 }

@@ -10,12 +10,14 @@ use serde_json::Value;
 
 use super::{
     Endpoint,
-    answer_object::AnswerObject,
     exchange::Answer,
     retry_hint::retry_after,
     violations::{Sent, named_by_kora},
 };
-use crate::error::{CallError, Reason, Resource};
+use crate::{
+    error::{CallError, Reason, Resource},
+    screening::KoraObject,
+};
 
 /// What was asked of Kora, as far as an error has to speak of it.
 pub(super) struct Asked<'a> {
@@ -30,7 +32,7 @@ pub(super) struct Asked<'a> {
 
 /// Says why an answer that is no success is none.
 pub(super) fn refusal(asked: &Asked<'_>, answer: &Answer, now: Timestamp) -> CallError {
-    let envelope = AnswerObject::read(&answer.body).ok();
+    let envelope = KoraObject::read(&answer.body).ok();
     let code = envelope.as_ref().and_then(|body| body.text_if_any("code"));
     let reason = reason(asked, answer.status, code.as_deref());
     let mut error = CallError::new(reason).because(format!(

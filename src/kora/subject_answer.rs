@@ -5,15 +5,14 @@
 
 use serde_json::Value;
 
-use super::{
-    answer_object::{AnswerObject, Unreadable},
-    screening_answer::time,
+use crate::screening::{
+    Identifier, JsonObject, KoraObject, RiskBand, Subject, SubjectProfile, SubjectType, Unreadable,
+    time,
 };
-use crate::screening::{Identifier, JsonObject, RiskBand, Subject, SubjectProfile, SubjectType};
 
 /// Reads the subject that was created.
 pub(super) fn created(body: &[u8]) -> Result<Subject, Unreadable> {
-    let answer = AnswerObject::read(body)?;
+    let answer = KoraObject::read(body)?;
     let risk_band = answer
         .text_if_any("risk_band")
         .as_deref()
@@ -50,7 +49,7 @@ pub(super) fn found(body: &[u8], subject_id: &str) -> Result<Subject, Unreadable
     Ok(subject)
 }
 
-fn profile(answer: &AnswerObject<'_>, taken: &[&str]) -> Result<SubjectProfile, Unreadable> {
+fn profile(answer: &KoraObject<'_>, taken: &[&str]) -> Result<SubjectProfile, Unreadable> {
     let mut fields = JsonObject::new();
     for (name, raw) in answer.fields().filter(|(name, _)| !taken.contains(name)) {
         let value =

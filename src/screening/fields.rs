@@ -86,7 +86,8 @@ fn number_from_wire(number: f64) -> Result<Number, NotJson> {
     }
 }
 
-pub(super) fn object_to_wire(object: JsonObject) -> Struct {
+/// The object as a message; what is nested too deep for clients becomes text.
+pub fn object_to_wire(object: JsonObject) -> Struct {
     struct_at_depth(object, 1)
 }
 

@@ -176,7 +176,8 @@ impl From<CheckType> for pb::CheckType {
     }
 }
 
-fn risk_band_to_wire(band: Option<RiskBand>) -> (i32, String) {
+/// The band's value and its word.
+pub fn risk_band_to_wire(band: Option<RiskBand>) -> (i32, String) {
     let wire = match &band {
         None => pb::RiskBand::Unspecified,
         Some(RiskBand::Low) => pb::RiskBand::Low,
@@ -189,7 +190,8 @@ fn risk_band_to_wire(band: Option<RiskBand>) -> (i32, String) {
     (wire.into(), code)
 }
 
-fn timestamp_to_wire(time: Timestamp) -> prost_types::Timestamp {
+/// A time as protobuf counts it.
+pub fn timestamp_to_wire(time: Timestamp) -> prost_types::Timestamp {
     // Protobuf's nanoseconds count forward even before 1970.
     let nanoseconds = time.as_nanosecond();
     let per_second = 1_000_000_000;

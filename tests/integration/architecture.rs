@@ -16,15 +16,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listener", &["lifecycle", "telemetry"]),
     ("pb", &[]),
     ("screening", &["error", "pb"]),
+    ("event", &["error", "pb", "screening"]),
+    ("store", &["clock", "event", "pb", "screening", "telemetry"]),
     (
         "kora",
         &["clock", "error", "lifecycle", "screening", "telemetry"],
+    ),
+    ("webhook", &["event", "screening", "store", "telemetry"]),
+    (
+        "feed",
+        &["error", "event", "lifecycle", "pb", "screening", "store"],
     ),
     (
         "grpc",
         &[
             "clock",
             "error",
+            "event",
+            "feed",
             "kora",
             "lifecycle",
             "pb",
@@ -33,7 +42,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["lifecycle", "pb", "telemetry"]),
-    ("config", &["emulator", "grpc", "kora", "listener"]),
+    (
+        "config",
+        &[
+            "emulator", "feed", "grpc", "kora", "listener", "store", "webhook",
+        ],
+    ),
     (
         "app",
         &[
@@ -41,11 +55,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "emulator",
+            "feed",
             "grpc",
             "kora",
             "lifecycle",
             "listener",
+            "store",
             "telemetry",
+            "webhook",
         ],
     ),
     (
@@ -68,7 +85,11 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("error", &["tonic", "prost", "reqwest"]),
     ("screening", &["tonic", "reqwest", "hyper"]),
     ("kora", &["tonic", "prost", "axum"]),
-    ("grpc", &["reqwest"]),
+    ("event", &["tonic", "reqwest", "hyper", "rusqlite"]),
+    ("store", &["tonic", "reqwest", "hyper", "axum"]),
+    ("webhook", &["tonic", "prost", "reqwest", "rusqlite"]),
+    ("feed", &["tonic", "reqwest", "hyper", "rusqlite"]),
+    ("grpc", &["reqwest", "rusqlite"]),
     ("emulator", &["tonic", "prost", "reqwest"]),
 ];
 

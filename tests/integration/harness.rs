@@ -7,12 +7,17 @@ use kora_gateway::{
     clock::Clock,
     config::{Config, Environment, Flags},
     lifecycle::{Phase, Readiness, Shutdown},
+    listener::Listener,
 };
+use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::timeout};
 
 /// The key and the tenant that test gateways send.
 pub const API_KEY: &str = "test-api-key";
 pub const TENANT_ID: &str = "9d1f7a3c-2b64-4e7e-8f0a-6f1f5f0c7a11";
+
+/// The secret that test gateways verify webhooks with.
+pub const WEBHOOK_SECRET: &str = "test-webhook-secret";
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A gateway that serves.
 pub struct Gateway {
     pub grpc: SocketAddr,
+    pub webhook: SocketAddr,
     pub admin: SocketAddr,
+    /// Of its own, unless a flag names one.
+    _data: TempDir,
     shutdown: Shutdown,
     served: JoinHandle<Result<(), StartError>>,
 }
@@ -33,9 +41,12 @@ impl Gateway {
 
     /// The same, on a day of the test's choice.
     pub async fn start_on(base_url: &str, flags: &[(&'static str, &str)], clock: Clock) -> Gateway {
+        let data = tempfile::tempdir().unwrap();
         let mut all: BTreeMap<&'static str, String> = BTreeMap::from([
             ("grpc-addr", "127.0.0.1:0".to_owned()),
+            ("webhook-addr", "127.0.0.1:0".to_owned()),
             ("admin-addr", "127.0.0.1:0".to_owned()),
+            ("event-log", format!("file:{}", data.path().display())),
             ("kora-base-url", base_url.to_owned()),
             ("kora-tenant-id", TENANT_ID.to_owned()),
         ]);
@@ -44,12 +55,16 @@ impl Gateway {
                 .iter()
                 .map(|(name, value)| (*name, (*value).to_owned())),
         );
-        let environment = Environment::from([("KORA_API_KEY".to_owned(), API_KEY.to_owned())]);
+        let environment = Environment::from([
+            ("KORA_API_KEY".to_owned(), API_KEY.to_owned()),
+            ("KORA_WEBHOOK_SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
+        ]);
         let config = Config::load(Flags(all), &environment, false)
             .unwrap()
             .config;
         let listeners = Listeners::bind(&config).await.unwrap();
-        let (grpc, admin) = (listeners.grpc.addr(), listeners.admin.addr());
+        let [grpc, webhook, admin] =
+            [&listeners.grpc, &listeners.webhook, &listeners.admin].map(Listener::addr);
         let surroundings = Surroundings {
             clock,
             readiness: Readiness::default(),
@@ -64,7 +79,9 @@ impl Gateway {
             .unwrap();
         Gateway {
             grpc,
+            webhook,
             admin,
+            _data: data,
             shutdown,
             served,
         }

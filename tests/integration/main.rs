@@ -6,6 +6,7 @@ mod architecture;
 mod call;
 mod deadlines;
 mod error_table;
+mod event_log;
 mod harness;
 mod junk_answers;
 mod manual;

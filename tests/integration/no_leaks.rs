@@ -13,6 +13,7 @@ use std::{
 
 use kora_gateway::pb;
 use prost_types::{Struct, Value, value::Kind};
+use tempfile::TempDir;
 
 use crate::{
     call::{Call, Rpc},
@@ -21,6 +22,7 @@ use crate::{
 };
 
 const KEY: &str = "MARKER-KEY";
+const WEBHOOK_SECRET: &str = "MARKER-WEBHOOK-SECRET";
 const NAME: &str = "MARKER-NAME";
 const BIRTH: &str = "1911-11-11";
 const DOCUMENT: &str = "MARKER-DOCUMENT";
@@ -30,8 +32,9 @@ const METADATA: &str = "MARKER-METADATA";
 const EXPLANATION: &str = "MARKER-EXPLANATION";
 
 /// Everything that must not be found, Kora's message texts included.
-const MARKERS: [&str; 10] = [
+const MARKERS: [&str; 11] = [
     KEY,
+    WEBHOOK_SECRET,
     NAME,
     BIRTH,
     DOCUMENT,
@@ -188,18 +191,24 @@ struct Running {
     child: Child,
     grpc: SocketAddr,
     admin: SocketAddr,
+    _data: TempDir,
     stdout: thread::JoinHandle<String>,
     stderr: thread::JoinHandle<String>,
 }
 
 fn start(base_url: &str) -> Running {
+    let data = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_kora-gateway"))
         .args([
             "serve",
             "--grpc-addr",
             "127.0.0.1:0",
+            "--webhook-addr",
+            "127.0.0.1:0",
             "--admin-addr",
             "127.0.0.1:0",
+            "--event-log",
+            &format!("file:{}", data.path().display()),
         ])
         .args(["--kora-base-url", base_url, "--kora-tenant-id", "t"])
         .args([
@@ -210,6 +219,7 @@ fn start(base_url: &str) -> Running {
         ])
         .env_clear()
         .env("KORA_API_KEY", KEY)
+        .env("KORA_WEBHOOK_SECRET", WEBHOOK_SECRET)
         .env("RUST_LOG", "trace")
         // Nothing listens there: a gateway that took these for its own would reach nobody.
         .env("HTTP_PROXY", "http://127.0.0.1:1")
@@ -239,6 +249,7 @@ fn start(base_url: &str) -> Running {
         child,
         grpc: addresses[0].1.unwrap(),
         admin: addresses[1].1.unwrap(),
+        _data: data,
         stdout: read_to_end(stdout),
         stderr: read_to_end(stderr),
     }

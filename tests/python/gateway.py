@@ -70,7 +70,9 @@ class Gateway:
     """One process that serves on free loopback ports, and one caller's connection to it."""
 
     def __init__(self, *flags: str, env: dict[str, str], stderr: Path) -> None:
-        listeners = ["--grpc-addr", FREE_PORT, "--admin-addr", FREE_PORT]
+        listeners = ["--grpc-addr", FREE_PORT, "--webhook-addr", FREE_PORT, "--admin-addr", FREE_PORT]
+        if not any(flag.startswith("--event-log") for flag in flags):
+            listeners += ["--event-log", f"file:{stderr}-data"]
         # The finest logs, so that whatever could leak does.
         environment = {"RUST_LOG": "trace", **env}
         self.program = Program("serve", *listeners, *flags, env=environment, stderr=stderr)

@@ -17,7 +17,8 @@ from reflected import Reflection
 
 BAD_CONFIGURATION = 64
 KEY = "the-operators-own-key"
-GIVEN = {"KORA_API_KEY": KEY, "KORA_TENANT_ID": "tenant-1"}
+GIVEN = {"KORA_API_KEY": KEY, "KORA_TENANT_ID": "tenant-1", "KORA_WEBHOOK_SECRET": "the-webhook-secret"}
+WITHOUT_KEY = {name: value for name, value in GIVEN.items() if name != "KORA_API_KEY"}
 
 
 def effective(table: str) -> dict[str, tuple[str, str]]:
@@ -29,8 +30,8 @@ def effective(table: str) -> dict[str, tuple[str, str]]:
 def test_check_config_names_everything_that_is_missing() -> None:
     ended = run("check-config")
     assert (ended.returncode, ended.stdout) == (BAD_CONFIGURATION, "")
-    assert "KORA_API_KEY" in ended.stderr
-    assert "kora-tenant-id" in ended.stderr
+    for missing in ("KORA_API_KEY", "kora-tenant-id", "KORA_WEBHOOK_SECRET"):
+        assert missing in ended.stderr
 
 
 def test_check_config_shows_where_everything_came_from(tmp_path: Path) -> None:
@@ -46,13 +47,15 @@ def test_check_config_shows_where_everything_came_from(tmp_path: Path) -> None:
     assert settings["max-connections"] == ("7", str(file))
     assert settings["kora-idle-timeout"] == ("4s", "default")
     assert settings["kora-api-key"] == ("(redacted)", "KORA_API_KEY")
+    assert settings["kora-webhook-secret"] == ("(redacted)", "KORA_WEBHOOK_SECRET")
     assert KEY not in ended.stdout
+    assert GIVEN["KORA_WEBHOOK_SECRET"] not in ended.stdout
 
 
 def test_a_secret_can_be_a_file_and_is_not_shown(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text(f"{KEY}\n")
-    ended = run("check-config", env={"KORA_API_KEY_FILE": str(secret), "KORA_TENANT_ID": "tenant-1"})
+    ended = run("check-config", env={**WITHOUT_KEY, "KORA_API_KEY_FILE": str(secret)})
     assert ended.returncode == 0, ended.stderr
     assert effective(ended.stdout)["kora-api-key"] == ("(redacted)", "KORA_API_KEY_FILE")
     assert KEY not in ended.stdout

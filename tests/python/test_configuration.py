@@ -10,7 +10,7 @@ import pytest
 import messages
 from gateway import FREE_PORT, StartGateway
 from program import PATIENCE, run
-from test_command_line import BAD_CONFIGURATION, GIVEN, KEY, effective
+from test_command_line import BAD_CONFIGURATION, GIVEN, KEY, WITHOUT_KEY, effective
 from typed_errors import fails
 
 FILE = "the path of a file with this text"
@@ -28,6 +28,13 @@ WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
     (None, ("--kora-base-url", "http://kora.example"), {}, "kora-base-url"),
     (None, ("--kora-base-url", "https://u:p@kora.example"), {}, "kora-base-url"),
     (None, ("--kora-base-url", "https://kora.example/#a"), {}, "kora-base-url"),
+    (None, ("--event-log", "nats://127.0.0.1:4222"), {}, "event-log"),
+    (None, ("--event-log", "file:"), {}, "event-log"),
+    (None, ("--retention-age", "0s"), {}, "retention-age"),
+    (None, ("--retention-size", "1B"), {}, "retention-size"),
+    (None, ("--webhook-max-bytes", "64MiB"), {}, "webhook-max-bytes"),
+    (None, (), {"KORA_WEBHOOK_SECRET": "\n".join("s" * 17)}, "KORA_WEBHOOK_SECRET"),
+    (None, (), {"KORA_WEBHOOK_SECRET": " \n "}, "KORA_WEBHOOK_SECRET"),
     (None, (), {"RUST_LOG": "kora=nonsense=x"}, "RUST_LOG"),
 ]
 
@@ -41,7 +48,7 @@ def test_what_cannot_be_meant_is_refused(
     if text is not None:
         file.write_text(text)
     listeners = ["--grpc-addr", FREE_PORT, "--admin-addr", FREE_PORT]
-    env = {"KORA_TENANT_ID": "t"} if "KORA_API_KEY_FILE" in variables else dict(GIVEN)
+    env = dict(WITHOUT_KEY) if "KORA_API_KEY_FILE" in variables else dict(GIVEN)
     env |= {name: value.replace(FILE, str(file)) for name, value in variables.items()}
     ended = run(verb, *listeners, *(flag.replace(FILE, str(file)) for flag in flags), env=env)
     assert (ended.returncode, ended.stdout) == (BAD_CONFIGURATION, "")
@@ -50,7 +57,7 @@ def test_what_cannot_be_meant_is_refused(
 
 
 def test_a_key_in_place_of_its_files_path_is_not_shown(tmp_path: Path) -> None:
-    ended = run("check-config", env={"KORA_TENANT_ID": "t", "KORA_API_KEY_FILE": KEY})
+    ended = run("check-config", env={**WITHOUT_KEY, "KORA_API_KEY_FILE": KEY})
     assert ended.returncode == BAD_CONFIGURATION
     assert "KORA_API_KEY" in ended.stderr
     assert KEY not in ended.stderr
@@ -72,9 +79,10 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
 def test_a_secrets_file_can_be_named_in_the_file(tmp_path: Path) -> None:
     secret, file = tmp_path / "key", tmp_path / "gateway.toml"
     secret.write_text(KEY)
-    file.write_text(f'kora_api_key_file = "{secret}"\nkora_tenant_id = "t"\n')
+    file.write_text(f'kora_api_key_file = "{secret}"\nkora_tenant_id = "t"\nkora_webhook_secret_file = "{secret}"\n')
     ended = run("check-config", env={"GATEWAY_CONFIG": str(file)})
     assert ended.returncode == 0, ended.stderr
+    assert effective(ended.stdout)["kora-webhook-secret"] == ("(redacted)", str(file))
     assert effective(ended.stdout)["kora-api-key"] == ("(redacted)", str(file))
 
 
@@ -105,7 +113,7 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
-        twin = ["--emulator", "--emulator-addr", FREE_PORT]
+        twin = ["--emulator", "--emulator-addr", FREE_PORT, "--webhook-addr", FREE_PORT]
         ended = run("serve", *twin, "--admin-addr", FREE_PORT, "--grpc-addr", addr)
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1

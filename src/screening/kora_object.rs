@@ -9,27 +9,49 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::screening::MAX_ID_BYTES;
+use super::MAX_ID_BYTES;
 
 /// The fields of a JSON object, each still as Kora wrote it. No name occurs twice: an object that says
 /// one thing twice contradicts itself.
-pub(super) struct AnswerObject<'a>(BTreeMap<String, &'a RawValue>);
+pub struct KoraObject<'a>(BTreeMap<String, &'a RawValue>);
 
 /// What cannot be read, and where. Never the content, which can be personal data.
 #[derive(Debug, Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
+    /// It is no JSON object, or one that says a thing twice.
     #[error("it is not a JSON object without repeated keys (line {line}, column {column})")]
-    NoObject { line: usize, column: usize },
+    NoObject {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A field has another shape than it should.
     #[error("`{field}` cannot be read")]
-    Field { field: &'static str },
+    Field {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field that has to be there is not.
     #[error("it has no `{field}`")]
-    Absent { field: &'static str },
+    Absent {
+        /// Its name.
+        field: &'static str,
+    },
+    /// The answer is about something else.
     #[error("`{field}` is not the one that was asked for")]
-    OtherId { field: &'static str },
+    OtherId {
+        /// Its name.
+        field: &'static str,
+    },
 }
 
-impl<'a> AnswerObject<'a> {
-    pub(super) fn read(json: &'a [u8]) -> Result<Self, Unreadable> {
+impl<'a> KoraObject<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// If it is none, or repeats a key.
+    pub fn read(json: &'a [u8]) -> Result<Self, Unreadable> {
         serde_json::from_slice(json).map_err(|error| Unreadable::NoObject {
             line: error.line(),
             column: error.column(),
@@ -37,40 +59,46 @@ impl<'a> AnswerObject<'a> {
     }
 
     /// The field's own object. Absent and null are the same.
-    pub(super) fn object(&self, field: &'static str) -> Result<Option<Self>, Unreadable> {
+    ///
+    /// # Errors
+    /// If it is no object, or one that repeats a key.
+    pub fn object(&self, field: &'static str) -> Result<Option<Self>, Unreadable> {
         self.raw(field)
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| Unreadable::Field { field }))
             .transpose()
     }
 
     /// The field as a `T`. Absent and null are the same; any other shape is unreadable.
-    pub(super) fn field<T: DeserializeOwned>(
-        &self,
-        field: &'static str,
-    ) -> Result<Option<T>, Unreadable> {
+    ///
+    /// # Errors
+    /// If it has another shape.
+    pub fn field<T: DeserializeOwned>(&self, field: &'static str) -> Result<Option<T>, Unreadable> {
         self.raw(field)
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| Unreadable::Field { field }))
             .transpose()
     }
 
     /// The field as a `T`, if it is there and is one. For what Kora has not documented.
-    pub(super) fn field_if_any<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
+    pub fn field_if_any<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
         serde_json::from_str(self.raw(field)?.get()).ok()
     }
 
     /// The field as a text, if it is there and is one.
-    pub(super) fn text_if_any(&self, field: &str) -> Option<String> {
+    pub fn text_if_any(&self, field: &str) -> Option<String> {
         self.field_if_any(field)
     }
 
     /// Whether the field is there and not null.
-    pub(super) fn has(&self, field: &str) -> bool {
+    pub fn has(&self, field: &str) -> bool {
         self.raw(field).is_some()
     }
 
     /// The id in `field`, else in `id` (Kora's sibling products differ in that). One that is empty, or too
     /// long for what carries it, is no id.
-    pub(super) fn id(&self, field: &'static str) -> Result<String, Unreadable> {
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn id(&self, field: &'static str) -> Result<String, Unreadable> {
         let id = match self.field(field)? {
             Some(id) => Some(id),
             None => self.field("id")?,
@@ -80,7 +108,7 @@ impl<'a> AnswerObject<'a> {
     }
 
     /// The fields' names and values.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, raw)| (name.as_str(), *raw))
     }
 
@@ -89,7 +117,7 @@ impl<'a> AnswerObject<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for AnswerObject<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for KoraObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(UniqueKeys(PhantomData))
     }
@@ -98,20 +126,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnswerObject<'a> {
 struct UniqueKeys<'a>(PhantomData<&'a ()>);
 
 impl<'de: 'a, 'a> Visitor<'de> for UniqueKeys<'a> {
-    type Value = AnswerObject<'a>;
+    type Value = KoraObject<'a>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnswerObject<'a>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KoraObject<'a>, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
             if fields.insert(name, value).is_some() {
                 return Err(A::Error::custom("a key is repeated"));
             }
         }
-        Ok(AnswerObject(fields))
+        Ok(KoraObject(fields))
     }
 }
 
@@ -126,13 +154,13 @@ mod tests {
             r#"{"a":1,"\u0061":2}"#,
             r#"{"a":null,"a":1}"#,
         ] {
-            assert!(AnswerObject::read(json.as_bytes()).is_err(), "{json}");
+            assert!(KoraObject::read(json.as_bytes()).is_err(), "{json}");
         }
     }
 
     #[test]
     fn null_is_absent_and_another_shape_is_unreadable() {
-        let object = AnswerObject::read(br#"{"a":null,"b":7}"#).unwrap();
+        let object = KoraObject::read(br#"{"a":null,"b":7}"#).unwrap();
         assert!(!object.has("a") && object.has("b"));
         assert!(matches!(object.field::<String>("a"), Ok(None)));
         assert!(object.field::<String>("b").is_err());
@@ -142,7 +170,7 @@ mod tests {
     #[test]
     fn the_id_of_its_own_name_wins() {
         let read = |json: &str| {
-            AnswerObject::read(json.as_bytes())
+            KoraObject::read(json.as_bytes())
                 .unwrap()
                 .id("subject_id")
                 .ok()

@@ -1,0 +1,19 @@
+//! Events: what Kora reports by webhook, which of them a caller wants, and where a stream of them stands.
+//!
+//! An event is encoded once, when it arrives, as the message that callers get: see [`NewEvent`]. From then on
+//! it is bytes, beside the few words of it that a filter looks at.
+
+mod content;
+mod filter;
+mod position;
+mod token;
+mod watch;
+
+pub use content::{Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG};
+pub use filter::{Filter, Keys};
+pub use position::{LogId, Position};
+pub use token::{MalformedToken, ResumeToken};
+pub use watch::{OnGap, Start, WatchRequest};
+
+/// The type of an authentic event that cannot be read.
+pub const UNREADABLE: &str = "gateway.unreadable";

@@ -1,0 +1,252 @@
+//! What an event says, and its form on the wire.
+
+use std::fmt;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+
+use super::Keys;
+use crate::{
+    pb,
+    screening::{
+        JsonObject, Match, RiskBand, Screening, object_to_wire, risk_band_to_wire,
+        timestamp_to_wire,
+    },
+};
+
+/// How large an event may be without its raw body. One whose payload is larger travels without it: clients
+/// refuse messages above 4 MiB unless they are told otherwise.
+pub const MAX_EVENT_BYTES: usize = 3 << 20;
+
+/// The number of `Event.raw_json`.
+pub const RAW_JSON_TAG: u32 = 11;
+
+/// By what an event is known when it comes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The id that Kora signed.
+    Vendor(String),
+    /// The SHA-256 of the body, where Kora gave no id.
+    Body([u8; 32]),
+}
+
+/// What an event says. Anything but the type can be missing.
+#[derive(Clone, Default)]
+pub struct Content {
+    /// The type, and the ids that a filter looks at.
+    pub keys: Keys,
+    /// When it happened.
+    pub occur_time: Option<Timestamp>,
+    /// The case it concerns.
+    pub case_id: String,
+    /// The batch it concerns.
+    pub batch_id: String,
+    /// What the types with a message of their own say.
+    pub payload: Option<Payload>,
+}
+
+/// The content of the types that have a message of their own.
+#[derive(Clone)]
+pub enum Payload {
+    /// News of a screening.
+    Screening(Box<Screening>),
+    /// A new match.
+    Match {
+        /// The screening; empty where the event does not say.
+        screening_id: String,
+        /// The match.
+        found: Match,
+    },
+    /// A subject's risk passed a threshold.
+    RiskThreshold {
+        /// The subject; empty where the event does not say.
+        subject_id: String,
+        /// 0 to 1000.
+        risk_score: Option<i32>,
+        /// The risk's band.
+        risk_band: Option<RiskBand>,
+        /// The whole `data` object.
+        fields: JsonObject,
+    },
+}
+
+/// An event that is ready to be kept: everything but what the log adds (its id, where the identity does not
+/// give it, and the time) is encoded.
+#[derive(Clone)]
+pub struct NewEvent {
+    /// By what it is known.
+    pub identity: Identity,
+    /// What filters look at.
+    pub keys: Keys,
+    /// `Event` without `event_id`, `receive_time` and `raw_json`.
+    pub content: Bytes,
+    /// The exact body, encoded as the field `Event.raw_json`.
+    pub raw: Bytes,
+}
+
+impl NewEvent {
+    /// Encodes an event that came by webhook with this body.
+    pub fn from_webhook(identity: Identity, content: Content, body: &[u8]) -> Self {
+        let keys = content.keys.clone();
+        let mut event = pb::Event::from(content);
+        if event.encoded_len() > MAX_EVENT_BYTES {
+            event.payload = None;
+        }
+        NewEvent {
+            identity,
+            keys,
+            content: event.encode_to_vec().into(),
+            raw: raw_json(body),
+        }
+    }
+
+    /// How much it takes.
+    pub fn size(&self) -> usize {
+        self.content.len() + self.raw.len()
+    }
+}
+
+impl From<Content> for pb::Event {
+    fn from(content: Content) -> Self {
+        pb::Event {
+            r#type: content.keys.kind,
+            occur_time: content.occur_time.map(timestamp_to_wire),
+            screening_id: content.keys.screening_id,
+            subject_id: content.keys.subject_id,
+            case_id: content.case_id,
+            batch_id: content.batch_id,
+            source: pb::EventSource::Webhook.into(),
+            payload: content.payload.map(pb::event::Payload::from),
+            ..Default::default()
+        }
+    }
+}
+
+impl From<Payload> for pb::event::Payload {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Screening(screening) => {
+                pb::event::Payload::ScreeningUpdate(pb::ScreeningUpdate {
+                    screening: Some((*screening).into()),
+                })
+            }
+            Payload::Match {
+                screening_id,
+                found,
+            } => pb::event::Payload::MatchFound(pb::MatchFound {
+                screening_id,
+                r#match: Some(found.into()),
+            }),
+            Payload::RiskThreshold {
+                subject_id,
+                risk_score,
+                risk_band,
+                fields,
+            } => {
+                let (risk_band, risk_band_code) = risk_band_to_wire(risk_band);
+                pb::event::Payload::RiskThresholdBreached(pb::RiskThresholdBreached {
+                    subject_id,
+                    risk_score,
+                    risk_band,
+                    risk_band_code,
+                    fields: Some(object_to_wire(fields)),
+                })
+            }
+        }
+    }
+}
+
+/// The body as the field of an event; parts of a message that are laid end to end make one message.
+fn raw_json(body: &[u8]) -> Bytes {
+    let size = key_len(RAW_JSON_TAG) + encoded_len_varint(body.len() as u64) + body.len();
+    let mut field = Vec::with_capacity(size);
+    encode_key(RAW_JSON_TAG, WireType::LengthDelimited, &mut field);
+    encode_varint(body.len() as u64, &mut field);
+    field.extend_from_slice(body);
+    field.into()
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Content")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Payload::Screening(_) => "Screening(..)",
+            Payload::Match { .. } => "Match(..)",
+            Payload::RiskThreshold { .. } => "RiskThreshold(..)",
+        })
+    }
+}
+
+impl fmt::Debug for NewEvent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("NewEvent")
+            .field("identity", &self.identity)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn content(kind: &str) -> Content {
+        Content {
+            keys: Keys {
+                kind: kind.to_owned(),
+                ..Keys::default()
+            },
+            ..Content::default()
+        }
+    }
+
+    #[test]
+    fn the_parts_laid_end_to_end_are_the_event() {
+        let body = br#"{"event":"case.closed"}"#;
+        let event = NewEvent::from_webhook(Identity::Body([7; 32]), content("case.closed"), body);
+        let whole = [&event.content[..], &event.raw[..]].concat();
+        let read = pb::Event::decode(&whole[..]).unwrap();
+        assert_eq!(read.r#type, "case.closed");
+        assert_eq!(read.raw_json, body);
+        assert_eq!(read.source(), pb::EventSource::Webhook);
+    }
+
+    #[test]
+    fn a_payload_that_clients_would_refuse_is_left_out() {
+        let of_size = |size: usize| {
+            let fields = json!({ "text": "x".repeat(size) });
+            let mut content = content("risk.threshold_breached");
+            content.payload = Some(Payload::RiskThreshold {
+                subject_id: "subj_1".to_owned(),
+                risk_score: None,
+                risk_band: None,
+                fields: serde_json::from_value(fields).unwrap(),
+            });
+            NewEvent::from_webhook(Identity::Body([0; 32]), content, b"")
+        };
+        let fits = of_size(MAX_EVENT_BYTES / 2);
+        assert!(
+            pb::Event::decode(&fits.content[..])
+                .unwrap()
+                .payload
+                .is_some()
+        );
+        let large = of_size(MAX_EVENT_BYTES);
+        let read = pb::Event::decode(&large.content[..]).unwrap();
+        assert!(read.payload.is_none());
+        assert_eq!(read.r#type, "risk.threshold_breached");
+    }
+}

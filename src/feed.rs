@@ -1,0 +1,90 @@
+//! The stream of events: from where a caller left off through the past into the present.
+//!
+//! A [`Subscription`] is asked for its next [`Message`] whenever the caller has room for one, and reads from
+//! the log then: a slow caller costs one page of memory and delays nobody. Nothing is decoded or encoded on
+//! the way but the token.
+
+mod message;
+mod metrics;
+mod start;
+mod subscription;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use message::Message;
+pub use metrics::Metrics;
+pub use subscription::Subscription;
+
+use crate::{
+    error::{CallError, Reason},
+    event::WatchRequest,
+    lifecycle::Shutdown,
+    store::{EventLog, ReadError},
+};
+use std::time::Duration;
+
+/// When to come back for a stream that there was no room for, or that the log could not serve.
+const COME_BACK_AFTER: Duration = Duration::from_secs(5);
+
+/// What the feed allows.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Streams at a time.
+    pub max_streams: usize,
+}
+
+/// One tenant's feed. Clones share everything.
+#[derive(Clone)]
+pub struct Feed {
+    log: Arc<dyn EventLog>,
+    places: Arc<Semaphore>,
+    metrics: Metrics,
+    stop: Shutdown,
+}
+
+impl Feed {
+    /// The feed of a log. From the order to `stop` on, its streams end.
+    pub fn new(config: &Config, log: Arc<dyn EventLog>, metrics: Metrics, stop: Shutdown) -> Self {
+        Feed {
+            log,
+            places: Arc::new(Semaphore::new(config.max_streams)),
+            metrics,
+            stop,
+        }
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// `TOO_MANY_STREAMS`; `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
+    /// `STORE_UNAVAILABLE`.
+    pub async fn open(&self, request: WatchRequest) -> Result<Subscription, CallError> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| CallError {
+                retry_after: Some(COME_BACK_AFTER),
+                ..CallError::new(Reason::TooManyStreams)
+            })?;
+        let begin = start::begin(&*self.log, &request).await?;
+        Ok(Subscription::new(
+            Arc::clone(&self.log),
+            request,
+            begin,
+            self.metrics.open_stream(place),
+            self.stop.clone(),
+        ))
+    }
+}
+
+/// What a caller is told of a log that cannot be read.
+fn read_failed(error: ReadError) -> CallError {
+    match error {
+        ReadError::Corrupt { .. } => CallError::new(Reason::StoreCorrupt).because(error),
+        ReadError::Unavailable(_) | ReadError::Trimmed => CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::StoreUnavailable).because(error)
+        },
+    }
+}

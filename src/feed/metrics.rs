@@ -1,0 +1,73 @@
+//! What operators see of the streams.
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The counters of the feed.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    open: Gauge,
+    delivered: Counter,
+    gaps: Counter,
+}
+
+/// One open stream, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenStream {
+    metrics: Metrics,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Metrics {
+            open: Gauge::default(),
+            delivered: Counter::default(),
+            gaps: Counter::default(),
+        };
+        registry.register(
+            "watch_streams_open",
+            "Streams of events that are open",
+            metrics.open.clone(),
+        );
+        registry.register(
+            "watch_events_sent",
+            "Events sent on streams",
+            metrics.delivered.clone(),
+        );
+        registry.register(
+            "watch_gaps",
+            "Times that a stream missed events which are not kept any more",
+            metrics.gaps.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn open_stream(&self, place: OwnedSemaphorePermit) -> OpenStream {
+        self.open.inc();
+        OpenStream {
+            metrics: self.clone(),
+            _place: place,
+        }
+    }
+}
+
+impl OpenStream {
+    pub(super) fn sent(&self, events: usize) {
+        self.metrics.delivered.inc_by(events as u64);
+    }
+
+    pub(super) fn missed(&self) {
+        self.metrics.gaps.inc();
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.metrics.open.dec();
+    }
+}

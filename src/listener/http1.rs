@@ -1,0 +1,93 @@
+//! One connection of a port that speaks HTTP/1.1 alone.
+//!
+//! hyper closes a connection without a word when a head does not come in time. Whoever sent a part of it
+//! is told so from here.
+
+use std::{convert::Infallible, error::Error, future::Future, io, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{Builder, Parts},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
+    net::TcpStream,
+    time::timeout,
+};
+use tower::Service;
+
+/// How much of a request is buffered. A head that is larger is answered `431` by hyper.
+const MAX_BUFFER_BYTES: usize = 64 << 10;
+
+/// What a late head is answered.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How long a client that was told so has to read it and to close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much it may still send meanwhile.
+const MAX_LINGER_BYTES: u64 = 1 << 20;
+
+/// Serves a connection until its client or `stop` ends it.
+pub(super) async fn serve<S, B>(
+    stream: TcpStream,
+    service: TowerToHyperService<S>,
+    header_timeout: Duration,
+    stop: impl Future<Output = ()>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut connection = Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        // A client that has nothing more to send still waits for its answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = stop => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if ended.is_err_and(|error| error.is_timeout()) {
+        let Parts {
+            io: stream,
+            read_buf,
+            ..
+        } = connection.into_parts();
+        if has_begun(&read_buf) {
+            // The client may be gone.
+            let _ = timeout(LINGER, answer_late(stream.into_inner())).await;
+        }
+    }
+}
+
+/// Whether a part of a head is there. Empty lines before it do not count.
+fn has_begun(buffered: &[u8]) -> bool {
+    buffered.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+}
+
+/// A socket that is closed with something unread in it is reset, and the answer is lost with it.
+async fn answer_late(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(REQUEST_TIMEOUT).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(MAX_LINGER_BYTES);
+    copy(&mut rest, &mut sink()).await?;
+    Ok(())
+}

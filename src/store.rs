@@ -1,0 +1,33 @@
+//! Where events are kept: one log per tenant, durable before anybody hears of it.
+//!
+//! [`EventLog`] is the law that every backend keeps. [`Sqlite`] is the embedded backend: one file per log in
+//! one directory.
+
+mod directory;
+mod event_log;
+mod hot_tail;
+mod metrics;
+mod record;
+mod sqlite;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use directory::OpenError;
+pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
+pub use hot_tail::{Bounds, HotTail};
+pub use metrics::Metrics;
+pub use record::Record;
+pub use sqlite::Sqlite;
+
+/// How events are kept.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory; it is created where it is missing.
+    pub directory: PathBuf,
+    /// How long a log keeps its events.
+    pub retention_age: Duration,
+    /// How many bytes of events a log keeps.
+    pub retention_bytes: u64,
+    /// For how long a body without an id of Kora's is known again.
+    pub dedup_window: Duration,
+}

@@ -1,0 +1,203 @@
+//! The ends of a log and its newest records, in memory, shared by all who follow it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use tokio::sync::watch;
+
+use super::{Page, Record};
+use crate::event::Position;
+
+/// How many records are held.
+const MAX_RECORDS: usize = 4096;
+
+/// How many bytes of records are held.
+const MAX_BYTES: usize = 8 << 20;
+
+/// How many records one page has at most.
+pub(super) const PAGE_RECORDS: usize = 128;
+
+/// After how many bytes a page ends.
+pub(super) const PAGE_BYTES: usize = 64 << 10;
+
+/// The ends of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Right before the oldest record.
+    pub trimmed: Position,
+    /// Right after the newest one.
+    pub head: Position,
+}
+
+/// The ends and the newest records.
+#[derive(Debug)]
+pub struct HotTail {
+    held: RwLock<Held>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bounds: Bounds,
+    /// Without a hole, up to the head.
+    records: VecDeque<Arc<Record>>,
+    bytes: usize,
+}
+
+impl HotTail {
+    /// The tail of a log with these ends. No record is held yet.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        HotTail {
+            head: watch::Sender::new(bounds.head.sequence),
+            held: RwLock::new(Held {
+                bounds,
+                records: VecDeque::new(),
+                bytes: 0,
+            }),
+        }
+    }
+
+    /// The ends.
+    pub fn bounds(&self) -> Bounds {
+        self.held().bounds
+    }
+
+    /// The sequence of the newest record, and its changes.
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The page after `sequence`, if memory has it.
+    pub fn page(&self, sequence: u64) -> Option<Page> {
+        let held = self.held();
+        if sequence >= held.bounds.head.sequence {
+            return Some(Page::new());
+        }
+        let first = held.records.front()?.sequence;
+        let start = usize::try_from((sequence + 1).checked_sub(first)?).ok()?;
+        let mut bytes = 0;
+        let page = held
+            .records
+            .range(start..)
+            .take(PAGE_RECORDS)
+            .take_while(|record| {
+                let is_room = bytes < PAGE_BYTES;
+                bytes += record.size();
+                is_room
+            });
+        Some(page.cloned().collect())
+    }
+
+    /// Shows records that are durable, and how far the log was trimmed, and wakes all who follow.
+    pub(super) fn publish(&self, records: Vec<Arc<Record>>, trimmed: Position) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.bounds.trimmed = trimmed;
+        for record in records {
+            held.bounds.head = record.position();
+            held.bytes += record.size();
+            held.records.push_back(record);
+        }
+        while held.is_over_limit() || held.is_front_trimmed() {
+            let gone = held.records.pop_front();
+            held.bytes -= gone.map_or(0, |record| record.size());
+        }
+        let head = held.bounds.head.sequence;
+        drop(held);
+        self.head.send_if_modified(|last| {
+            let is_news = *last != head;
+            *last = head;
+            is_news
+        });
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn is_over_limit(&self) -> bool {
+        self.records.len() > MAX_RECORDS || (self.bytes > MAX_BYTES && self.records.len() > 1)
+    }
+
+    fn is_front_trimmed(&self) -> bool {
+        self.records
+            .front()
+            .is_some_and(|record| record.sequence <= self.bounds.trimmed.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{event::LogId, store::record::tests::event};
+
+    fn records(after: u64, count: u64) -> Vec<Arc<Record>> {
+        (after..after + count)
+            .map(|last| {
+                let id = format!("evt_{last}");
+                let time = Timestamp::UNIX_EPOCH;
+                Record::seal(LogId([1; 16]), (last, 0), time, event(&id)).into()
+            })
+            .collect()
+    }
+
+    fn sequences(page: Option<Page>) -> Option<Vec<u64>> {
+        Some(page?.iter().map(|record| record.sequence).collect())
+    }
+
+    #[test]
+    fn memory_has_the_newest_and_says_where_it_ends() {
+        let before = Position {
+            sequence: 7,
+            checksum: 70,
+        };
+        let tail = HotTail::new(Bounds {
+            trimmed: Position::default(),
+            head: before,
+        });
+        assert_eq!(tail.page(6), None);
+        assert_eq!(sequences(tail.page(7)), Some(vec![]));
+        tail.publish(records(7, 3), Position::default());
+        assert_eq!(tail.page(6), None);
+        assert_eq!(sequences(tail.page(7)), Some(vec![8, 9, 10]));
+        assert_eq!(sequences(tail.page(9)), Some(vec![10]));
+        assert_eq!(sequences(tail.page(10)), Some(vec![]));
+        assert_eq!(tail.bounds().head.sequence, 10);
+    }
+
+    #[test]
+    fn a_page_and_the_memory_have_limits() {
+        let tail = HotTail::new(Bounds::default());
+        let extra = 10;
+        tail.publish(records(0, MAX_RECORDS as u64 + extra), Position::default());
+        assert_eq!(tail.page(extra - 1), None);
+        assert_eq!(tail.page(extra).unwrap().len(), PAGE_RECORDS);
+    }
+
+    #[test]
+    fn what_was_trimmed_is_not_held() {
+        let tail = HotTail::new(Bounds::default());
+        let records = records(0, 5);
+        let trimmed = records[2].position();
+        tail.publish(records, trimmed);
+        assert_eq!(tail.page(2), None);
+        assert_eq!(sequences(tail.page(3)), Some(vec![4, 5]));
+        assert_eq!(tail.bounds().trimmed, trimmed);
+    }
+
+    #[tokio::test]
+    async fn followers_wake_for_records_alone() {
+        let tail = HotTail::new(Bounds::default());
+        let mut head = tail.head();
+        tail.publish(Vec::new(), Position::default());
+        assert!(!head.has_changed().unwrap());
+        tail.publish(records(0, 1), Position::default());
+        head.changed().await.unwrap();
+        assert_eq!(*head.borrow(), 1);
+    }
+}

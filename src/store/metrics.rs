@@ -1,0 +1,63 @@
+//! What operators see of the log.
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::telemetry::DURATION_BUCKETS;
+
+/// The counters of the store.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Records appended.
+    pub(super) appended: Counter,
+    /// Records that were not kept any longer.
+    pub(super) trimmed: Counter,
+    /// Reads that met a record which is not what was written.
+    pub(super) corrupt: Counter,
+    /// 1 while appends succeed.
+    pub(super) writable: Gauge,
+    /// How long a commit takes, the sync included.
+    pub(super) commit: Histogram,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Metrics {
+            appended: Counter::default(),
+            trimmed: Counter::default(),
+            corrupt: Counter::default(),
+            writable: Gauge::default(),
+            commit: Histogram::new(DURATION_BUCKETS),
+        };
+        registry.register(
+            "store_events_appended",
+            "Events appended to the log",
+            metrics.appended.clone(),
+        );
+        registry.register(
+            "store_events_trimmed",
+            "Events removed by age or size",
+            metrics.trimmed.clone(),
+        );
+        registry.register(
+            "store_corrupt_reads",
+            "Reads that met a damaged record",
+            metrics.corrupt.clone(),
+        );
+        registry.register(
+            "store_writable",
+            "1 while the last append succeeded, else 0",
+            metrics.writable.clone(),
+        );
+        registry.register_with_unit(
+            "store_commit",
+            "How long one durable commit took",
+            Unit::Seconds,
+            metrics.commit.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,183 @@
+//! The embedded backend: a log is one SQLite file.
+//!
+//! One thread writes (see `writer`): all appends that wait share one transaction and one sync. Readers have
+//! connections of their own and never wait for it. SQLite is set to WAL and `synchronous=FULL`, so a commit is
+//! on disk when it returns.
+
+mod append;
+mod failure;
+mod reader;
+mod retention;
+mod schema;
+mod writer;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task, time,
+};
+
+use super::{
+    AppendError, Appended, Config, EventLog, HotTail, Metrics, OpenError, Page, ReadError,
+    directory::Directory,
+};
+use crate::{
+    clock::Clock,
+    event::{LogId, NewEvent, Position},
+};
+use reader::Readers;
+use writer::{Append, Command, Writer};
+
+/// How long an append may take, its wait for the others included.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many appends wait for the writer.
+const QUEUED_APPENDS: usize = 1024;
+
+/// How many KiB of events wait for the writer, or are being written.
+const QUEUED_KIB: u32 = 64 << 10;
+
+/// One tenant's log in a file.
+#[derive(Debug)]
+pub struct Sqlite {
+    id: LogId,
+    tail: Arc<HotTail>,
+    queue: mpsc::Sender<Command>,
+    room: Arc<Semaphore>,
+    writable: watch::Receiver<bool>,
+    readers: Readers,
+    open: Mutex<Option<Open>>,
+}
+
+/// What closing the log ends.
+#[derive(Debug)]
+struct Open {
+    writer: JoinHandle<()>,
+    directory: Directory,
+}
+
+impl Sqlite {
+    /// Opens a tenant's log, and creates it where there is none. Blocks while it reads.
+    ///
+    /// # Errors
+    /// If another process has the directory, or the file cannot be used.
+    pub fn open(
+        config: &Config,
+        tenant: &str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
+        let directory = Directory::open(&config.directory)?;
+        let path = directory.log_file(tenant);
+        let opened = schema::open(&path)?;
+        directory.sync()?;
+        let tail = Arc::new(HotTail::new(opened.state.bounds()));
+        let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
+        let (queue, commands) = mpsc::channel(QUEUED_APPENDS);
+        let (is_writable, writable) = watch::channel(true);
+        let id = opened.id;
+        let writer = Writer::new(
+            opened,
+            config,
+            clock,
+            Arc::clone(&tail),
+            is_writable,
+            metrics,
+        );
+        let writer = std::thread::Builder::new()
+            .name("event-log-writer".to_owned())
+            .spawn(move || writer.run(commands))
+            .map_err(|source| OpenError::Directory {
+                path: config.directory.clone(),
+                source,
+            })?;
+        Ok(Sqlite {
+            id,
+            tail,
+            queue,
+            room: Arc::new(Semaphore::new(QUEUED_KIB as usize)),
+            writable,
+            readers,
+            open: Mutex::new(Some(Open { writer, directory })),
+        })
+    }
+
+    /// Writes what waits, ends the writer, and lets go of the directory. Appends fail from then on.
+    pub async fn close(&self) {
+        let open = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Open { writer, directory }) = open else {
+            return;
+        };
+        // A writer that is gone needs no order.
+        let _ = self.queue.send(Command::Close).await;
+        let joined = task::spawn_blocking(move || {
+            // One that panicked has ended too, and was reported by its panic.
+            let _ = writer.join();
+            drop(directory);
+        });
+        let _ = joined.await;
+    }
+
+    async fn enqueue(&self, event: NewEvent) -> Result<Appended, AppendError> {
+        let kib = u32::try_from(event.size() >> 10).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(kib.saturating_add(1).min(QUEUED_KIB))
+            .await
+            .map_err(|_| AppendError::Broken)?;
+        let (answer, answered) = oneshot::channel();
+        let append = Append {
+            event,
+            answer,
+            _room: room,
+        };
+        let sent = self.queue.send(Command::Append(Box::new(append))).await;
+        sent.map_err(|_| AppendError::Broken)?;
+        answered.await.unwrap_or(Err(AppendError::Broken))
+    }
+}
+
+impl EventLog for Sqlite {
+    fn id(&self) -> LogId {
+        self.id
+    }
+
+    fn tail(&self) -> &HotTail {
+        &self.tail
+    }
+
+    fn append(&self, event: NewEvent) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(async {
+            time::timeout(APPEND_TIMEOUT, self.enqueue(event))
+                .await
+                .unwrap_or(Err(AppendError::TooSlow))
+        })
+    }
+
+    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+        Box::pin(async move {
+            match self.tail.page(sequence) {
+                Some(page) => Ok(page),
+                None => self.readers.page(sequence).await,
+            }
+        })
+    }
+
+    fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>> {
+        Box::pin(self.readers.position_before(time))
+    }
+
+    fn writable(&self) -> watch::Receiver<bool> {
+        self.writable.clone()
+    }
+}

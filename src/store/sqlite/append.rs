@@ -1,0 +1,87 @@
+//! One event into the file, inside the writer's transaction.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::schema::{State, time};
+use crate::{
+    event::{Identity, LogId, NewEvent},
+    store::{
+        Record,
+        record::{FORMAT, body_id_prefix},
+    },
+};
+
+/// Appends the event after the head of `state`, unless it is there. Not visible to anybody until the
+/// transaction is committed.
+pub(super) fn append(
+    connection: &Connection,
+    log_id: LogId,
+    state: &mut State,
+    now: Timestamp,
+    dedup_window: Duration,
+    event: NewEvent,
+) -> rusqlite::Result<Option<Record>> {
+    // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
+    // time never goes back.
+    let receive_time = time(now.as_millisecond()).max(state.head.receive_time);
+    let is_known = match &event.identity {
+        Identity::Vendor(id) => has_event(connection, id)?,
+        Identity::Body(hash) => has_body_since(connection, hash, receive_time, dedup_window)?,
+    };
+    if is_known {
+        return Ok(None);
+    }
+    let last = (state.head.position.sequence, state.head.end_offset);
+    let record = Record::seal(log_id, last, receive_time, event);
+    insert(connection, &record)?;
+    state.head = (&record).into();
+    Ok(Some(record))
+}
+
+fn has_event(connection: &Connection, event_id: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM events WHERE event_id = ?")?
+        .exists([event_id])
+}
+
+/// The ids of a body's events differ only in their time, which the newest has last.
+fn has_body_since(
+    connection: &Connection,
+    hash: &[u8; 32],
+    now: Timestamp,
+    window: Duration,
+) -> rusqlite::Result<bool> {
+    let prefix = body_id_prefix(hash);
+    let above_all_times = format!("{prefix}:");
+    let newest: Option<i64> = connection
+        .prepare_cached(
+            "SELECT receive_time FROM events WHERE event_id > ? AND event_id < ? \
+             ORDER BY event_id DESC LIMIT 1",
+        )?
+        .query_row([&prefix, &above_all_times], |row| row.get(0))
+        .optional()?;
+    let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1);
+    Ok(newest.is_some_and(|newest| now.as_millisecond() - newest < window))
+}
+
+fn insert(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+        .execute((
+            record.sequence as i64,
+            record.receive_time.as_millisecond(),
+            record.end_offset as i64,
+            &record.event_id,
+            &record.keys.kind,
+            &record.keys.screening_id,
+            &record.keys.subject_id,
+            FORMAT,
+            &record.event[..],
+            &record.raw[..],
+            record.checksum as i64,
+        ))?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! What a failure of SQLite's means for the log.
+
+use rusqlite::ErrorCode;
+
+use crate::store::AppendError;
+
+/// Whether it can pass, or leaves it unsure what is on disk.
+///
+/// After a sync that failed, the system may have dropped what it could not write and still say that the
+/// next sync succeeded. So nothing is appended any more until a restart has read what is there. The same
+/// goes for every failure that is not known to be harmless.
+pub(super) fn consequence(error: &rusqlite::Error) -> AppendError {
+    match error.sqlite_error_code() {
+        // Nothing was written: the disk is full, or a backup holds the lock.
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            AppendError::Unavailable
+        }
+        _ => AppendError::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_sync_breaks_the_log_and_a_full_disk_does_not() {
+        let of = |code| consequence(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert_eq!(of(ffi::SQLITE_FULL), AppendError::Unavailable);
+        assert_eq!(of(ffi::SQLITE_BUSY), AppendError::Unavailable);
+        for code in [
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_READONLY,
+        ] {
+            assert_eq!(of(code), AppendError::Broken, "{code}");
+        }
+    }
+}

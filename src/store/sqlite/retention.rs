@@ -1,0 +1,74 @@
+//! What a log does not keep any longer.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::schema::{End, State, time, write_log_row};
+use crate::event::{LogId, Position};
+
+/// How many records one transaction removes at most, so that appends do not wait for long.
+const STEP: u64 = 512;
+
+/// What a log keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Records received before this are not kept.
+    pub(super) oldest: Timestamp,
+    /// How many bytes of events are kept.
+    pub(super) bytes: u64,
+}
+
+/// Removes records from the old end up to `last` where a limit asks for it, some at a time. Returns how many.
+pub(super) fn trim(
+    connection: &Connection,
+    id: LogId,
+    state: &mut State,
+    limits: Limits,
+    last: u64,
+) -> rusqlite::Result<u64> {
+    let Some(trimmed) = new_end(connection, state, limits, last)? else {
+        return Ok(0);
+    };
+    connection
+        .prepare_cached("DELETE FROM events WHERE sequence <= ?")?
+        .execute([trimmed.position.sequence as i64])?;
+    write_log_row(connection, id, &trimmed)?;
+    let removed = trimmed.position.sequence - state.trimmed.position.sequence;
+    state.trimmed = trimmed;
+    Ok(removed)
+}
+
+/// The newest record to remove. It is taken as it is stored: a damaged record must not stay for ever.
+fn new_end(
+    connection: &Connection,
+    state: &State,
+    limits: Limits,
+    last: u64,
+) -> rusqlite::Result<Option<End>> {
+    let first = state.trimmed.position.sequence + 1;
+    let last = last.min(first + STEP - 1);
+    let mut select = connection.prepare_cached(
+        "SELECT sequence, checksum, receive_time, end_offset FROM events \
+         WHERE sequence >= ? AND sequence <= ? ORDER BY sequence",
+    )?;
+    let mut rows = select.query([first as i64, last as i64])?;
+    let (mut end, mut kept_from) = (None, state.trimmed.end_offset);
+    while let Some(row) = rows.next()? {
+        let record = End {
+            position: Position {
+                sequence: row.get::<_, i64>(0)? as u64,
+                checksum: row.get::<_, i64>(1)? as u64,
+            },
+            receive_time: time(row.get(2)?),
+            end_offset: row.get::<_, i64>(3)? as u64,
+        };
+        let is_too_old = record.receive_time < limits.oldest;
+        let is_too_much = state.head.end_offset.saturating_sub(kept_from) > limits.bytes;
+        if !is_too_old && !is_too_much {
+            break;
+        }
+        kept_from = record.end_offset;
+        end = Some(record);
+    }
+    Ok(end)
+}

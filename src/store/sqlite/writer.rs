@@ -1,0 +1,300 @@
+//! The one writer: takes all appends that wait, writes them in one transaction, syncs once, shows them, and
+//! only then answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::TransactionBehavior;
+use tokio::{
+    runtime,
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use super::{
+    append::append,
+    failure::consequence,
+    retention::{Limits, trim},
+    schema::{Opened, State},
+};
+use crate::{
+    clock::Clock,
+    event::NewEvent,
+    store::{AppendError, Appended, Config, HotTail, Metrics, Record},
+};
+
+/// How many appends share one transaction.
+const BATCH_APPENDS: usize = 512;
+
+/// How long the writer waits for an append before it looks after the log.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// After how many bytes the write-ahead log is written back into the file.
+const CHECKPOINT_BYTES: u64 = 8 << 20;
+
+/// From how many pages on the write-ahead log is made to start over, readers or not.
+const WAL_PAGES: i64 = 16 << 10;
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append(Box<Append>),
+    Close,
+}
+
+/// An event that waits to be durable.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) event: NewEvent,
+    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+pub(super) struct Writer {
+    opened: Opened,
+    retention_age: Duration,
+    retention_bytes: u64,
+    dedup_window: Duration,
+    clock: Clock,
+    tail: Arc<HotTail>,
+    writable: watch::Sender<bool>,
+    metrics: Metrics,
+    is_broken: bool,
+    bytes_since_checkpoint: u64,
+}
+
+/// What a transaction did, once it is committed.
+struct Committed {
+    state: State,
+    records: Vec<Arc<Record>>,
+    answers: Vec<Appended>,
+    trimmed: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        opened: Opened,
+        config: &Config,
+        clock: Clock,
+        tail: Arc<HotTail>,
+        writable: watch::Sender<bool>,
+        metrics: Metrics,
+    ) -> Self {
+        metrics.writable.set(1);
+        Writer {
+            opened,
+            retention_age: config.retention_age,
+            retention_bytes: config.retention_bytes,
+            dedup_window: config.dedup_window,
+            clock,
+            tail,
+            writable,
+            metrics,
+            is_broken: false,
+            bytes_since_checkpoint: 0,
+        }
+    }
+
+    /// Writes until it is closed or nobody is left to ask.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let waiting = runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime with nothing but a timer needs nothing of the system");
+        loop {
+            match waiting.block_on(async { timeout(IDLE, commands.recv()).await }) {
+                Ok(Some(Command::Append(first))) => {
+                    let (batch, is_last) = gather(*first, &mut commands);
+                    self.write(batch);
+                    if is_last {
+                        break;
+                    }
+                }
+                Ok(Some(Command::Close) | None) => break,
+                Err(_) => self.look_after(),
+            }
+        }
+        if !self.is_broken {
+            // What is left over is read at the next start.
+            let _ = self.checkpoint("TRUNCATE");
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Append>) {
+        if self.is_broken {
+            return refuse(
+                batch.into_iter().map(|append| append.answer),
+                AppendError::Broken,
+            );
+        }
+        let start = Instant::now();
+        let (events, answers): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|append| (append.event, (append.answer, append._room)))
+            .unzip();
+        match self.commit(events) {
+            Ok(committed) => {
+                self.metrics.commit.observe(start.elapsed().as_secs_f64());
+                let appended = committed.answers.clone();
+                self.publish(committed);
+                for ((answer, _room), appended) in answers.into_iter().zip(appended) {
+                    // A client that has gone away finds out when it asks again.
+                    let _ = answer.send(Ok(appended));
+                }
+                self.checkpoint_if_due();
+            }
+            Err(error) => {
+                let consequence = self.failed(&error);
+                refuse(answers.into_iter().map(|(answer, _)| answer), consequence);
+            }
+        }
+    }
+
+    /// One transaction: when it returns, all of it is on disk.
+    fn commit(&mut self, events: Vec<NewEvent>) -> rusqlite::Result<Committed> {
+        let now = self.clock.now();
+        let limits = self.limits(now);
+        let Opened {
+            connection,
+            id,
+            state,
+        } = &mut self.opened;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = state.head.position.sequence;
+        let mut committed = Committed {
+            state: *state,
+            records: Vec::with_capacity(events.len()),
+            answers: Vec::with_capacity(events.len()),
+            trimmed: 0,
+        };
+        for event in events {
+            let state = &mut committed.state;
+            let record = append(&transaction, *id, state, now, self.dedup_window, event)?;
+            committed.answers.push(match record {
+                Some(_) => Appended::New,
+                None => Appended::Duplicate,
+            });
+            committed.records.extend(record.map(Arc::new));
+        }
+        committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, before)?;
+        transaction.commit()?;
+        Ok(committed)
+    }
+
+    fn publish(&mut self, committed: Committed) {
+        self.opened.state = committed.state;
+        self.metrics.appended.inc_by(committed.records.len() as u64);
+        self.metrics.trimmed.inc_by(committed.trimmed);
+        let sizes = committed.records.iter().map(|record| record.size() as u64);
+        self.bytes_since_checkpoint += sizes.sum::<u64>();
+        let trimmed = committed.state.trimmed.position;
+        self.tail.publish(committed.records, trimmed);
+        self.set_writable(true);
+    }
+
+    /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
+    /// the disk takes something again.
+    fn look_after(&mut self) {
+        while !self.is_broken {
+            let is_writable = *self.writable.borrow();
+            let result = match is_writable {
+                true => self.commit(Vec::new()),
+                false => self.prove_writable(),
+            };
+            match result {
+                Ok(committed) => {
+                    let has_more = committed.trimmed > 0;
+                    self.publish(committed);
+                    if !has_more {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes something durable that changes nothing.
+    fn prove_writable(&mut self) -> rusqlite::Result<Committed> {
+        let connection = &self.opened.connection;
+        connection.execute("UPDATE log SET only_row = 1", [])?;
+        self.commit(Vec::new())
+    }
+
+    fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
+        let consequence = consequence(error);
+        self.is_broken |= consequence == AppendError::Broken;
+        if *self.writable.borrow() || self.is_broken {
+            tracing::error!(%error, needs_restart = self.is_broken, "the event log cannot write");
+        }
+        self.set_writable(false);
+        consequence
+    }
+
+    fn set_writable(&self, is_writable: bool) {
+        self.metrics.writable.set(i64::from(is_writable));
+        self.writable.send_if_modified(|was_writable| {
+            let is_news = *was_writable != is_writable;
+            *was_writable = is_writable;
+            is_news
+        });
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
+            return;
+        }
+        self.bytes_since_checkpoint = 0;
+        let pages = self.checkpoint("PASSIVE");
+        let done = match pages {
+            Ok(pages) if pages > WAL_PAGES => self.checkpoint("RESTART").map(drop),
+            other => other.map(drop),
+        };
+        if let Err(error) = done {
+            self.failed(&error);
+        }
+    }
+
+    /// Returns how many pages the write-ahead log has.
+    fn checkpoint(&self, mode: &str) -> rusqlite::Result<i64> {
+        let pragma = format!("PRAGMA wal_checkpoint({mode})");
+        let connection = &self.opened.connection;
+        connection.query_row(&pragma, [], |row| row.get(1))
+    }
+
+    fn limits(&self, now: Timestamp) -> Limits {
+        let age = SignedDuration::try_from(self.retention_age).unwrap_or(SignedDuration::MAX);
+        Limits {
+            oldest: now.checked_sub(age).unwrap_or(Timestamp::MIN),
+            bytes: self.retention_bytes,
+        }
+    }
+}
+
+/// All appends that wait, as many as fit, and whether they are the last ones.
+fn gather(first: Append, commands: &mut mpsc::Receiver<Command>) -> (Vec<Append>, bool) {
+    let mut batch = vec![first];
+    while batch.len() < BATCH_APPENDS {
+        match commands.try_recv() {
+            Ok(Command::Append(append)) => batch.push(*append),
+            Ok(Command::Close) => return (batch, true),
+            Err(_) => break,
+        }
+    }
+    (batch, false)
+}
+
+fn refuse(
+    answers: impl Iterator<Item = oneshot::Sender<Result<Appended, AppendError>>>,
+    error: AppendError,
+) {
+    for answer in answers {
+        let _ = answer.send(Err(error));
+    }
+}

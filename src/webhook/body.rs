@@ -1,0 +1,163 @@
+//! Reads bodies, within limits of size, time and memory.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use super::{answer::Ending, upload::Upload};
+
+/// How long a body may take in all, the wait for memory included.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much memory the bodies that are being read or appended may take together; one body of the largest
+/// size always has room.
+const BODY_MEMORY: usize = 64 << 20;
+
+/// In what portions memory is given out.
+const PORTION_BYTES: usize = 1 << 10;
+
+/// Reads bodies.
+pub(super) struct BodyReader {
+    max_bytes: usize,
+    memory: Arc<Semaphore>,
+}
+
+/// A whole body.
+pub(super) struct WholeBody {
+    /// Its bytes, as they came.
+    pub(super) bytes: Bytes,
+    /// Its place in memory. To be kept as long as the body.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl BodyReader {
+    /// One that reads bodies of up to `max_bytes`.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self::with_memory(max_bytes, BODY_MEMORY.max(max_bytes))
+    }
+
+    fn with_memory(max_bytes: usize, memory: usize) -> Self {
+        BodyReader {
+            max_bytes,
+            memory: Arc::new(Semaphore::new(memory.div_ceil(PORTION_BYTES))),
+        }
+    }
+
+    /// Reads a body to its end.
+    ///
+    /// # Errors
+    /// How the webhook ends: too large, not in time, broken off, or no memory in time.
+    pub(super) async fn read(&self, upload: &mut Upload) -> Result<WholeBody, Ending> {
+        let deadline = Instant::now() + BODY_TIMEOUT;
+        let announced = upload.announced_size();
+        let expected = match announced.map(usize::try_from) {
+            None => self.max_bytes,
+            Some(Ok(size)) if size <= self.max_bytes => size,
+            Some(_) => return Err(Ending::TooLarge),
+        };
+        let mut place = timeout_at(deadline, self.place(expected))
+            .await
+            .map_err(|_| Ending::Overloaded)?;
+        let bytes = timeout_at(deadline, self.read_all(upload))
+            .await
+            .map_err(|_| Ending::TimedOut)??;
+        // What was not announced had to be taken for the largest.
+        let surplus = place
+            .num_permits()
+            .saturating_sub(bytes.len().div_ceil(PORTION_BYTES));
+        drop(place.split(surplus));
+        Ok(WholeBody { bytes, place })
+    }
+
+    async fn place(&self, size: usize) -> OwnedSemaphorePermit {
+        let portions = u32::try_from(size.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.memory)
+            .acquire_many_owned(portions)
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    async fn read_all(&self, upload: &mut Upload) -> Result<Bytes, Ending> {
+        let mut bytes = BytesMut::new();
+        while let Some(data) = upload.next().await? {
+            if data.len() > self.max_bytes - bytes.len() {
+                return Err(Ending::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::{body::Body, http::HeaderMap};
+    use futures_util::stream;
+
+    use super::*;
+
+    fn whole(bytes: impl Into<Body>) -> Upload {
+        Upload::new(&HeaderMap::new(), bytes.into())
+    }
+
+    /// A body without an announced size.
+    fn streamed(parts: &'static [&'static str]) -> Upload {
+        let parts = parts.iter().map(|part| Ok::<_, Infallible>(*part));
+        whole(Body::from_stream(stream::iter(parts)))
+    }
+
+    fn endless() -> Upload {
+        let parts = stream::pending::<Result<&str, Infallible>>();
+        whole(Body::from_stream(parts))
+    }
+
+    async fn ending_of(reader: &BodyReader, mut upload: Upload) -> Option<Ending> {
+        reader.read(&mut upload).await.err()
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_largest_size_fits_and_one_byte_more_does_not() {
+        let reader = BodyReader::new(4);
+        for (mut upload, read) in [
+            (whole("abcd"), Some("abcd")),
+            (whole("abcde"), None),
+            (streamed(&["abc", "d"]), Some("abcd")),
+            (streamed(&["abc", "de"]), None),
+            (streamed(&[]), Some("")),
+        ] {
+            match (reader.read(&mut upload).await, read) {
+                (Ok(whole), Some(expected)) => assert_eq!(whole.bytes, expected),
+                (Err(ending), None) => assert_eq!(ending, Ending::TooLarge),
+                (got, expected) => panic!("{:?} for {expected:?}", got.err()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_in_time_is_given_up() {
+        let reader = BodyReader::new(4);
+        let began = Instant::now();
+        assert_eq!(ending_of(&reader, endless()).await, Some(Ending::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), BODY_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_held_until_the_body_is_done_with() {
+        let size = 4 * PORTION_BYTES;
+        let reader = BodyReader::with_memory(size, size);
+        let held = reader.read(&mut streamed(&["abc"])).await.ok().unwrap();
+        let ending = ending_of(&reader, whole(vec![0; size])).await;
+        assert_eq!(ending, Some(Ending::Overloaded));
+        // What was not needed was given back.
+        let rest = whole(vec![0; size - PORTION_BYTES]);
+        assert_eq!(ending_of(&reader, rest).await, None);
+        drop(held);
+        assert_eq!(ending_of(&reader, whole(vec![0; size])).await, None);
+    }
+}

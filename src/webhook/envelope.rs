@@ -1,0 +1,159 @@
+//! What a signed body says (Kora docs: webhooks).
+//!
+//! Kora documents `event` and `data` alone. What its sibling products send beside them is understood where
+//! it is there: another spelling of the name, an id, a time, ids beside `data`.
+
+use sha2::{Digest, Sha256};
+
+use super::payload;
+use crate::{
+    event::{Content, Identity, Keys, UNREADABLE},
+    screening::{KoraObject, MAX_ID_BYTES, time},
+};
+
+/// How long an event's name may be.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Where the name is; the first that is there counts.
+const NAME_FIELDS: [&str; 4] = ["event", "eventType", "event_type", "type"];
+
+/// Where the event's id is; the first that is usable counts.
+const ID_FIELDS: [&str; 3] = ["id", "event_id", "eventId"];
+
+/// Where the time is; the first that is one counts.
+const TIME_FIELDS: [&str; 5] = [
+    "timestamp",
+    "occurred_at",
+    "occurredAt",
+    "created_at",
+    "createdAt",
+];
+
+/// What the ids begin with that the log makes up where Kora gives none.
+const RESERVED_ID_PREFIX: &str = "sha256-";
+
+/// A body, read.
+pub(super) struct Envelope {
+    /// By what it is known.
+    pub(super) identity: Identity,
+    /// What it says.
+    pub(super) content: Content,
+    /// Whether it says more, which cannot be read.
+    pub(super) is_payload_dropped: bool,
+}
+
+/// What `data` is.
+pub(super) enum Data<'a> {
+    /// Absent or null.
+    None,
+    /// An object that repeats a key.
+    Contradictory,
+    /// An object.
+    Object(KoraObject<'a>),
+}
+
+impl Envelope {
+    /// Reads a body. Whatever it is, it becomes an event.
+    pub(super) fn read(body: &[u8]) -> Self {
+        Self::read_signed(body).unwrap_or_else(|| Envelope {
+            identity: body_identity(body),
+            content: Content {
+                keys: Keys {
+                    kind: UNREADABLE.to_owned(),
+                    ..Keys::default()
+                },
+                ..Content::default()
+            },
+            is_payload_dropped: false,
+        })
+    }
+
+    fn read_signed(body: &[u8]) -> Option<Self> {
+        let envelope = KoraObject::read(body).ok()?;
+        let kind = name(&envelope)?;
+        let data = Data::of(&envelope)?;
+        let mut content = ids(kind, &envelope, &data);
+        content.occur_time = TIME_FIELDS.iter().find_map(|field| time(&envelope, field));
+        let payload = payload::read(&content.keys, &envelope, &data);
+        let is_payload_dropped = payload.is_err();
+        content.payload = payload.unwrap_or_default();
+        Some(Envelope {
+            identity: vendor_id(&envelope).map_or_else(|| body_identity(body), Identity::Vendor),
+            content,
+            is_payload_dropped,
+        })
+    }
+}
+
+impl<'a> Data<'a> {
+    /// None where it has a shape that no event has.
+    fn of(envelope: &KoraObject<'a>) -> Option<Self> {
+        let raw = envelope.fields().find(|(name, _)| *name == "data");
+        match raw.map(|(_, raw)| raw.get()) {
+            None | Some("null") => Some(Data::None),
+            Some(text) if text.starts_with('{') => Some(match KoraObject::read(text.as_bytes()) {
+                Ok(object) => Data::Object(object),
+                Err(_) => Data::Contradictory,
+            }),
+            Some(_) => None,
+        }
+    }
+
+    /// The object, where it is one.
+    pub(super) fn object(&self) -> Option<&KoraObject<'a>> {
+        match self {
+            Data::Object(object) => Some(object),
+            Data::None | Data::Contradictory => None,
+        }
+    }
+}
+
+fn name(envelope: &KoraObject<'_>) -> Option<String> {
+    let field = NAME_FIELDS.iter().find(|field| envelope.has(field))?;
+    envelope
+        .text_if_any(field)
+        .filter(|name| (1..=MAX_NAME_BYTES).contains(&name.len()))
+}
+
+fn vendor_id(envelope: &KoraObject<'_>) -> Option<String> {
+    ID_FIELDS
+        .iter()
+        .filter_map(|field| id_in(envelope, field))
+        .find(|id| !id.chars().any(char::is_control) && !id.starts_with(RESERVED_ID_PREFIX))
+}
+
+fn body_identity(body: &[u8]) -> Identity {
+    Identity::Body(Sha256::digest(body).into())
+}
+
+/// The ids that an event concerns. What an event is about may call its own id `id`.
+fn ids(kind: String, envelope: &KoraObject<'_>, data: &Data<'_>) -> Content {
+    let id = |names: [&str; 2], is_about_it: bool| {
+        let named = [data.object(), Some(envelope)]
+            .into_iter()
+            .flatten()
+            .find_map(|object| names.iter().find_map(|name| id_in(object, name)));
+        let own = || id_in(data.object().filter(|_| is_about_it)?, "id");
+        named.or_else(own).unwrap_or_default()
+    };
+    let is_about_screening = payload::is_about_screening(&kind);
+    Content {
+        case_id: id(["case_id", "caseId"], kind.starts_with("case.")),
+        batch_id: id(["batch_id", "batchId"], kind.starts_with("batch.")),
+        keys: Keys {
+            screening_id: id(["screening_id", "screeningId"], is_about_screening),
+            subject_id: id(["subject_id", "subjectId"], kind.starts_with("subject.")),
+            kind,
+        },
+        ..Content::default()
+    }
+}
+
+fn id_in(object: &KoraObject<'_>, field: &str) -> Option<String> {
+    object
+        .text_if_any(field)
+        .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()))
+}
+
+#[cfg(test)]
+mod tests;
