@@ -102,12 +102,18 @@ impl Config {
 }
 
 impl Emulator {
-    /// Reads what an emulator alone needs.
+    /// Reads what an emulator alone needs. With a URL it sends webhooks there, signed with the first of
+    /// the webhook secrets.
     ///
     /// # Errors
-    /// Every setting that is wrong.
-    pub fn load(flags: Flags, environment: &Environment) -> Result<Self, Problems> {
+    /// Every setting that is wrong, and a URL that the emulator does not post to.
+    pub fn load(
+        flags: Flags,
+        environment: &Environment,
+        webhook_url: Option<String>,
+    ) -> Result<Self, Problems> {
         let mut reader = Reader::open(flags, environment);
+        let webhook = webhook_url.and_then(|url| preset_webhook(&mut reader, url));
         let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
@@ -118,7 +124,7 @@ impl Emulator {
                     config: emulator::Config {
                         api_key: api_key.expose_secret().to_owned(),
                         tenant_id,
-                        webhook: None,
+                        webhook,
                     },
                 })
             }
@@ -234,6 +240,19 @@ fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Vec<S
         false => reader.secret(name),
     };
     reader.secrets(name, &text?)
+}
+
+/// Where the emulator alone sends webhooks.
+fn preset_webhook(reader: &mut Reader<'_>, url: String) -> Option<emulator::Webhook> {
+    let secret = webhook_secrets(reader, true)?.into_iter().next()?;
+    let webhook = emulator::Webhook {
+        url,
+        secret: secret.expose_secret().to_owned(),
+    };
+    if let Err(what) = webhook.check() {
+        reader.problem("webhook-url", what);
+    }
+    Some(webhook)
 }
 
 fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {

@@ -61,8 +61,10 @@ impl Background {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::time::Duration;
 
     use futures_util::FutureExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -86,7 +88,8 @@ mod tests {
         }
         assert!(!background.start(async {}));
         stop.cancel();
-        background.ended().await;
+        let ended = timeout(Duration::from_secs(10), background.ended()).await;
+        assert!(ended.is_ok());
         assert!(background.start(async {}));
     }
 }
