@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("screening", &["error", "pb"]),
     ("event", &["error", "pb", "screening"]),
     ("store", &["clock", "event", "pb", "screening", "telemetry"]),
+    ("webhook", &["event", "screening", "store", "telemetry"]),
     (
         "kora",
         &["clock", "error", "lifecycle", "screening", "telemetry"],
@@ -70,6 +71,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("error", &["tonic", "prost", "reqwest"]),
     ("screening", &["tonic", "reqwest", "hyper"]),
     ("kora", &["tonic", "prost", "axum"]),
+    ("webhook", &["tonic", "prost", "reqwest"]),
     ("grpc", &["reqwest"]),
     ("emulator", &["tonic", "prost", "reqwest"]),
 ];
