@@ -117,7 +117,8 @@ async fn a_client_that_waits_for_a_word_gets_it() {
 
 #[tokio::test]
 async fn older_clients_and_those_that_have_no_more_to_send_are_answered() {
-    let door = Door::open().await;
+    let door = Door::open_with(Act::Wait).await;
+    door.go_on();
     let old = String::from_utf8(signed(BODY))
         .unwrap()
         .replace("HTTP/1.1", "HTTP/1.0");
@@ -129,6 +130,8 @@ async fn older_clients_and_those_that_have_no_more_to_send_are_answered() {
     let mut client = Client::connect(&door).await;
     client.send(&signed(BODY)).await;
     client.send_no_more().await;
+    door.appending(2).await;
+    door.go_on();
     assert_eq!(client.answer().await.status, 200);
     client.expect_end().await;
 }
@@ -187,10 +190,10 @@ async fn an_event_that_is_there_is_kept_though_its_sender_has_left() {
     let mut door = Door::open_with(Act::Wait).await;
     let mut client = Client::connect(&door).await;
     client.send(&signed(BODY)).await;
-    door.appending().await;
+    door.appending(1).await;
     client.reset();
     // Nothing is left of the connection after that.
-    door.stop().await;
+    door.cut().await;
     assert_eq!(door.records().await.len(), 0);
     door.go_on();
     door.wait_for_records(1).await;

@@ -49,6 +49,7 @@ pub struct Door {
     log: Arc<TestLog>,
     metrics: telemetry::Metrics,
     stop: Shutdown,
+    drained: Shutdown,
     served: JoinHandle<()>,
     _directory: TempDir,
 }
@@ -93,13 +94,15 @@ impl Door {
         };
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = Listener::bind("webhook", addr).await.unwrap();
-        let (addr, stop) = (listener.addr(), Shutdown::default());
-        let served = listener.serve(service, listening, stop.clone(), stop.clone());
+        let addr = listener.addr();
+        let [stop, drained] = [(); 2].map(|()| Shutdown::default());
+        let served = listener.serve(service, listening, stop.clone(), drained.clone());
         Door {
             addr,
             log,
             metrics: telemetry::Metrics::new(registry),
             stop,
+            drained,
             served: tokio::spawn(served),
             _directory: directory,
         }
@@ -123,10 +126,10 @@ impl Door {
         wait.await.unwrap().unwrap();
     }
 
-    /// Waits until an append has begun.
-    pub async fn appending(&self) {
+    /// Waits until so many appends have begun.
+    pub async fn appending(&self, begun: usize) {
         let mut appending = self.log.appending.subscribe();
-        let wait = timeout(PATIENCE, appending.wait_for(|count| *count > 0));
+        let wait = timeout(PATIENCE, appending.wait_for(|count| *count >= begun));
         wait.await.unwrap().unwrap();
     }
 
@@ -166,10 +169,16 @@ impl Door {
         timeout(PATIENCE, wait).await.unwrap();
     }
 
-    /// Stops the port and sees that it ends.
+    /// Stops the port and sees that it ends as soon as what is in hand is answered.
     pub async fn stop(&mut self) {
         self.stop.start();
         timeout(PATIENCE, &mut self.served).await.unwrap().unwrap();
+    }
+
+    /// The same, but what is in hand is not waited for.
+    pub async fn cut(&mut self) {
+        self.drained.start();
+        self.stop().await;
     }
 }
 

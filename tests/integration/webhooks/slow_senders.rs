@@ -57,6 +57,18 @@ async fn a_head_that_does_not_come_in_time_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_late_sender_may_finish_writing_before_it_reads_why() {
+    let door = Door::open_for(Act::Append, HEADER_TIMEOUT).await;
+    let mut client = Client::connect(&door).await;
+    client.send(b"POST /webhooks").await;
+    client.stream.readable().await.unwrap();
+    for _ in 0..100 {
+        client.send(b"x").await;
+    }
+    assert_eq!(client.answer().await.status, 408);
+}
+
+#[tokio::test]
 async fn a_connection_that_idles_is_closed_without_a_word() {
     let door = Door::open_for(Act::Append, HEADER_TIMEOUT).await;
     let mut silent = Client::connect(&door).await;
@@ -76,7 +88,7 @@ async fn a_stop_ends_idle_connections_and_answers_what_is_in_hand() {
     let mut idle = Client::connect(&door).await;
     let mut busy = Client::connect(&door).await;
     busy.send(&signed(BODY)).await;
-    door.appending().await;
+    door.appending(1).await;
     door.go_on();
     let stopped = door.stop();
     let (answer, ()) = tokio::join!(busy.answer(), stopped);
