@@ -1,6 +1,6 @@
 //! Kora's webhooks, byte for byte, on real sockets and a real log.
 
-mod client;
+pub mod client;
 mod door;
 mod refusals;
 mod slow_senders;
