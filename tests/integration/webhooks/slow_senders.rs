@@ -11,6 +11,9 @@ use super::{
 /// Short, because nothing waits for less than it.
 const HEADER_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// Longer than a test waits.
+const LONG: Duration = Duration::from_secs(3600);
+
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_told_so() {
     let door = Door::open().await;
@@ -84,7 +87,8 @@ async fn a_connection_that_idles_is_closed_without_a_word() {
 
 #[tokio::test]
 async fn a_stop_ends_idle_connections_and_answers_what_is_in_hand() {
-    let mut door = Door::open_with(Act::Wait).await;
+    // Nothing but the stop ends an idle connection here.
+    let mut door = Door::open_for(Act::Wait, LONG).await;
     let mut idle = Client::connect(&door).await;
     let mut busy = Client::connect(&door).await;
     busy.send(&signed(BODY)).await;
