@@ -35,11 +35,12 @@ def run(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedPr
 class Program:
     """A verb that runs until it is told to stop."""
 
-    def __init__(self, *args: str, env: dict[str, str], stderr: Path) -> None:
+    def __init__(self, *args: str, env: dict[str, str], stderr: Path, under: tuple[str, ...] = ()) -> None:
+        """`under` is a command that runs the binary as its own process, such as a tracer."""
         self._stderr = stderr
         with stderr.open("wb") as log:
             self._process = subprocess.Popen(
-                [binary(), *args],
+                [*under, binary(), *args],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -63,6 +64,10 @@ class Program:
             assert line is not None, f"it ended after {lines}: {self.log()}"
             lines.append(line)
         return lines
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def is_running(self) -> bool:
         return self._process.poll() is None
