@@ -17,22 +17,26 @@ ATTEMPTS = 100
 class Load:
     """Events on their way over several connections, each connection's one after the other."""
 
-    def __init__(self, address: str, events: int) -> None:
+    def __init__(self, address: str, events: int, connections: int = CONNECTIONS) -> None:
         self._address = address
         self._changed = threading.Condition()
         self._in_flight = 0
         self._may_go_on = threading.Event()
-        # The ids of each connection, in the order in which it sends them.
-        self.shares = [[f"evt_{n}" for n in range(first, events, CONNECTIONS)] for first in range(CONNECTIONS)]
+        self._stopping = False
         self.events = events
-        self.acknowledged = 0
         # Sent and never answered, for the gateway died.
         self.cut = 0
-        self._connections = ThreadPoolExecutor(CONNECTIONS)
+        # What was answered 200, by connection, in the order in which it was sent.
+        self.delivered: list[list[str]] = [[] for _ in range(connections)]
+        self._connections = ThreadPoolExecutor(connections)
         self._running: list[Future[None]] = []
 
+    @property
+    def acknowledged(self) -> int:
+        return sum(map(len, self.delivered))
+
     def __enter__(self) -> Load:
-        self._running = [self._connections.submit(self._deliver_share, share) for share in self.shares]
+        self._running = [self._connections.submit(self._deliver_share, share) for share in self.delivered]
         for running in self._running:
             running.add_done_callback(lambda _: self._notify())
         return self
@@ -56,12 +60,20 @@ class Load:
         """What got no answer is sent again."""
         self._may_go_on.set()
 
+    def stop(self) -> None:
+        """Begins no further event, and waits until those that were sent are answered 200."""
+        self._stopping = True
+        self._wait_for_the_end()
+
     def finish(self) -> None:
         """Waits until every event was answered 200."""
+        self._wait_for_the_end()
+        assert self.acknowledged == self.events
+
+    def _wait_for_the_end(self) -> None:
         done, _ = wait(self._running, return_when=FIRST_EXCEPTION)
         for running in done:
             running.result()
-        assert self.acknowledged == self.events
 
     def _is_there(self, acknowledged: int) -> bool:
         return self.acknowledged >= acknowledged and self._in_flight > 0
@@ -73,36 +85,38 @@ class Load:
         with self._changed:
             self._changed.notify_all()
 
-    def _deliver_share(self, share: list[str]) -> None:
+    def _deliver_share(self, delivered: list[str]) -> None:
         kora = Kora(self._address)
-        for event_id in share:
-            self._deliver(kora, event_body(event_id))
+        first = next(index for index, share in enumerate(self.delivered) if share is delivered)
+        for number in range(first, self.events, len(self.delivered)):
+            if self._stopping:
+                break
+            self._deliver(kora, f"evt_{number}", delivered)
         kora.close()
 
-    def _deliver(self, kora: Kora, body: bytes) -> None:
+    def _deliver(self, kora: Kora, event_id: str, delivered: list[str]) -> None:
         for _ in range(ATTEMPTS):
-            status = self._attempt(kora, body)
-            if status == 200:
+            if self._attempt(kora, event_id, delivered):
                 return
-            # A process that is killed cannot refuse: it answers 200 or not at all.
-            assert status is None
             assert self._may_go_on.wait(PATIENCE), "the gateway did not come back"
         raise AssertionError(f"no 200 after {ATTEMPTS} attempts")
 
-    def _attempt(self, kora: Kora, body: bytes) -> int | None:
-        """The answer's status; `None` without an answer."""
+    def _attempt(self, kora: Kora, event_id: str, delivered: list[str]) -> bool:
         with self._changed:
             self._in_flight += 1
             self._changed.notify_all()
         status = None
         try:
-            status = kora.deliver(body).status
+            status = kora.deliver(event_body(event_id)).status
         except (OSError, http.client.HTTPException):
             pass
         finally:
             with self._changed:
                 self._in_flight -= 1
-                self.acknowledged += status == 200
                 self.cut += status is None
+                if status == 200:
+                    delivered.append(event_id)
                 self._changed.notify_all()
-        return status
+        # A process that is killed cannot refuse: it answers 200 or not at all.
+        assert status in (200, None)
+        return status == 200
