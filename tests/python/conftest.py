@@ -23,9 +23,15 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     """Gateways that must stop cleanly after the test, having kept to themselves what they were told."""
     started: list[Gateway] = []
 
-    def start(*flags: str, env: dict[str, str] | None = None, emulator: bool = True) -> Gateway:
+    def start(
+        *flags: str,
+        env: dict[str, str] | None = None,
+        emulator: bool = True,
+        under: tuple[str, ...] = (),
+    ) -> Gateway:
         twin = ("--emulator", "--emulator-addr", FREE_PORT) if emulator else ()
-        gateway = Gateway(*twin, *flags, env=env or {}, stderr=tmp_path / f"stderr-{len(started)}")
+        stderr = tmp_path / f"stderr-{len(started)}"
+        gateway = Gateway(*twin, *flags, env=env or {}, stderr=stderr, under=under)
         started.append(gateway)
         return gateway
 

@@ -69,13 +69,15 @@ class Emulator:
 class Gateway:
     """One process that serves on free loopback ports, and one caller's connection to it."""
 
-    def __init__(self, *flags: str, env: dict[str, str], stderr: Path) -> None:
-        listeners = ["--grpc-addr", FREE_PORT, "--webhook-addr", FREE_PORT, "--admin-addr", FREE_PORT]
-        if not any(flag.startswith("--event-log") for flag in flags):
-            listeners += ["--event-log", f"file:{stderr}-data"]
+    def __init__(self, *flags: str, env: dict[str, str], stderr: Path, under: tuple[str, ...] = ()) -> None:
+        defaults = {f"--{name}-addr": FREE_PORT for name in ("grpc", "webhook", "admin")}
+        defaults["--event-log"] = f"file:{stderr}-data"
+        for name, setting in defaults.items():
+            if not any(flag.startswith(name) for flag in flags):
+                flags += (name, setting)
         # The finest logs, so that whatever could leak does.
         environment = {"RUST_LOG": "trace", **env}
-        self.program = Program("serve", *listeners, *flags, env=environment, stderr=stderr)
+        self.program = Program("serve", *flags, env=environment, stderr=stderr, under=under)
         try:
             self.addresses = program.addresses(self.program.lines_until("ready"))
         except BaseException:
@@ -119,6 +121,12 @@ class Gateway:
 
 
 class StartGateway(Protocol):
-    """Starts a gateway with these flags and variables."""
+    """Starts a gateway with these flags and variables, `under` a command that runs it."""
 
-    def __call__(self, *flags: str, env: dict[str, str] | None = None, emulator: bool = True) -> Gateway: ...
+    def __call__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        emulator: bool = True,
+        under: tuple[str, ...] = (),
+    ) -> Gateway: ...

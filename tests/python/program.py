@@ -35,11 +35,19 @@ def run(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedPr
 class Program:
     """A verb that runs until it is told to stop."""
 
-    def __init__(self, *args: str, env: dict[str, str], stderr: Path) -> None:
+    def __init__(
+        self,
+        *args: str,
+        env: dict[str, str],
+        stderr: Path,
+        under: tuple[str, ...] = (),
+        executable: str | None = None,
+    ) -> None:
+        """`under` is a command that becomes the program, such as a tracer; `executable` one instead of ours."""
         self._stderr = stderr
         with stderr.open("wb") as log:
             self._process = subprocess.Popen(
-                [binary(), *args],
+                [*under, executable or binary(), *args],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -56,13 +64,21 @@ class Program:
         deadline = time.monotonic() + PATIENCE
         lines: list[str] = []
         while not lines or lines[-1] != last:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"no line {last!r} in time, only {lines}") from None
-            assert line is not None, f"it ended after {lines}: {self.log()}"
-            lines.append(line)
+            lines.append(self.next_line(deadline - time.monotonic()))
         return lines
+
+    def next_line(self, within: float = PATIENCE) -> str:
+        """The next line on stdout, in time."""
+        try:
+            line = self._lines.get(timeout=max(0.0, within))
+        except queue.Empty:
+            raise AssertionError(f"no line in time: {self.log()}") from None
+        assert line is not None, f"it ended: {self.log()}"
+        return line
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def is_running(self) -> bool:
         return self._process.poll() is None

@@ -21,11 +21,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", MANUAL, flags=re.DOTALL)
 
 
+def write_example(block: str, address: str, program: Path) -> Path:
+    """The manual's program, for a gateway at this address."""
+    assert ADDRESS in block
+    program.write_text(block.replace(ADDRESS, address))
+    return program
+
+
 def test_the_python_example_decides_as_it_should(gateway: Gateway, tmp_path: Path) -> None:
-    [example] = blocks("python")
-    assert ADDRESS in example
-    program = tmp_path / "example.py"
-    program.write_text(example.replace(ADDRESS, gateway.addresses["grpc"]))
+    screening, _ = blocks("python")
+    program = write_example(screening, gateway.addresses["grpc"], tmp_path / "example.py")
     ran = subprocess.run(
         [sys.executable, program],
         env={"PYTHONPATH": os.environ["PYTHONPATH"]},

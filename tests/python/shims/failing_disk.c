@@ -1,0 +1,48 @@
+/*
+ * A disk that fails while a file exists. Only the event log's files are on it.
+ *
+ * While FAIL_SYNC exists, no sync succeeds (EIO). While FAIL_WRITE exists, nothing is written to the write-ahead
+ * log (ENOSPC). Both are paths in the environment, and both have to be given.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Whether the file's path has this in it. */
+static int is_named(int file, const char *part) {
+    char link[64], path[PATH_MAX + 1];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, PATH_MAX);
+    path[length < 0 ? 0 : length] = '\0';
+    return strstr(path, part) != NULL;
+}
+
+static int fails(const char *trigger, int file, const char *part) {
+    return access(getenv(trigger), F_OK) == 0 && is_named(file, part);
+}
+
+static int synced(long number, int file) {
+    if (fails("FAIL_SYNC", file, ".events.db")) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(number, file);
+}
+
+int fsync(int file) { return synced(SYS_fsync, file); }
+
+int fdatasync(int file) { return synced(SYS_fdatasync, file); }
+
+ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset) {
+    if (fails("FAIL_WRITE", file, ".events.db-wal")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, file, bytes, length, offset);
+}
