@@ -1,7 +1,7 @@
 //! The composition root: wires the rooms together, and knows the order of birth and death.
 
+mod emulation;
 mod listeners;
-mod twin;
 
 use std::{sync::Arc, time::Duration};
 
@@ -85,7 +85,7 @@ pub async fn run(
     // The orders of a stop, in the order in which they are given.
     let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
     let webhook_addr = listeners.webhook.addr();
-    let emulator = twin::start(
+    let emulator = emulation::start(
         &mut config,
         listeners.emulator,
         webhook_addr,
@@ -170,12 +170,12 @@ pub async fn run(
         calls_done.start();
         ended(grpc).await;
         ended(webhooks).await;
+        log.close().await;
         grpc_done.start();
         ended(admin).await;
         if let Some(emulator) = emulator {
             ended(emulator).await;
         }
-        log.close().await;
     };
     if time::timeout(config.drain_timeout, drained).await.is_err() {
         tracing::warn!("the bound on a stop has passed");

@@ -139,6 +139,13 @@ impl Emulator {
 fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let grpc_addr = reader.value("grpc-addr", values::socket_addr);
     let webhook_addr = reader.value("webhook-addr", values::socket_addr);
+    let is_public_secret = with_emulator && !reader.is_secret_set("kora-webhook-secret");
+    if is_public_secret && webhook_addr.is_some_and(|addr| !addr.ip().is_loopback()) {
+        reader.problem(
+            "webhook-addr",
+            "is not a loopback address, and the emulator's webhook secret is known to everybody: set one",
+        );
+    }
     let admin_addr = reader.value("admin-addr", values::socket_addr);
     if !reader.switch("allow-unauthenticated")
         && grpc_addr.is_some_and(|addr| !addr.ip().is_loopback())

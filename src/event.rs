@@ -9,7 +9,9 @@ mod position;
 mod token;
 mod watch;
 
-pub use content::{Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG};
+pub use content::{
+    BODY_ID_PREFIX, Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG,
+};
 pub use filter::{Filter, Keys};
 pub use position::{LogId, Position};
 pub use token::{MalformedToken, ResumeToken};

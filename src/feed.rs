@@ -9,7 +9,7 @@ mod metrics;
 mod start;
 mod subscription;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -23,7 +23,6 @@ use crate::{
     lifecycle::Shutdown,
     store::{EventLog, ReadError},
 };
-use std::time::Duration;
 
 /// When to come back for a stream that there was no room for, or that the log could not serve.
 const COME_BACK_AFTER: Duration = Duration::from_secs(5);
@@ -82,7 +81,7 @@ impl Feed {
 fn read_failed(error: ReadError) -> CallError {
     match error {
         ReadError::Corrupt { .. } => CallError::new(Reason::StoreCorrupt).because(error),
-        ReadError::Unavailable(_) | ReadError::Trimmed => CallError {
+        ReadError::Unavailable(_) | ReadError::Trimmed(_) => CallError {
             retry_after: Some(COME_BACK_AFTER),
             ..CallError::new(Reason::StoreUnavailable).because(error)
         },

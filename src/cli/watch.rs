@@ -32,7 +32,7 @@ use place::Place;
 use waits::Waits;
 
 /// How large a message of the gateway's may be, in bytes: many events, each with Kora's body.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+const MAX_MESSAGE_BYTES: usize = 48 * 1024 * 1024;
 
 /// Follows the events of a gateway, from one stream to the next.
 struct Watcher {

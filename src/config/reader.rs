@@ -176,6 +176,11 @@ impl<'a> Reader<'a> {
         self.sources.value(Setting::named(name)).is_some()
     }
 
+    /// Whether any source gives this secret, or tries to.
+    pub(super) fn is_secret_set(&self, name: &'static str) -> bool {
+        !matches!(self.sources.secret(Setting::named(name)), Ok(None))
+    }
+
     fn parse<T>(
         &mut self,
         setting: &'static Setting,

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::{
     Message,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+    encoding::{
+        WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
+    },
 };
+use sha2::{Digest, Sha256};
 
 use super::Keys;
 use crate::{
@@ -24,6 +27,9 @@ pub const MAX_EVENT_BYTES: usize = 3 << 20;
 
 /// The number of `Event.raw_json`.
 pub const RAW_JSON_TAG: u32 = 11;
+
+/// What the event ids begin with that are made of a body's hash. No id of Kora's may begin so.
+pub const BODY_ID_PREFIX: &str = "sha256-";
 
 /// By what an event is known when it comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +94,15 @@ pub struct NewEvent {
     pub raw: Bytes,
 }
 
+const RAW_IS_A_FIELD: &str = "the raw body was encoded as a field";
+
+impl Identity {
+    /// What a body without an id is known by.
+    pub fn of_body(body: &[u8]) -> Self {
+        Identity::Body(Sha256::digest(body).into())
+    }
+}
+
 impl NewEvent {
     /// Encodes an event that came by webhook with this body.
     pub fn from_webhook(identity: Identity, content: Content, body: &[u8]) -> Self {
@@ -102,6 +117,14 @@ impl NewEvent {
             content: event.encode_to_vec().into(),
             raw: raw_json(body),
         }
+    }
+
+    /// The identity that its body has, whatever id Kora gave it.
+    pub fn body_identity(&self) -> Identity {
+        let mut body = &self.raw[..];
+        decode_key(&mut body).expect(RAW_IS_A_FIELD);
+        decode_varint(&mut body).expect(RAW_IS_A_FIELD);
+        Identity::of_body(body)
     }
 
     /// How much it takes.
@@ -222,6 +245,7 @@ mod tests {
         assert_eq!(read.r#type, "case.closed");
         assert_eq!(read.raw_json, body);
         assert_eq!(read.source(), pb::EventSource::Webhook);
+        assert_eq!(event.body_identity(), Identity::of_body(body));
     }
 
     #[test]

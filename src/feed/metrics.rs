@@ -1,7 +1,8 @@
 //! What operators see of the streams.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,12 +13,22 @@ pub struct Metrics {
     open: Gauge,
     delivered: Counter,
     gaps: Counter,
+    ended: Family<EndLabels, Counter>,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    reason: &'static str,
+}
+
+/// How a stream ends whose caller goes away.
+const CANCELLED: &str = "CANCELLED";
 
 /// One open stream, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenStream {
     metrics: Metrics,
+    end: &'static str,
     _place: OwnedSemaphorePermit,
 }
 
@@ -28,6 +39,7 @@ impl Metrics {
             open: Gauge::default(),
             delivered: Counter::default(),
             gaps: Counter::default(),
+            ended: Family::default(),
         };
         registry.register(
             "watch_streams_open",
@@ -44,6 +56,11 @@ impl Metrics {
             "Times that a stream missed events which are not kept any more",
             metrics.gaps.clone(),
         );
+        registry.register(
+            "watch_streams_ended",
+            "Streams that ended, by reason",
+            metrics.ended.clone(),
+        );
         metrics
     }
 
@@ -51,6 +68,7 @@ impl Metrics {
         self.open.inc();
         OpenStream {
             metrics: self.clone(),
+            end: CANCELLED,
             _place: place,
         }
     }
@@ -64,10 +82,17 @@ impl OpenStream {
     pub(super) fn missed(&self) {
         self.metrics.gaps.inc();
     }
+
+    /// The stream ends, for this reason.
+    pub(super) fn ends(&mut self, reason: &'static str) {
+        self.end = reason;
+    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.metrics.open.dec();
+        let labels = EndLabels { reason: self.end };
+        self.metrics.ended.get_or_create(&labels).inc();
     }
 }

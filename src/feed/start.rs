@@ -17,6 +17,8 @@ pub(super) struct Begin {
     pub(super) token: ResumeToken,
     /// Why events after the token are missing, where they are.
     pub(super) gap: Option<pb::GapReason>,
+    /// Where the oldest event that is kept comes, as far as is known.
+    pub(super) oldest: Position,
 }
 
 /// Finds the place that the request asks for.
@@ -33,26 +35,33 @@ pub(super) async fn begin(log: &dyn EventLog, request: &WatchRequest) -> Result<
         Start::From(time) => match log.position_before(time).await {
             Ok(position) => (at(position), Ok(())),
             // Where exactly is not known any more, but that it was before all that is kept.
-            Err(ReadError::Trimmed) => (at(Position::default()), Err(Lost::Expired)),
+            Err(ReadError::Trimmed(oldest)) => {
+                (at(Position::default()), Err(Lost::Expired(oldest)))
+            }
             Err(error) => (at(Position::default()), Err(Lost::Unreadable(error))),
         },
     };
-    let gap = match (found, request.on_gap) {
-        (Ok(()), _) => None,
-        (Err(Lost::Expired), OnGap::Skip) => Some(pb::GapReason::Expired),
-        (Err(Lost::Foreign), OnGap::Skip) => Some(pb::GapReason::Foreign),
-        (Err(Lost::Expired), OnGap::Fail) => return Err(expired(log)),
+    let (gap, oldest) = match (found, request.on_gap) {
+        (Ok(()), _) => (None, bounds.trimmed),
+        (Err(Lost::Expired(oldest)), OnGap::Skip) => (Some(pb::GapReason::Expired), oldest),
+        (Err(Lost::Foreign), OnGap::Skip) => (Some(pb::GapReason::Foreign), bounds.trimmed),
+        (Err(Lost::Expired(oldest)), OnGap::Fail) => return Err(expired(log, oldest)),
         (Err(Lost::Foreign), OnGap::Fail) => return Err(Reason::TokenForeign.into()),
         (Err(Lost::Unreadable(error)), _) => return Err(read_failed(error)),
     };
-    Ok(Begin { bounds, token, gap })
+    Ok(Begin {
+        bounds,
+        token,
+        gap,
+        oldest,
+    })
 }
 
 /// The events after a stream's place are not kept any more.
-pub(super) fn expired(log: &dyn EventLog) -> CallError {
+pub(super) fn expired(log: &dyn EventLog, oldest: Position) -> CallError {
     let oldest = ResumeToken {
         log_id: log.id(),
-        position: log.tail().bounds().trimmed,
+        position: oldest,
     };
     CallError {
         oldest_token: Some(oldest.encode()),
@@ -62,7 +71,8 @@ pub(super) fn expired(log: &dyn EventLog) -> CallError {
 
 /// Why a place is not in the log.
 enum Lost {
-    Expired,
+    /// The oldest event that is kept comes right after this.
+    Expired(Position),
     Foreign,
     Unreadable(ReadError),
 }
@@ -78,10 +88,12 @@ async fn find(log: &dyn EventLog, token: ResumeToken, bounds: Bounds) -> Result<
         .find(|end| end.sequence == sequence);
     let found = match known {
         Some(end) => end.checksum,
-        None if sequence < bounds.trimmed.sequence => return Err(Lost::Expired),
+        None if sequence < bounds.trimmed.sequence => return Err(Lost::Expired(bounds.trimmed)),
         None => match log.read(sequence - 1).await {
             Ok(page) => page.first().map_or(!checksum, |record| record.checksum),
-            Err(ReadError::Trimmed) => return Err(Lost::Expired),
+            // Trimmed since, up to there or further.
+            Err(ReadError::Trimmed(oldest)) if oldest.sequence == sequence => oldest.checksum,
+            Err(ReadError::Trimmed(oldest)) => return Err(Lost::Expired(oldest)),
             Err(error) => return Err(Lost::Unreadable(error)),
         },
     };

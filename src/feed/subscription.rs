@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{
     error::CallError,
-    event::{OnGap, Position, ResumeToken, WatchRequest},
+    event::{OnGap, Position, ResumeToken, Start, WatchRequest},
     lifecycle::Shutdown,
     pb::{self, watch_events_response::Signal},
     screening::timestamp_to_wire,
-    store::{EventLog, Page, ReadError},
+    store::{Bounds, EventLog, Page, ReadError},
 };
 
 /// An open stream. Dropping it closes it.
@@ -29,8 +29,8 @@ pub struct Subscription {
     /// Everything that matches up to here has been sent, or is in the message that was returned last.
     position: Position,
     stage: Stage,
-    /// What was the newest record when the stream was opened.
-    opened_at: Position,
+    /// The ends of the log when the stream was opened.
+    opened_at: Bounds,
     head: watch::Receiver<u64>,
     heartbeat_at: Instant,
     stream: OpenStream,
@@ -41,7 +41,7 @@ pub struct Subscription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Opened(Begin),
-    Gap(ResumeToken, pb::GapReason),
+    Gap(Begin, pb::GapReason),
     Past,
     Present,
     Drained,
@@ -58,7 +58,7 @@ impl Subscription {
     ) -> Self {
         Subscription {
             position: begin.token.position,
-            opened_at: begin.bounds.head,
+            opened_at: begin.bounds,
             head: log.tail().head(),
             heartbeat_at: Instant::now() + request.heartbeat_interval,
             stage: Stage::Opened(begin),
@@ -79,7 +79,7 @@ impl Subscription {
         let next = match self.stage {
             Stage::Ended => return None,
             Stage::Opened(begin) => Ok(Some(self.opened(begin))),
-            Stage::Gap(from, reason) => Ok(Some(self.gap(from, reason))),
+            Stage::Gap(begin, reason) => Ok(Some(self.gap(begin.token, begin.oldest, reason))),
             Stage::Past | Stage::Present => self.follow().await,
             Stage::Drained => Err(CallError::stream_drained()),
         };
@@ -91,10 +91,12 @@ impl Subscription {
             }
             Ok(None) => {
                 self.stage = Stage::Ended;
+                self.stream.ends("OK");
                 None
             }
             Err(error) => {
                 self.stage = Stage::Ended;
+                self.stream.ends(error.reason.name());
                 Some(Err(error))
             }
         }
@@ -103,7 +105,7 @@ impl Subscription {
     /// Its token is the one that the stream was opened with: what a gap leaves out does not count as sent.
     fn opened(&mut self, begin: Begin) -> Message {
         self.stage = match begin.gap {
-            Some(reason) => Stage::Gap(begin.token, reason),
+            Some(reason) => Stage::Gap(begin, reason),
             None => Stage::Past,
         };
         let opened = pb::Opened {
@@ -116,10 +118,15 @@ impl Subscription {
         Message::signal(Signal::Opened(opened), begin.token)
     }
 
-    fn gap(&mut self, from: ResumeToken, reason: pb::GapReason) -> Message {
+    /// Goes on from the oldest event, which comes after `oldest` or, by now, later.
+    fn gap(&mut self, from: ResumeToken, oldest: Position, reason: pb::GapReason) -> Message {
         self.stage = Stage::Past;
         self.stream.missed();
-        self.position = self.log.tail().bounds().trimmed;
+        let shown = self.log.tail().bounds().trimmed;
+        self.position = match shown.sequence > oldest.sequence {
+            true => shown,
+            false => oldest,
+        };
         let to = self.token(self.position);
         let gap = pb::Gap {
             from_token: from.encode(),
@@ -135,20 +142,25 @@ impl Subscription {
             if self.stop.is_started() {
                 return Ok(Some(self.drain()));
             }
-            if self.stage == Stage::Past && self.position.sequence >= self.opened_at.sequence {
+            if self.stage == Stage::Past && self.position.sequence >= self.opened_at.head.sequence {
                 self.stage = Stage::Present;
-                return self.caught_up().await.map(Some);
+                return Ok(Some(self.caught_up()));
             }
             if self.stage == Stage::Present && self.request.until_caught_up {
                 return Ok(None);
             }
             self.head.mark_unchanged();
             let page = match self.read().await {
-                Ok(page) => page,
-                Err(ReadError::Trimmed) => return self.fell_behind().map(Some),
-                Err(error) => return Err(read_failed(error)),
+                Some(Ok(page)) => page,
+                Some(Err(ReadError::Trimmed(oldest))) => match self.fell_behind(oldest)? {
+                    Some(gap) => return Ok(Some(gap)),
+                    None => continue,
+                },
+                Some(Err(error)) => return Err(read_failed(error)),
+                // Interrupted: there is something to say first.
+                None => Page::new(),
             };
-            let is_at_head = page.is_empty();
+            let is_at_head = self.position.sequence >= self.log.tail().bounds().head.sequence;
             if let Some(message) = self.take(page) {
                 return Ok(Some(message));
             }
@@ -173,13 +185,25 @@ impl Subscription {
         }
     }
 
-    /// The next page; while the past lasts, nothing that is newer.
-    async fn read(&self) -> Result<Page, ReadError> {
-        let mut page = self.log.read(self.position.sequence).await?;
+    /// The next page; while the past lasts, nothing that is newer. `None` if the disk takes so long that a
+    /// heartbeat or the end is due.
+    async fn read(&self) -> Option<Result<Page, ReadError>> {
+        let mut page = match self.log.tail().page(self.position.sequence) {
+            Some(page) => page,
+            None => tokio::select! {
+                biased;
+                read = self.log.read(self.position.sequence) => match read {
+                    Ok(page) => page,
+                    Err(error) => return Some(Err(error)),
+                },
+                () = sleep_until(self.heartbeat_at) => return None,
+                () = self.stop.started() => return None,
+            },
+        };
         if self.stage == Stage::Past {
-            page.retain(|record| record.sequence <= self.opened_at.sequence);
+            page.retain(|record| record.sequence <= self.opened_at.head.sequence);
         }
-        Ok(page)
+        Some(Ok(page))
     }
 
     /// As much of the page as fits in a message; `None` if nothing of it matches.
@@ -210,32 +234,32 @@ impl Subscription {
         Message::signal(Signal::Draining(draining), self.token(self.position))
     }
 
-    async fn caught_up(&self) -> Result<Message, CallError> {
-        let head_time = match self.opened_at.sequence.checked_sub(1) {
-            None => None,
-            Some(before) => match self.log.read(before).await {
-                Ok(page) => page
-                    .first()
-                    .map(|record| timestamp_to_wire(record.receive_time)),
-                // Trimmed meanwhile, or long ago: nothing of it is left to say.
-                Err(ReadError::Trimmed) => None,
-                Err(error) => return Err(read_failed(error)),
-            },
-        };
-        let caught_up = Signal::CaughtUp(pb::CaughtUp { head_time });
-        Ok(Message::signal(caught_up, self.token(self.position)))
+    fn caught_up(&self) -> Message {
+        let Bounds {
+            head, head_time, ..
+        } = self.opened_at;
+        let caught_up = Signal::CaughtUp(pb::CaughtUp {
+            head_time: (head.sequence > 0).then(|| timestamp_to_wire(head_time)),
+        });
+        Message::signal(caught_up, self.token(self.position))
     }
 
-    /// The caller was too slow for what is kept.
-    fn fell_behind(&mut self) -> Result<Message, CallError> {
+    /// The caller was too slow for what is kept, and events are missing. But a stream that has not begun with the
+    /// oldest that are kept misses nothing by beginning with those that are the oldest now.
+    fn fell_behind(&mut self, oldest: Position) -> Result<Option<Message>, CallError> {
+        if self.request.start == Start::Earliest && self.position == self.opened_at.trimmed {
+            self.position = oldest;
+            self.opened_at.trimmed = oldest;
+            return Ok(None);
+        }
         match self.request.on_gap {
-            OnGap::Fail => Err(expired(&*self.log)),
+            OnGap::Fail => Err(expired(&*self.log, oldest)),
             OnGap::Skip => {
                 let stage = self.stage;
                 let from = self.token(self.position);
-                let message = self.gap(from, pb::GapReason::Expired);
+                let message = self.gap(from, oldest, pb::GapReason::Expired);
                 self.stage = stage;
-                Ok(message)
+                Ok(Some(message))
             }
         }
     }

@@ -30,6 +30,8 @@ pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Co
         };
     }
     match (error.reason, error.reason.outcome()) {
+        // A stream's caller said when it should end.
+        (Reason::DeadlineExceeded, _) if rpc == Some(Rpc::WatchEvents) => write_at!(Level::DEBUG),
         // The operator must act.
         _ if matches!(code, "INTERNAL" | "DATA_LOSS") => write_at!(Level::ERROR),
         // Somebody must look at Kora for what became of it, or at the disk.

@@ -19,7 +19,8 @@ use crate::event::{LogId, NewEvent, Position};
 /// 3. **Never reused.** No sequence is given twice: not after trimming, not to an empty log, not after a
 ///    restart.
 /// 4. **Known again.** An event whose identity is that of a record in the log is not appended. An identity
-///    made of the body alone is known for the dedup window.
+///    made of the body alone is known for the dedup window. An id that a record of another type has is not
+///    taken for the event's own: its body identifies it.
 /// 5. **Time goes one way.** `receive_time` never goes back from one record to the next.
 /// 6. **Whole or not at all.** An append that is dropped while it waits is either appended whole or not at
 ///    all. An append that failed may have been appended; whoever repeats it runs into 4.
@@ -55,7 +56,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`ReadError::Trimmed`] if records that were received at `time` or later are gone.
     fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>>;
 
-    /// Whether the last append succeeded, and its changes.
+    /// Whether the last append succeeded in time, and its changes.
     fn writable(&self) -> watch::Receiver<bool>;
 }
 
@@ -88,9 +89,9 @@ pub enum AppendError {
 /// Why records cannot be read.
 #[derive(Clone, Debug, Error)]
 pub enum ReadError {
-    /// They are not kept any more.
+    /// They are not kept any more. The oldest that is comes right after this position.
     #[error("the records are trimmed")]
-    Trimmed,
+    Trimmed(Position),
     /// A record is not what was written.
     #[error("record {sequence} is damaged: {what}")]
     Corrupt {

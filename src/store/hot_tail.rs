@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{Page, Record};
@@ -17,7 +18,7 @@ const MAX_RECORDS: usize = 4096;
 const MAX_BYTES: usize = 8 << 20;
 
 /// How many records one page has at most.
-pub(super) const PAGE_RECORDS: usize = 128;
+pub(super) const PAGE_RECORDS: usize = 100;
 
 /// After how many bytes a page ends.
 pub(super) const PAGE_BYTES: usize = 64 << 10;
@@ -29,6 +30,8 @@ pub struct Bounds {
     pub trimmed: Position,
     /// Right after the newest one.
     pub head: Position,
+    /// When that one was received; the beginning of 1970 where there never was one.
+    pub head_time: Timestamp,
 }
 
 /// The ends and the newest records.
@@ -90,12 +93,13 @@ impl HotTail {
         Some(page.cloned().collect())
     }
 
-    /// Shows records that are durable, and how far the log was trimmed, and wakes all who follow.
-    pub(super) fn publish(&self, records: Vec<Arc<Record>>, trimmed: Position) {
+    /// Shows records that are durable, and how far the log was trimmed.
+    pub(super) fn show(&self, records: Vec<Arc<Record>>, trimmed: Position) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.bounds.trimmed = trimmed;
         for record in records {
             held.bounds.head = record.position();
+            held.bounds.head_time = record.receive_time;
             held.bytes += record.size();
             held.records.push_back(record);
         }
@@ -103,8 +107,11 @@ impl HotTail {
             let gone = held.records.pop_front();
             held.bytes -= gone.map_or(0, |record| record.size());
         }
-        let head = held.bounds.head.sequence;
-        drop(held);
+    }
+
+    /// Wakes all who follow, if there is something new to see.
+    pub(super) fn wake(&self) {
+        let head = self.bounds().head.sequence;
         self.head.send_if_modified(|last| {
             let is_news = *last != head;
             *last = head;
@@ -131,8 +138,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::{event::LogId, store::record::tests::event};
 
@@ -157,12 +162,12 @@ mod tests {
             checksum: 70,
         };
         let tail = HotTail::new(Bounds {
-            trimmed: Position::default(),
             head: before,
+            ..Bounds::default()
         });
         assert_eq!(tail.page(6), None);
         assert_eq!(sequences(tail.page(7)), Some(vec![]));
-        tail.publish(records(7, 3), Position::default());
+        tail.show(records(7, 3), Position::default());
         assert_eq!(tail.page(6), None);
         assert_eq!(sequences(tail.page(7)), Some(vec![8, 9, 10]));
         assert_eq!(sequences(tail.page(9)), Some(vec![10]));
@@ -174,7 +179,7 @@ mod tests {
     fn a_page_and_the_memory_have_limits() {
         let tail = HotTail::new(Bounds::default());
         let extra = 10;
-        tail.publish(records(0, MAX_RECORDS as u64 + extra), Position::default());
+        tail.show(records(0, MAX_RECORDS as u64 + extra), Position::default());
         assert_eq!(tail.page(extra - 1), None);
         assert_eq!(tail.page(extra).unwrap().len(), PAGE_RECORDS);
     }
@@ -184,7 +189,7 @@ mod tests {
         let tail = HotTail::new(Bounds::default());
         let records = records(0, 5);
         let trimmed = records[2].position();
-        tail.publish(records, trimmed);
+        tail.show(records, trimmed);
         assert_eq!(tail.page(2), None);
         assert_eq!(sequences(tail.page(3)), Some(vec![4, 5]));
         assert_eq!(tail.bounds().trimmed, trimmed);
@@ -194,9 +199,11 @@ mod tests {
     async fn followers_wake_for_records_alone() {
         let tail = HotTail::new(Bounds::default());
         let mut head = tail.head();
-        tail.publish(Vec::new(), Position::default());
+        tail.show(Vec::new(), Position::default());
+        tail.wake();
         assert!(!head.has_changed().unwrap());
-        tail.publish(records(0, 1), Position::default());
+        tail.show(records(0, 1), Position::default());
+        tail.wake();
         head.changed().await.unwrap();
         assert_eq!(*head.borrow(), 1);
     }

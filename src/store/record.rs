@@ -9,17 +9,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::ReadError;
 use crate::{
-    event::{Identity, Keys, LogId, NewEvent, Position},
+    event::{BODY_ID_PREFIX, Identity, Keys, LogId, NewEvent, Position},
     pb,
     screening::timestamp_to_wire,
 };
 
 /// The number of this form of a record. It is kept beside each.
 pub(super) const FORMAT: u32 = 1;
-
-/// What the event ids begin with that are made of a body's hash. Kora's own ids that begin so are not taken
-/// for ids.
-pub(super) const BODY_ID_PREFIX: &str = "sha256-";
 
 /// An event in a log.
 #[derive(Clone, PartialEq, Eq)]

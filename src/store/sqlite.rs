@@ -5,10 +5,12 @@
 //! on disk when it returns.
 
 mod append;
+mod durable;
 mod failure;
 mod reader;
 mod retention;
 mod schema;
+mod writable;
 mod writer;
 
 use std::{
@@ -33,6 +35,7 @@ use crate::{
     event::{LogId, NewEvent, Position},
 };
 use reader::Readers;
+use writable::Writable;
 use writer::{Append, Command, Writer};
 
 /// How long an append may take, its wait for the others included.
@@ -51,7 +54,7 @@ pub struct Sqlite {
     tail: Arc<HotTail>,
     queue: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
-    writable: watch::Receiver<bool>,
+    writable: Writable,
     readers: Readers,
     open: Mutex<Option<Open>>,
 }
@@ -81,14 +84,14 @@ impl Sqlite {
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
         let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
         let (queue, commands) = mpsc::channel(QUEUED_APPENDS);
-        let (is_writable, writable) = watch::channel(true);
+        let writable = Writable::new(opened.is_writable, metrics.clone());
         let id = opened.id;
         let writer = Writer::new(
             opened,
             config,
             clock,
             Arc::clone(&tail),
-            is_writable,
+            writable.clone(),
             metrics,
         );
         let writer = std::thread::Builder::new()
@@ -160,7 +163,10 @@ impl EventLog for Sqlite {
         Box::pin(async {
             time::timeout(APPEND_TIMEOUT, self.enqueue(event))
                 .await
-                .unwrap_or(Err(AppendError::TooSlow))
+                .unwrap_or_else(|_| {
+                    self.writable.set(false);
+                    Err(AppendError::TooSlow)
+                })
         })
     }
 
@@ -178,6 +184,6 @@ impl EventLog for Sqlite {
     }
 
     fn writable(&self) -> watch::Receiver<bool> {
-        self.writable.clone()
+        self.writable.subscribe()
     }
 }

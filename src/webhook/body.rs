@@ -54,42 +54,34 @@ impl BodyReader {
     pub(super) async fn read(&self, upload: &mut Upload) -> Result<WholeBody, Ending> {
         let deadline = Instant::now() + BODY_TIMEOUT;
         let announced = upload.announced_size();
-        let expected = match announced.map(usize::try_from) {
-            None => self.max_bytes,
-            Some(Ok(size)) if size <= self.max_bytes => size,
-            Some(_) => return Err(Ending::TooLarge),
-        };
-        let mut place = timeout_at(deadline, self.place(expected))
-            .await
-            .map_err(|_| Ending::Overloaded)?;
-        let bytes = timeout_at(deadline, self.read_all(upload))
-            .await
-            .map_err(|_| Ending::TimedOut)??;
-        // What was not announced had to be taken for the largest.
-        let surplus = place
-            .num_permits()
-            .saturating_sub(bytes.len().div_ceil(PORTION_BYTES));
-        drop(place.split(surplus));
-        Ok(WholeBody { bytes, place })
+        if announced.is_some_and(|size| size > self.max_bytes as u64) {
+            return Err(Ending::TooLarge);
+        }
+        // Memory is taken as the bytes come: what is only announced costs nothing.
+        let (mut bytes, mut place) = (BytesMut::new(), self.place(0).await);
+        loop {
+            let next = timeout_at(deadline, upload.next()).await;
+            let Some(data) = next.map_err(|_| Ending::TimedOut)?? else {
+                let bytes = bytes.freeze();
+                return Ok(WholeBody { bytes, place });
+            };
+            let size = bytes.len() + data.len();
+            if size > self.max_bytes {
+                return Err(Ending::TooLarge);
+            }
+            let more = size.div_ceil(PORTION_BYTES) - place.num_permits();
+            let more = timeout_at(deadline, self.place(more)).await;
+            place.merge(more.map_err(|_| Ending::Overloaded)?);
+            bytes.extend_from_slice(&data);
+        }
     }
 
-    async fn place(&self, size: usize) -> OwnedSemaphorePermit {
-        let portions = u32::try_from(size.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+    async fn place(&self, portions: usize) -> OwnedSemaphorePermit {
+        let portions = u32::try_from(portions).unwrap_or(u32::MAX);
         Arc::clone(&self.memory)
             .acquire_many_owned(portions)
             .await
             .expect("the semaphore is never closed")
-    }
-
-    async fn read_all(&self, upload: &mut Upload) -> Result<Bytes, Ending> {
-        let mut bytes = BytesMut::new();
-        while let Some(data) = upload.next().await? {
-            if data.len() > self.max_bytes - bytes.len() {
-                return Err(Ending::TooLarge);
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes.freeze())
     }
 }
 
@@ -159,5 +151,18 @@ mod tests {
         assert_eq!(ending_of(&reader, rest).await, None);
         drop(held);
         assert_eq!(ending_of(&reader, whole(vec![0; size])).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn senders_that_say_nothing_do_not_shut_kora_out() {
+        let reader = Arc::new(BodyReader::new(4 << 20));
+        for _ in 0..128 {
+            let reader = Arc::clone(&reader);
+            tokio::spawn(async move { ending_of(&reader, endless()).await });
+        }
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        assert_eq!(ending_of(&reader, whole("{}")).await, None);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

@@ -3,11 +3,9 @@
 //! Kora documents `event` and `data` alone. What its sibling products send beside them is understood where
 //! it is there: another spelling of the name, an id, a time, ids beside `data`.
 
-use sha2::{Digest, Sha256};
-
 use super::payload;
 use crate::{
-    event::{Content, Identity, Keys, UNREADABLE},
+    event::{BODY_ID_PREFIX, Content, Identity, Keys, UNREADABLE},
     screening::{KoraObject, MAX_ID_BYTES, time},
 };
 
@@ -28,9 +26,6 @@ const TIME_FIELDS: [&str; 5] = [
     "created_at",
     "createdAt",
 ];
-
-/// What the ids begin with that the log makes up where Kora gives none.
-const RESERVED_ID_PREFIX: &str = "sha256-";
 
 /// A body, read.
 pub(super) struct Envelope {
@@ -56,7 +51,7 @@ impl Envelope {
     /// Reads a body. Whatever it is, it becomes an event.
     pub(super) fn read(body: &[u8]) -> Self {
         Self::read_signed(body).unwrap_or_else(|| Envelope {
-            identity: body_identity(body),
+            identity: Identity::of_body(body),
             content: Content {
                 keys: Keys {
                     kind: UNREADABLE.to_owned(),
@@ -78,7 +73,8 @@ impl Envelope {
         let is_payload_dropped = payload.is_err();
         content.payload = payload.unwrap_or_default();
         Some(Envelope {
-            identity: vendor_id(&envelope).map_or_else(|| body_identity(body), Identity::Vendor),
+            identity: vendor_id(&envelope)
+                .map_or_else(|| Identity::of_body(body), Identity::Vendor),
             content,
             is_payload_dropped,
         })
@@ -119,11 +115,7 @@ fn vendor_id(envelope: &KoraObject<'_>) -> Option<String> {
     ID_FIELDS
         .iter()
         .filter_map(|field| id_in(envelope, field))
-        .find(|id| !id.chars().any(char::is_control) && !id.starts_with(RESERVED_ID_PREFIX))
-}
-
-fn body_identity(body: &[u8]) -> Identity {
-    Identity::Body(Sha256::digest(body).into())
+        .find(|id| !id.chars().any(char::is_control) && !id.starts_with(BODY_ID_PREFIX))
 }
 
 /// The ids that an event concerns. What an event is about may call its own id `id`.

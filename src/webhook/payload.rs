@@ -16,6 +16,9 @@ use crate::{
 const SCREENING_GROUP: &str = "screening.";
 const MATCH_FOUND: &str = "screening.match_found";
 const MATCH_RESOLVED: &str = "screening.match_resolved";
+const STARTED: &str = "screening.started";
+const COMPLETED: &str = "screening.completed";
+const FAILED: &str = "screening.failed";
 const RISK_THRESHOLD_BREACHED: &str = "risk.threshold_breached";
 
 /// What it says cannot be used.
@@ -57,7 +60,8 @@ pub(super) fn read(
                 fields,
             }))
         }
-        name if name.starts_with(SCREENING_GROUP) => screening(keys, data).map(Some),
+        STARTED | COMPLETED | FAILED | MATCH_RESOLVED => screening(keys, data).map(Some),
+        // Whatever else Kora may come to send about screenings: what it means is not known.
         _ => Ok(None),
     }
 }
@@ -76,19 +80,22 @@ fn found(keys: &Keys, data: &KoraObject<'_>) -> Result<Option<Payload>, Dropped>
 
 fn screening(keys: &Keys, data: &KoraObject<'_>) -> Result<Payload, Dropped> {
     let told = match keys.kind.as_str() {
-        "screening.started" => Some(ScreeningStatus::InProgress),
-        "screening.completed" => Some(ScreeningStatus::Completed),
-        "screening.failed" => Some(ScreeningStatus::Failed),
+        STARTED => Some(ScreeningStatus::InProgress),
+        COMPLETED => Some(ScreeningStatus::Completed),
+        FAILED => Some(ScreeningStatus::Failed),
         _ => None,
     };
-    let may_decide = !matches!(
-        told,
-        Some(ScreeningStatus::InProgress | ScreeningStatus::Failed)
-    );
     let mut screening = Screening::from_kora(data, told)?;
-    let is_another = screening.screening_id != keys.screening_id;
-    if is_another || (screening.decision.is_some() && !may_decide) {
+    if screening.screening_id != keys.screening_id {
         return Err(Dropped);
+    }
+    if screening.decision.is_some() {
+        match keys.kind.as_str() {
+            COMPLETED => {}
+            // What was decided may be the match.
+            MATCH_RESOLVED => screening.decision = None,
+            _ => return Err(Dropped),
+        }
     }
     screening.subject_id.clone_from(&keys.subject_id);
     Ok(Payload::Screening(Box::new(screening)))

@@ -1,8 +1,9 @@
 //! The law of a log, clause by clause, on the embedded backend.
 
+mod disk;
+
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -176,6 +177,30 @@ async fn an_id_is_known_as_long_as_its_event_is_kept() {
 }
 
 #[tokio::test]
+async fn an_id_that_another_type_has_is_no_identity() {
+    let place = Place::new();
+    let log = place.open();
+    let of_type = |kind: &str, body: &str| {
+        let mut event = event(Identity::Vendor("cas_1".to_owned()), body);
+        event.keys.kind = kind.to_owned();
+        event
+    };
+    for (kind, body, expected) in [
+        ("case.created", "1", Appended::New),
+        ("case.closed", "2", Appended::New),
+        ("case.closed", "2", Appended::Duplicate),
+        ("case.created", "1", Appended::Duplicate),
+        ("case.created", "other", Appended::Duplicate),
+    ] {
+        let appended = log.append(of_type(kind, body)).await;
+        assert_eq!(appended, Ok(expected), "{kind} {body}");
+    }
+    let found = all_after(&log, 0).await;
+    assert_eq!(found[0].1, "cas_1");
+    assert!(found[1].1.starts_with("sha256-"));
+}
+
+#[tokio::test]
 async fn a_body_is_known_for_the_window_and_then_a_new_event() {
     let place = Place::new();
     let log = place.open();
@@ -262,7 +287,7 @@ async fn sequences_are_never_used_again_not_even_by_an_emptied_log() {
     let log = place.open();
     let bounds = log.tail().bounds();
     assert_eq!((bounds.trimmed, bounds.head), (head, head));
-    assert!(matches!(log.read(2).await, Err(ReadError::Trimmed)));
+    assert!(matches!(log.read(2).await, Err(ReadError::Trimmed(_))));
     assert_eq!(all_after(&log, 3).await, vec![]);
     append(&log, "d").await;
     assert_eq!(all_after(&log, 3).await, named(&[(4, "d")]));
@@ -324,7 +349,7 @@ async fn a_time_is_found_by_its_records() {
     assert_eq!(gone, 80);
     assert!(matches!(
         log.position_before(at(390)).await,
-        Err(ReadError::Trimmed)
+        Err(ReadError::Trimmed(_))
     ));
     assert_eq!(log.position_before(at(391)).await.unwrap().sequence, gone);
 }
@@ -340,7 +365,7 @@ async fn a_record_is_not_read_before_it_is_shown() {
     log.close().await;
     let copy = place.directory.path().join("copy.db");
     std::fs::copy(place.file(), &copy).unwrap();
-    damage(&place.file(), "DELETE FROM events WHERE sequence = 2");
+    disk::damage(&place.file(), "DELETE FROM events WHERE sequence = 2");
     let log = place.open();
     // As the writer leaves it between its commit and the moment when it shows what it wrote.
     let writer = rusqlite::Connection::open(place.file()).unwrap();
@@ -350,143 +375,4 @@ async fn a_record_is_not_read_before_it_is_shown() {
     assert_eq!(writer.execute(insert, []).unwrap(), 1);
     let page = log.read(0).await.unwrap();
     assert_eq!(page.last().unwrap().position(), log.tail().bounds().head);
-}
-
-/// Changes the file as a broken disk would, past the gateway.
-fn damage(file: &Path, statement: &str) {
-    let connection = rusqlite::Connection::open(file).unwrap();
-    assert!(connection.execute(statement, []).unwrap() > 0);
-}
-
-#[tokio::test]
-async fn a_damaged_record_is_never_returned_and_those_before_it_are() {
-    for change in [
-        "UPDATE events SET raw = CAST(raw || x'00' AS BLOB) WHERE sequence = 3",
-        "UPDATE events SET event = x'00' WHERE sequence = 3",
-        "UPDATE events SET receive_time = receive_time + 1 WHERE sequence = 3",
-        "UPDATE events SET end_offset = end_offset + 1 WHERE sequence = 3",
-        "UPDATE events SET type = 'screening.completed' WHERE sequence = 3",
-        "UPDATE events SET subject_id = 's' WHERE sequence = 3",
-        "UPDATE events SET event_id = 'x' WHERE sequence = 3",
-        "UPDATE events SET checksum = checksum + 1 WHERE sequence = 3",
-        "UPDATE events SET format = 2 WHERE sequence = 3",
-        "UPDATE events SET sequence = 300 WHERE sequence = 3",
-        "DELETE FROM events WHERE sequence = 3",
-    ] {
-        let place = Place::new();
-        let log = place.open();
-        for id in ["a", "b", "c", "d"] {
-            append(&log, id).await;
-        }
-        log.close().await;
-        damage(&place.file(), change);
-        let log = place.open();
-        let page = log.read(0).await.unwrap();
-        assert_eq!(page.len(), 2, "{change}");
-        let next = log.read(2).await;
-        assert!(
-            matches!(next, Err(ReadError::Corrupt { sequence: 3, .. })),
-            "{change}: {next:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn bytes_that_flipped_in_the_file_are_found() {
-    let place = Place::new();
-    let log = place.open();
-    for number in 0..200 {
-        append(&log, &format!("event-{number:04}")).await;
-    }
-    log.close().await;
-    let sound = std::fs::read(place.file()).unwrap();
-    let needle = b"event-0100";
-    let places: Vec<_> = (0..sound.len() - needle.len())
-        .filter(|at| &sound[*at..at + needle.len()] == needle)
-        .collect();
-    assert!(places.len() >= 2, "in the row and in the encoded event");
-    for at in places {
-        let mut flipped = sound.clone();
-        flipped[at + 3] ^= 0x10;
-        std::fs::write(place.file(), flipped).unwrap();
-        let log = place.open();
-        let mut seen = 0;
-        let end = loop {
-            match log.read(seen).await {
-                Ok(page) if page.is_empty() => break None,
-                Ok(page) => seen = page.last().unwrap().sequence,
-                Err(error) => break Some(error),
-            }
-        };
-        log.close().await;
-        match end {
-            Some(ReadError::Corrupt { sequence: 101, .. }) => assert_eq!(seen, 100),
-            // The index has a copy of the id, which no reader reads.
-            None => assert_eq!(seen, 200),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_torn_last_write_is_recovered() {
-    let place = Place::new();
-    let log = place.open();
-    for number in 0..20 {
-        append(&log, &format!("e{number}")).await;
-    }
-    // What a power cut in the middle of the next write leaves: a copy with half a frame more.
-    let copy = place.directory.path().join("copy");
-    std::fs::create_dir(&copy).unwrap();
-    let wal = place.file().with_extension("db-wal");
-    std::fs::copy(place.file(), copy.join("tenant.events.db")).unwrap();
-    let mut torn = std::fs::read(&wal).unwrap();
-    let frame = torn[torn.len() - 4120..].to_vec();
-    torn.extend_from_slice(&frame[..2000]);
-    std::fs::write(copy.join("tenant.events.db-wal"), &torn).unwrap();
-
-    let restored = Place {
-        config: Config {
-            directory: copy,
-            ..place.config.clone()
-        },
-        hands: place.hands.clone(),
-        directory: tempfile::tempdir().unwrap(),
-    };
-    let log = restored.open();
-    assert_eq!(all_after(&log, 0).await.len(), 20);
-    append(&log, "next").await;
-    assert_eq!(all_after(&log, 20).await, named(&[(21, "next")]));
-
-    // Torn inside the last whole frame: the append that it belonged to is gone, nothing else.
-    log.close().await;
-    drop(log);
-    std::fs::copy(place.file(), restored.file()).unwrap();
-    let whole = torn.len() - 2000;
-    std::fs::write(
-        restored.file().with_extension("db-wal"),
-        &torn[..whole - 1000],
-    )
-    .unwrap();
-    let log = restored.open();
-    assert_eq!(all_after(&log, 0).await.len(), 19);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_log_is_refused() {
-    let place = Place::new();
-    std::fs::create_dir_all(&place.config.directory).unwrap();
-    let other = rusqlite::Connection::open(place.file()).unwrap();
-    other
-        .execute_batch("CREATE TABLE x (y); PRAGMA application_id = 7")
-        .unwrap();
-    drop(other);
-    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
-
-    std::fs::remove_file(place.file()).unwrap();
-    let log = place.open();
-    append(&log, "a").await;
-    log.close().await;
-    damage(&place.file(), "UPDATE log SET trimmed_sequence = 1");
-    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
 }

@@ -7,6 +7,7 @@ mod call;
 mod deadlines;
 mod error_table;
 mod event_log;
+mod feed;
 mod harness;
 mod junk_answers;
 mod manual;

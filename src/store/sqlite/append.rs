@@ -22,16 +22,22 @@ pub(super) fn append(
     state: &mut State,
     now: Timestamp,
     dedup_window: Duration,
-    event: NewEvent,
+    mut event: NewEvent,
 ) -> rusqlite::Result<Option<Record>> {
     // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
     // time never goes back.
     let receive_time = time(now.as_millisecond()).max(state.head.receive_time);
-    let is_known = match &event.identity {
-        Identity::Vendor(id) => has_event(connection, id)?,
-        Identity::Body(hash) => has_body_since(connection, hash, receive_time, dedup_window)?,
-    };
-    if is_known {
+    if let Identity::Vendor(id) = &event.identity {
+        match type_of(connection, id)? {
+            None => {}
+            Some(kind) if kind == event.keys.kind => return Ok(None),
+            // An id that two types share is no event's own: better twice than lost.
+            Some(_) => event.identity = event.body_identity(),
+        }
+    }
+    if let Identity::Body(hash) = &event.identity
+        && has_body_since(connection, hash, receive_time, dedup_window)?
+    {
         return Ok(None);
     }
     let last = (state.head.position.sequence, state.head.end_offset);
@@ -41,10 +47,12 @@ pub(super) fn append(
     Ok(Some(record))
 }
 
-fn has_event(connection: &Connection, event_id: &str) -> rusqlite::Result<bool> {
+/// The type of the event with this id, if there is one.
+fn type_of(connection: &Connection, event_id: &str) -> rusqlite::Result<Option<String>> {
     connection
-        .prepare_cached("SELECT 1 FROM events WHERE event_id = ?")?
-        .exists([event_id])
+        .prepare_cached("SELECT type FROM events WHERE event_id = ?")?
+        .query_row([event_id], |row| row.get(0))
+        .optional()
 }
 
 /// The ids of a body's events differ only in their time, which the newest has last.

@@ -1,6 +1,6 @@
 //! What a failure of SQLite's means for the log.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::store::AppendError;
 
@@ -10,19 +10,25 @@ use crate::store::AppendError;
 /// next sync succeeded. So nothing is appended any more until a restart has read what is there. The same
 /// goes for every failure that is not known to be harmless.
 pub(super) fn consequence(error: &rusqlite::Error) -> AppendError {
-    match error.sqlite_error_code() {
-        // Nothing was written: the disk is full, or a backup holds the lock.
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            AppendError::Unavailable
-        }
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        return AppendError::Broken;
+    };
+    match (failure.code, failure.extended_code) {
+        // Nothing was written: the disk is full, or somebody else holds the lock, or the event is refused.
+        (
+            ErrorCode::DiskFull
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::ConstraintViolation,
+            _,
+        )
+        | (_, ffi::SQLITE_IOERR_SHMSIZE) => AppendError::Unavailable,
         _ => AppendError::Broken,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::ffi;
-
     use super::*;
 
     #[test]
@@ -30,6 +36,7 @@ mod tests {
         let of = |code| consequence(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         assert_eq!(of(ffi::SQLITE_FULL), AppendError::Unavailable);
         assert_eq!(of(ffi::SQLITE_BUSY), AppendError::Unavailable);
+        assert_eq!(of(ffi::SQLITE_IOERR_SHMSIZE), AppendError::Unavailable);
         for code in [
             ffi::SQLITE_IOERR_FSYNC,
             ffi::SQLITE_IOERR_WRITE,

@@ -40,7 +40,7 @@ struct Shared {
     id: LogId,
     tail: Arc<HotTail>,
     metrics: Metrics,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -51,7 +51,7 @@ impl Readers {
             id,
             tail,
             metrics,
-            places: Semaphore::new(READERS),
+            places: Arc::new(Semaphore::new(READERS)),
             idle: Mutex::default(),
         }))
     }
@@ -77,11 +77,14 @@ impl Readers {
     ) -> Result<T, ReadError> {
         let shared = Arc::clone(&self.0);
         let work = async move {
-            let _place = shared.places.acquire().await.map_err(|_| gone())?;
-            let worker = Arc::clone(&shared);
-            task::spawn_blocking(move || worker.query(query))
-                .await
-                .map_err(|_| gone())?
+            let place = Arc::clone(&shared.places);
+            let place = place.acquire_owned().await.map_err(|_| gone())?;
+            let work = move || {
+                // Taken until the disk has answered, whoever still waits for that.
+                let _place = place;
+                shared.query(query)
+            };
+            task::spawn_blocking(work).await.map_err(|_| gone())?
         };
         let result = timeout(READ_TIMEOUT, work)
             .await
@@ -119,7 +122,10 @@ impl Shared {
                 trimmed,
             })
         };
-        idle().push(connection);
+        // After a failure it could be the connection.
+        if let Ok(_) | Err(ReadError::Trimmed(_)) = result {
+            idle().push(connection);
+        }
         result
     }
 }
@@ -136,7 +142,7 @@ impl Snapshot<'_> {
     /// that nobody may have its position.
     fn page(&self, sequence: u64, head: u64) -> Result<Page, ReadError> {
         if sequence < self.trimmed.position.sequence {
-            return Err(ReadError::Trimmed);
+            return Err(ReadError::Trimmed(self.trimmed.position));
         }
         let (mut page, mut bytes) = (Page::new(), 0);
         for next in (sequence + 1..=head).take(PAGE_RECORDS) {
@@ -159,7 +165,7 @@ impl Snapshot<'_> {
     fn position_before(&self, time: Timestamp, head: u64) -> Result<Position, ReadError> {
         let mut before = self.trimmed.position;
         if before.sequence > 0 && self.trimmed.receive_time >= time {
-            return Err(ReadError::Trimmed);
+            return Err(ReadError::Trimmed(self.trimmed.position));
         }
         let mut after = head + 1;
         while before.sequence + 1 < after {

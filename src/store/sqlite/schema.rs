@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::{durable, failure};
 use crate::{
     event::{LogId, Position},
-    store::{OpenError, Record, hot_tail::Bounds},
+    store::{AppendError, OpenError, Record, hot_tail::Bounds},
 };
 
 /// `koGW`, so that `file` and other gateways know what it is.
@@ -51,6 +52,8 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) id: LogId,
     pub(super) state: State,
+    /// Whether the disk took what opening it wrote.
+    pub(super) is_writable: bool,
 }
 
 /// The ends of a log, as the writer knows them.
@@ -74,6 +77,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         path: path.to_owned(),
         source,
     };
+    let disk = |source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    durable::create_for_owner(path).map_err(disk)?;
     let connection = open_for_writing(path).map_err(explain)?;
     let not_a_log = |what| OpenError::NotALog {
         path: path.to_owned(),
@@ -85,13 +93,15 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         (APPLICATION_ID, _) => return Err(not_a_log("it is of another version of the gateway")),
         _ => return Err(not_a_log("it is not an event log")),
     }
-    // What an earlier process wrote and perhaps never synced is visible from here on: made durable first.
-    let is_busy: bool = connection
-        .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))
-        .map_err(explain)?;
-    if is_busy {
-        return Err(not_a_log("another process is using it"));
-    }
+    durable::write_again(&connection, path)
+        .map_err(explain)?
+        .map_err(disk)?;
+    let is_writable = match checkpoint(&connection, "TRUNCATE") {
+        Ok(_) => true,
+        // It is durable where it is. Only the file stays as large as it is until there is room again.
+        Err(error) if failure::consequence(&error) == AppendError::Unavailable => false,
+        Err(error) => return Err(explain(error)),
+    };
     let (id, trimmed) = read_log_row(&connection)
         .map_err(explain)?
         .ok_or_else(|| not_a_log("its first row is damaged"))?;
@@ -100,7 +110,15 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         connection,
         id,
         state: State { head, trimmed },
+        is_writable,
     })
+}
+
+/// Writes the write-ahead log back into the file. Returns how many pages it has; readers can keep some of
+/// them there, which is no error.
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
+    let pragma = format!("PRAGMA wal_checkpoint({mode})");
+    connection.query_row(&pragma, [], |row| row.get(1))
 }
 
 /// Opens a connection that only reads.
@@ -119,6 +137,8 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
+    // What is not kept any longer is not to be found in the file either.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     // SQLite ignores the errors of checkpoints that it makes by itself, also of a sync that failed; the
     // writer makes them, and looks.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
@@ -229,6 +249,7 @@ impl State {
         Bounds {
             trimmed: self.trimmed.position,
             head: self.head.position,
+            head_time: self.head.receive_time,
         }
     }
 }

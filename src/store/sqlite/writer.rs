@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::TransactionBehavior;
 use tokio::{
     runtime,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
 
@@ -18,7 +18,8 @@ use super::{
     append::append,
     failure::consequence,
     retention::{Limits, trim},
-    schema::{Opened, State},
+    schema::{Opened, State, checkpoint},
+    writable::Writable,
 };
 use crate::{
     clock::Clock,
@@ -60,7 +61,7 @@ pub(super) struct Writer {
     dedup_window: Duration,
     clock: Clock,
     tail: Arc<HotTail>,
-    writable: watch::Sender<bool>,
+    writable: Writable,
     metrics: Metrics,
     is_broken: bool,
     bytes_since_checkpoint: u64,
@@ -80,10 +81,9 @@ impl Writer {
         config: &Config,
         clock: Clock,
         tail: Arc<HotTail>,
-        writable: watch::Sender<bool>,
+        writable: Writable,
         metrics: Metrics,
     ) -> Self {
-        metrics.writable.set(1);
         Writer {
             opened,
             retention_age: config.retention_age,
@@ -119,7 +119,7 @@ impl Writer {
         }
         if !self.is_broken {
             // What is left over is read at the next start.
-            let _ = self.checkpoint("TRUNCATE");
+            let _ = checkpoint(&self.opened.connection, "TRUNCATE");
         }
     }
 
@@ -139,11 +139,12 @@ impl Writer {
             Ok(committed) => {
                 self.metrics.commit.observe(start.elapsed().as_secs_f64());
                 let appended = committed.answers.clone();
-                self.publish(committed);
+                self.show(committed);
                 for ((answer, _room), appended) in answers.into_iter().zip(appended) {
                     // A client that has gone away finds out when it asks again.
                     let _ = answer.send(Ok(appended));
                 }
+                self.tail.wake();
                 self.checkpoint_if_due();
             }
             Err(error) => {
@@ -161,6 +162,7 @@ impl Writer {
             connection,
             id,
             state,
+            ..
         } = &mut self.opened;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = state.head.position.sequence;
@@ -184,30 +186,29 @@ impl Writer {
         Ok(committed)
     }
 
-    fn publish(&mut self, committed: Committed) {
+    fn show(&mut self, committed: Committed) {
         self.opened.state = committed.state;
         self.metrics.appended.inc_by(committed.records.len() as u64);
         self.metrics.trimmed.inc_by(committed.trimmed);
         let sizes = committed.records.iter().map(|record| record.size() as u64);
         self.bytes_since_checkpoint += sizes.sum::<u64>();
         let trimmed = committed.state.trimmed.position;
-        self.tail.publish(committed.records, trimmed);
-        self.set_writable(true);
+        self.tail.show(committed.records, trimmed);
+        self.writable.set(true);
     }
 
     /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
     /// the disk takes something again.
     fn look_after(&mut self) {
         while !self.is_broken {
-            let is_writable = *self.writable.borrow();
-            let result = match is_writable {
+            let result = match self.writable.get() {
                 true => self.commit(Vec::new()),
                 false => self.prove_writable(),
             };
             match result {
                 Ok(committed) => {
                     let has_more = committed.trimmed > 0;
-                    self.publish(committed);
+                    self.show(committed);
                     if !has_more {
                         return;
                     }
@@ -220,8 +221,9 @@ impl Writer {
         }
     }
 
-    /// Writes something durable that changes nothing.
+    /// Makes room on a disk that may be full, and writes something durable that changes nothing.
     fn prove_writable(&mut self) -> rusqlite::Result<Committed> {
+        checkpoint(&self.opened.connection, "TRUNCATE")?;
         let connection = &self.opened.connection;
         connection.execute("UPDATE log SET only_row = 1", [])?;
         self.commit(Vec::new())
@@ -230,20 +232,11 @@ impl Writer {
     fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
         let consequence = consequence(error);
         self.is_broken |= consequence == AppendError::Broken;
-        if *self.writable.borrow() || self.is_broken {
+        if self.writable.get() || self.is_broken {
             tracing::error!(%error, needs_restart = self.is_broken, "the event log cannot write");
         }
-        self.set_writable(false);
+        self.writable.set(false);
         consequence
-    }
-
-    fn set_writable(&self, is_writable: bool) {
-        self.metrics.writable.set(i64::from(is_writable));
-        self.writable.send_if_modified(|was_writable| {
-            let is_news = *was_writable != is_writable;
-            *was_writable = is_writable;
-            is_news
-        });
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -251,21 +244,14 @@ impl Writer {
             return;
         }
         self.bytes_since_checkpoint = 0;
-        let pages = self.checkpoint("PASSIVE");
-        let done = match pages {
-            Ok(pages) if pages > WAL_PAGES => self.checkpoint("RESTART").map(drop),
+        let connection = &self.opened.connection;
+        let done = match checkpoint(connection, "PASSIVE") {
+            Ok(pages) if pages > WAL_PAGES => checkpoint(connection, "RESTART").map(drop),
             other => other.map(drop),
         };
         if let Err(error) = done {
             self.failed(&error);
         }
-    }
-
-    /// Returns how many pages the write-ahead log has.
-    fn checkpoint(&self, mode: &str) -> rusqlite::Result<i64> {
-        let pragma = format!("PRAGMA wal_checkpoint({mode})");
-        let connection = &self.opened.connection;
-        connection.query_row(&pragma, [], |row| row.get(1))
     }
 
     fn limits(&self, now: Timestamp) -> Limits {
@@ -274,6 +260,13 @@ impl Writer {
             oldest: now.checked_sub(age).unwrap_or(Timestamp::MIN),
             bytes: self.retention_bytes,
         }
+    }
+}
+
+impl Drop for Writer {
+    /// Also when it panicked: nobody writes any more.
+    fn drop(&mut self) {
+        self.writable.set(false);
     }
 }
 

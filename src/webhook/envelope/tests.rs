@@ -3,6 +3,7 @@
 mod arbitrary;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::{
@@ -116,7 +117,7 @@ fn the_identity_is_the_vendors_where_it_is_usable() {
             .extend(fields.as_object().unwrap().clone());
         let expected = match id {
             Some(id) => Identity::Vendor(id.to_owned()),
-            None => body_identity(body.to_string().as_bytes()),
+            None => Identity::of_body(body.to_string().as_bytes()),
         };
         assert_eq!(read(&body).identity, expected, "{fields}");
     }
@@ -257,11 +258,38 @@ fn the_name_says_the_status_where_the_data_does_not() {
         ("screening.failed", Some(ScreeningStatus::Failed)),
         ("screening.started", Some(ScreeningStatus::InProgress)),
         ("screening.match_resolved", None),
-        ("screening.something_new", None),
     ] {
         let envelope = read(&json!({ "event": kind, "data": { "screening_id": "scr_1" } }));
         assert_eq!(envelope.is_payload_dropped, status.is_none(), "{kind}");
         assert_eq!(screening_of(envelope).map(|read| read.status), status);
+    }
+}
+
+#[test]
+fn only_a_completed_screening_is_decided() {
+    for kind in ["screening.started", "screening.failed"] {
+        let envelope = read(&json!({ "event": kind, "data": approval() }));
+        assert!(envelope.is_payload_dropped, "{kind}");
+    }
+    // What was resolved, and so decided, may be the match.
+    let resolved = read(&json!({ "event": "screening.match_resolved", "data": approval() }));
+    let screening = screening_of(resolved).unwrap();
+    assert_eq!(screening.screening_id, "scr_1");
+    assert!(screening.decision.is_none());
+}
+
+#[test]
+fn what_an_unknown_name_means_is_not_guessed() {
+    for kind in [
+        "screening.revoked",
+        "screening.simulated",
+        "screenings.completed",
+    ] {
+        let envelope = read(&json!({ "event": kind, "data": approval() }));
+        assert!(envelope.content.payload.is_none(), "{kind}");
+        assert!(!envelope.is_payload_dropped);
+        assert_eq!(envelope.content.keys.kind, kind);
+        assert_eq!(envelope.content.keys.screening_id, "scr_1");
     }
 }
 
