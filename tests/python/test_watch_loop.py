@@ -7,6 +7,7 @@ import random
 import re
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from gateway import Gateway, StartGateway
 from load import Load
-from program import Program
+from program import PATIENCE, Program
 from restarts import Phoenix
 from test_readme import blocks, write_example
 from webhooks import deliver_in_order, read_past
@@ -57,7 +58,8 @@ class Subscriber:
             self.program.next_line()
 
     def wait_for_event(self, event_id: str) -> None:
-        while self.program.next_line().split()[0] != event_id:
+        deadline = time.monotonic() + PATIENCE
+        while self.program.next_line(deadline - time.monotonic()).split()[0] != event_id:
             pass
 
 
