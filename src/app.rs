@@ -1,6 +1,9 @@
 //! The composition root: wires the rooms together, and knows the order of birth and death.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod listeners;
+mod twin;
+
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -10,53 +13,24 @@ use tokio::{
     time,
 };
 use tokio_util::task::TaskTracker;
-use url::Url;
+
+pub use listeners::Listeners;
 
 use crate::{
     admin,
     clock::Clock,
     config::Config,
-    emulator,
     feed::{self, Feed},
     grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
-    listener::{self, Listener, Protocol},
     store::{self, EventLog, Sqlite},
     telemetry::Metrics,
     webhook,
 };
-
-/// What the admin port accepts: an orchestrator and a scraper, not the public.
-const ADMIN_LISTENER: listener::Config = listener::Config {
-    protocol: Protocol::Http1OrHttp2,
-    max_connections: 256,
-    max_streams_per_connection: 64,
-};
-
-/// What the webhook port accepts: Kora, and what stands before the gateway.
-const WEBHOOK_LISTENER: listener::Config = listener::Config {
-    protocol: Protocol::Http1 {
-        header_timeout: webhook::HEADER_TIMEOUT,
-    },
-    max_connections: 1024,
-    max_streams_per_connection: 1,
-};
+use listeners::{ADMIN_LISTENER, WEBHOOK_LISTENER};
 
 /// How long before the bound on a stop the calls that are left are given up, so that the rest fits in.
 const DRAIN_RESERVE: Duration = Duration::from_secs(2);
-
-/// The bound sockets.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For callers.
-    pub grpc: Listener,
-    /// For Kora's webhooks.
-    pub webhook: Listener,
-    /// For the orchestrator.
-    pub admin: Listener,
-    /// For the emulator, where one runs.
-    pub emulator: Option<Listener>,
-}
 
 /// What a gateway is handed besides its configuration.
 #[derive(Clone, Debug)]
@@ -78,31 +52,6 @@ pub enum StartError {
     /// The event log cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
-}
-
-impl Listeners {
-    /// Binds every address of the configuration; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// If one of them cannot be bound.
-    pub async fn bind(config: &Config) -> io::Result<Self> {
-        Ok(Listeners {
-            grpc: Listener::bind("grpc", config.grpc_addr).await?,
-            webhook: Listener::bind("webhook", config.webhook_addr).await?,
-            admin: Listener::bind("admin", config.admin_addr).await?,
-            emulator: match &config.emulator {
-                Some(emulator) => Some(Listener::bind("emulator", emulator.addr).await?),
-                None => None,
-            },
-        })
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Listener> {
-        [&self.grpc, &self.webhook, &self.admin]
-            .into_iter()
-            .chain(&self.emulator)
-    }
 }
 
 /// Checks what `run` would build before it serves.
@@ -136,7 +85,7 @@ pub async fn run(
     // The orders of a stop, in the order in which they are given.
     let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
     let webhook_addr = listeners.webhook.addr();
-    let emulator = start_emulator(
+    let emulator = twin::start(
         &mut config,
         listeners.emulator,
         webhook_addr,
@@ -260,24 +209,6 @@ async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
     }
     // Its writer is gone.
     readiness.not_ready();
-}
-
-/// Starts the emulator, if one is configured, and points the gateway at it.
-fn start_emulator(
-    config: &mut Config,
-    listener: Option<Listener>,
-    _webhook_addr: SocketAddr,
-    stop: Shutdown,
-) -> Option<JoinHandle<()>> {
-    let (emulator, listener) = (config.emulator.take()?, listener?);
-    config.kora.base_url = Url::parse(&format!("http://{}/api/v1", listener.addr()))
-        .expect("a socket address makes a URL's authority");
-    Some(tokio::spawn(async move {
-        let served = emulator::serve(listener.into_socket(), emulator.config, stop.started());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the emulator ended");
-        }
-    }))
 }
 
 /// Waits for a part to end; one that panicked has ended too, and was reported by its panic.

@@ -10,6 +10,7 @@ mod print;
 mod serve;
 mod setting_flags;
 mod story;
+mod watch;
 
 use std::{
     ffi::OsString,
@@ -43,7 +44,7 @@ enum Verb {
         #[arg(long)]
         once: bool,
     },
-    /// Run the Kora emulator alone
+    /// Run the Kora emulator alone, or fire a webhook by hand
     Emulator(emulator::EmulatorArgs),
     /// Read the configuration as `serve` would, and say what is in effect and where it came from
     CheckConfig(ServeArgs),
@@ -52,6 +53,8 @@ enum Verb {
     /// Create or read a subject through a running gateway
     #[command(subcommand)]
     Subject(call_args::SubjectVerb),
+    /// Print Kora's events as a running gateway has them, and come back by itself when it was away
+    Watch(watch::WatchArgs),
 }
 
 #[derive(clap::Args)]
@@ -86,6 +89,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,
+        Verb::Watch(args) => watch::watch(args).await,
     }
 }
 

@@ -4,13 +4,14 @@
 //! that is wrong is reported at once, by the name of the setting.
 
 mod reader;
+mod rooms;
 mod settings;
 mod sources;
 mod values;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 pub use reader::{Effective, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
@@ -22,6 +23,7 @@ use crate::{
     store, webhook,
 };
 use reader::Reader;
+use rooms::{emulator_addr, kora_config, preset_webhook, store_config, webhook_secrets};
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
@@ -102,12 +104,18 @@ impl Config {
 }
 
 impl Emulator {
-    /// Reads what an emulator alone needs.
+    /// Reads what an emulator alone needs. With a URL it sends webhooks there, signed with the first of
+    /// the webhook secrets.
     ///
     /// # Errors
-    /// Every setting that is wrong.
-    pub fn load(flags: Flags, environment: &Environment) -> Result<Self, Problems> {
+    /// Every setting that is wrong, and a URL that the emulator does not post to.
+    pub fn load(
+        flags: Flags,
+        environment: &Environment,
+        webhook_url: Option<String>,
+    ) -> Result<Self, Problems> {
         let mut reader = Reader::open(flags, environment);
+        let webhook = webhook_url.and_then(|url| preset_webhook(&mut reader, url));
         let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
@@ -118,6 +126,7 @@ impl Emulator {
                     config: emulator::Config {
                         api_key: api_key.expose_secret().to_owned(),
                         tenant_id,
+                        webhook,
                     },
                 })
             }
@@ -178,6 +187,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
                 config: emulator::Config {
                     api_key: kora.api_key.expose_secret().to_owned(),
                     tenant_id: kora.tenant_id.clone(),
+                    webhook: None,
                 },
             }),
             false => None,
@@ -186,78 +196,6 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         drain_timeout: drain_timeout?,
     })
 }
-
-fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Config> {
-    let (base_url, api_key, tenant_id) = if with_emulator {
-        if reader.is_set("kora-base-url") {
-            reader.problem("kora-base-url", "cannot be given together with --emulator");
-        }
-        (
-            reader.value_or("kora-base-url", "(the emulator's)", |_| {
-                values::base_url(EMULATOR_URL)
-            }),
-            reader.secret_or("kora-api-key", emulator::API_KEY),
-            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
-        )
-    } else {
-        (
-            reader.value("kora-base-url", values::base_url),
-            reader.secret("kora-api-key"),
-            reader.value("kora-tenant-id", values::text),
-        )
-    };
-    let timeout = reader.value("kora-timeout", values::duration);
-    let idle_timeout = reader.value("kora-idle-timeout", values::duration);
-    let proxy = reader.optional("kora-proxy", values::proxy_url);
-    let ca_file = reader.optional("kora-ca-file", values::path);
-    let trust_503 = reader.switch("trust-kora-503");
-    let max_response_bytes = reader.value("kora-max-response-bytes", values::bytes);
-    Some(kora::Config {
-        base_url: base_url?,
-        api_key: api_key?,
-        tenant_id: tenant_id?,
-        timeout: timeout?,
-        idle_timeout: idle_timeout?,
-        proxy,
-        ca_file,
-        max_response_bytes: max_response_bytes?,
-        trust_503,
-    })
-}
-
-fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Vec<SecretString>> {
-    let name = "kora-webhook-secret";
-    let text = match with_emulator {
-        true => reader.secret_or(name, "emulator-webhook-secret"),
-        false => reader.secret(name),
-    };
-    reader.secrets(name, &text?)
-}
-
-fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {
-    let directory = reader.value("event-log", values::event_log);
-    let retention_age = reader.value("retention-age", values::period);
-    let retention_bytes = reader.value("retention-size", values::disk_bytes);
-    let dedup_window = reader.value("dedup-window", values::period);
-    Some(store::Config {
-        directory: directory?,
-        retention_age: retention_age?,
-        retention_bytes: retention_bytes?,
-        dedup_window: dedup_window?,
-    })
-}
-
-/// Its control door is open to whoever reaches it.
-fn emulator_addr(reader: &mut Reader<'_>) -> Option<SocketAddr> {
-    let addr = reader.value("emulator-addr", values::socket_addr)?;
-    if !addr.ip().is_loopback() {
-        reader.problem("emulator-addr", "is not a loopback address");
-    }
-    Some(addr)
-}
-
-/// Stands for the emulator's address until it is bound.
-const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();

@@ -1,17 +1,22 @@
-//! A twin of Kora's REST API, for demos and tests.
+//! A twin of Kora's REST API and its webhooks, for demos and tests.
 //!
-//! It answers like Kora as far as Kora documents itself, knows the sandbox's test names, and breaks
-//! on command. Three things stand beside each other on one listener:
+//! It answers like Kora as far as Kora documents itself, knows the sandbox's test names, tells by
+//! signed webhooks how ASYNC screenings ended, and breaks on command. On one listener are:
 //!
-//! * `/api/v1`: screenings and subjects, with Kora's credentials, error envelope and headers;
+//! * `/api/v1`: screenings, subjects and webhook subscriptions, with Kora's credentials, error envelope
+//!   and headers;
 //! * `/__emulator/scenario`: tells the next answers to fail, hang, be cut off or be unreadable;
-//! * `/__emulator/requests`: what arrived, in order.
+//! * `/__emulator/requests`: what arrived, in order;
+//! * `/__emulator/webhooks`: `PUT` tells deliveries to come twice, late, in disorder, badly signed,
+//!   without id or not at all; `POST` fires one by hand; `GET` lists what became of each.
 //!
 //! All state is in memory and bounded. The twin uses nothing of the gateway, so it cannot share its
 //! mistakes. It is not a model of Kora's speed, and it does not match names: the result of a
 //! screening depends on the subject's name alone.
 
 mod admission;
+mod background;
+mod config;
 mod door;
 mod envelope;
 mod exchange;
@@ -23,11 +28,12 @@ mod sandbox;
 mod scenario;
 mod screening;
 mod screening_request;
+mod signature;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -46,17 +52,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+pub use config::{API_KEY, Config, TENANT_ID, WEBHOOK_SECRET, Webhook};
+
+use background::Background;
 use exchange::Cut;
 use ledger::Ledger;
 use rate::Window;
 use received::Received;
 use scenario::Scenario;
-
-/// The API key that the emulator expects unless told otherwise.
-pub const API_KEY: &str = "emulator-api-key";
-
-/// The tenant that the emulator serves unless told otherwise.
-pub const TENANT_ID: &str = "5f0c9a52-7c1e-4c8b-9d57-3a1e6b2f4d80";
+use webhooks::{NOT_A_TARGET, Webhooks};
 
 /// Connections served at a time. Further clients wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 4096;
@@ -67,37 +71,11 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 /// Pause after a failed accept, so that a process without free file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The credentials that the emulator accepts.
-#[derive(Clone)]
-pub struct Config {
-    /// The key expected in `Authorization: Bearer <key>`. Anything else is answered 401.
-    pub api_key: String,
-    /// The tenant expected in `X-Tenant-ID`, compared without case. Anything else is answered 403.
-    pub tenant_id: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            api_key: API_KEY.to_owned(),
-            tenant_id: TENANT_ID.to_owned(),
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("api_key", &"[redacted]")
-            .field("tenant_id", &self.tenant_id)
-            .finish()
-    }
-}
-
 /// What every request of one emulator shares.
 struct Twin {
     config: Config,
     state: Mutex<State>,
+    background: Background,
 }
 
 /// Everything that changes, behind one lock.
@@ -107,14 +85,26 @@ struct State {
     received: Received,
     scenario: Option<Scenario>,
     window: Window,
+    webhooks: Webhooks,
 }
 
 impl Twin {
-    fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self {
+    /// An emulator whose background work ends with `stop`. Refuses a preset webhook with a bad URL.
+    fn new(config: Config, stop: CancellationToken) -> io::Result<Arc<Self>> {
+        let webhooks = match &config.webhook {
+            None => Webhooks::default(),
+            Some(webhook) => Webhooks::with_preset(webhook)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, NOT_A_TARGET))?,
+        };
+        let state = State {
+            webhooks,
+            ..State::default()
+        };
+        Ok(Arc::new(Self {
             config,
-            state: Mutex::default(),
-        })
+            state: Mutex::new(state),
+            background: Background::new(stop),
+        }))
     }
 
     /// The state, locked. The guard is not `Send`, so it cannot be held across an await.
@@ -126,20 +116,23 @@ impl Twin {
 
 /// Serves the emulator on `listener` until `shutdown` completes.
 ///
-/// Then no connection is taken any more, answers in progress have 250 ms to finish, and what is
-/// left is cut: hanging requests and idle connections do not hold the stop up.
+/// Then no connection is taken any more, no webhook is sent any more, answers in progress have 250 ms
+/// to finish, and what is left is cut: hanging requests and idle connections do not hold the stop up.
 ///
 /// # Errors
 ///
-/// When the listener has no local address. A failed accept is logged and tried again.
+/// When the listener has no local address, or the preset webhook a bad URL. A failed accept is logged and tried again.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     tracing::debug!(address = %listener.local_addr()?, "emulator serving");
-    let routes = routes(Twin::new(config));
     let stop = CancellationToken::new();
+    // Whoever drops this future ends the work in the background too.
+    let _stop = stop.clone().drop_guard();
+    let twin = Twin::new(config, stop.clone())?;
+    let routes = routes(Arc::clone(&twin));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -162,10 +155,11 @@ pub async fn serve(
     drop(listener);
     stop.cancel();
     while connections.join_next().await.is_some() {}
+    twin.background.ended().await;
     Ok(())
 }
 
-/// The three parts of the emulator's surface, as one router.
+/// The parts of the emulator's surface, as one router.
 fn routes(twin: Arc<Twin>) -> Router {
     Router::new()
         .nest("/__emulator", door::routes())

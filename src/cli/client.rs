@@ -69,6 +69,12 @@ pub(super) async fn get_subject(args: GetSubjectArgs) -> ExitCode {
     )
 }
 
+/// Where a gateway is.
+pub(super) fn endpoint(gateway: &str) -> Result<Endpoint, Failed> {
+    let endpoint = Endpoint::from_shared(gateway.to_owned()).map_err(|_| Failed::NoUrl)?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+}
+
 /// Connects to a gateway.
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<Client, Failed> {
     match endpoint.connect().await {
@@ -89,10 +95,7 @@ async fn call<M, T>(
     request: M,
     send: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<T>, Status>,
 ) -> Result<T, Failed> {
-    let endpoint = Endpoint::from_shared(to.gateway.clone())
-        .map_err(|_| Failed::NoUrl)?
-        .connect_timeout(CONNECT_TIMEOUT);
-    let client = connect(&endpoint).await?;
+    let client = connect(&endpoint(&to.gateway)?).await?;
     Ok(send(client, with_timeout(request, to.timeout))
         .await?
         .into_inner())

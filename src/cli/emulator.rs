@@ -1,5 +1,7 @@
 //! `emulator`: the Kora emulator alone.
 
+mod send;
+
 use std::{collections::BTreeMap, process::ExitCode};
 
 use super::{BAD_CONFIGURATION, complain, init_logging, say};
@@ -11,19 +13,35 @@ use crate::{
 };
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct EmulatorArgs {
+    #[command(subcommand)]
+    verb: Option<EmulatorVerb>,
     /// Where it listens [env: GATEWAY_EMULATOR_ADDR] [default: 127.0.0.1:4010]
     #[arg(long, value_name = "ADDR")]
     emulator_addr: Option<String>,
+    /// Where it posts webhooks, an http URL on loopback; they are signed with the first line of
+    /// KORA_WEBHOOK_SECRET or KORA_WEBHOOK_SECRET_FILE [default secret: emulator-webhook-secret]
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
+}
+
+#[derive(clap::Subcommand)]
+enum EmulatorVerb {
+    /// Have a running emulator send a webhook, and say what was answered
+    Send(send::SendArgs),
 }
 
 pub(super) async fn run(args: EmulatorArgs, environment: &Environment) -> ExitCode {
+    if let Some(EmulatorVerb::Send(args)) = args.verb {
+        return send::send(args).await;
+    }
     let flags: BTreeMap<_, _> = args
         .emulator_addr
         .map(|addr| ("emulator-addr", addr))
         .into_iter()
         .collect();
-    let settings = match Emulator::load(Flags(flags), environment) {
+    let settings = match Emulator::load(Flags(flags), environment, args.webhook_url) {
         Ok(settings) => settings,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };

@@ -1,7 +1,7 @@
 //! An error of the gateway's, in one line that says what to do.
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic_types::{ErrorInfo, StatusExt};
 
 /// Why a call has no answer.
 pub(super) enum Failed {
@@ -51,18 +51,6 @@ fn sentence(status: &Status, kind: Kind) -> String {
         }
         .to_owned();
     };
-    let fields = status
-        .get_details_bad_request()
-        .map(|bad| {
-            bad.field_violations
-                .iter()
-                .map(|violation| format!("{} {}", violation.field, violation.description))
-                .collect::<Vec<_>>()
-                .join(", ")
-        })
-        .filter(|fields| !fields.is_empty())
-        .map(|fields| format!(" ({fields})"))
-        .unwrap_or_default();
     let outcome = info.metadata.get("outcome").map(String::as_str);
     let advice = match status.code() {
         _ if outcome == Some("UNKNOWN") => "look for it at Kora before you send it again",
@@ -79,9 +67,22 @@ fn sentence(status: &Status, kind: Kind) -> String {
         .and_then(|retry| retry.retry_delay)
         .map(|wait| format!(" in {}", humantime::format_duration(wait)))
         .unwrap_or_default();
-    format!(
-        "{}: {}{fields}; {advice}{wait}",
-        info.reason,
-        status.message()
-    )
+    format!("{}; {advice}{wait}", what(status, &info))
+}
+
+/// The reason, its meaning, and the fields at fault.
+pub(super) fn what(status: &Status, info: &ErrorInfo) -> String {
+    let fields = status
+        .get_details_bad_request()
+        .map(|bad| {
+            bad.field_violations
+                .iter()
+                .map(|violation| format!("{} {}", violation.field, violation.description))
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
+        .filter(|fields| !fields.is_empty())
+        .map(|fields| format!(" ({fields})"))
+        .unwrap_or_default();
+    format!("{}: {}{fields}", info.reason, status.message())
 }

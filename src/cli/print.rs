@@ -1,9 +1,20 @@
 //! Answers as tables for people and as JSON for machines.
 
+use std::sync::LazyLock;
+
 use comfy_table::{Table, presets};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use crate::pb;
+
+/// What stands in the place of a decision that is not there.
+pub(super) const NO_DECISION: &str = "none yet: not an approval";
+
+/// The API's messages, by name.
+static MESSAGES: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(pb::DESCRIPTORS)
+        .expect("the descriptors were encoded by the compiler that checked them")
+});
 
 /// A screening as a table.
 pub(super) fn screening(screening: &pb::Screening) -> String {
@@ -53,7 +64,7 @@ pub(super) fn screening(screening: &pb::Screening) -> String {
 /// The decision in words: it lets a customer in or it does not.
 pub(super) fn decision(screening: &pb::Screening) -> String {
     let Some(decision) = &screening.decision else {
-        return "none yet: not an approval".to_owned();
+        return NO_DECISION.to_owned();
     };
     match decision.outcome() {
         pb::Outcome::Approve | pb::Outcome::ApproveWithMonitoring => {
@@ -102,23 +113,41 @@ pub(super) fn subject(subject: &pb::Subject) -> String {
 
 /// A message of the API in protobuf's JSON form, field names as in the protos.
 pub(super) fn json(message_name: &str, message: &impl prost::Message) -> String {
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS)
-        .expect("the descriptors were encoded by the compiler that checked them");
-    let descriptor = pool
+    let mut json = serde_json::Serializer::pretty(Vec::new());
+    serialize(message_name, message, &mut json)
+        .expect("a protobuf message has a JSON form, and a Vec takes it");
+    String::from_utf8_lossy(&json.into_inner()).into_owned()
+}
+
+/// The same on one line.
+///
+/// # Errors
+/// If the message has no JSON form: it holds a number or a time that JSON cannot say.
+pub(super) fn json_line(
+    message_name: &str,
+    message: &impl prost::Message,
+) -> Result<String, serde_json::Error> {
+    let mut json = serde_json::Serializer::new(Vec::new());
+    serialize(message_name, message, &mut json)?;
+    Ok(String::from_utf8_lossy(&json.into_inner()).into_owned())
+}
+
+fn serialize<S: serde::Serializer>(
+    message_name: &str,
+    message: &impl prost::Message,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let descriptor = MESSAGES
         .get_message_by_name(&format!("{}.{message_name}", pb::PACKAGE))
         .expect("the name is one of the API's messages");
     let mut dynamic = DynamicMessage::new(descriptor);
     dynamic
         .transcode_from(message)
         .expect("the message was encoded from the same protos");
-    let mut json = serde_json::Serializer::pretty(Vec::new());
-    dynamic
-        .serialize_with_options(
-            &mut json,
-            &SerializeOptions::new().use_proto_field_name(true),
-        )
-        .expect("a protobuf message has a JSON form, and a Vec takes it");
-    String::from_utf8_lossy(&json.into_inner()).into_owned()
+    dynamic.serialize_with_options(
+        serializer,
+        &SerializeOptions::new().use_proto_field_name(true),
+    )
 }
 
 fn add_row(table: &mut Table, cells: [&str; 2]) {
@@ -132,13 +161,14 @@ fn rows() -> Table {
 }
 
 /// Kora's and callers' words as a terminal may show them: a control character could rewrite what stands there.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let is_plain = |letter: char| !letter.is_control();
     text.chars()
         .map(|letter| if is_plain(letter) { letter } else { '\u{fffd}' })
         .collect()
 }
 
-fn short<'a>(name: &'a str, prefix: &str) -> &'a str {
+/// The name of an enum's value without the prefix that all of its values have.
+pub(super) fn short<'a>(name: &'a str, prefix: &str) -> &'a str {
     name.strip_prefix(prefix).unwrap_or(name)
 }

@@ -1,5 +1,7 @@
 //! The onboarding story of the demo: every step a real call, checked against what it should show.
 
+mod later;
+
 use std::{net::SocketAddr, time::Duration};
 
 use tonic::Status;
@@ -68,7 +70,8 @@ pub(super) async fn tell(mut client: Client) -> Result<(), String> {
         };
         screen(&mut client, name, Party::Subject(subject), expected).await?;
     }
-    refuse(&mut client).await
+    refuse(&mut client).await?;
+    later::screen(&mut client).await
 }
 
 /// A line for a shell that screens one of the parties through the gateway.

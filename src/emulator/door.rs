@@ -13,12 +13,14 @@ use super::Twin;
 use super::received::Received;
 use super::rest::json;
 use super::scenario::Scenario;
+use super::webhooks;
 
 /// The routes of the door, to be nested under its path.
 pub(super) fn routes() -> Router<Arc<Twin>> {
     Router::new()
         .route("/scenario", put(set_scenario))
         .route("/requests", get(list_requests).delete(forget_requests))
+        .merge(webhooks::door::routes())
         // Of its own, so that a mistyped path of the door meets no scenario and is not listed.
         .fallback(|| async { (StatusCode::NOT_FOUND, "The emulator has no such door.") })
 }

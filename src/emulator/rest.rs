@@ -1,4 +1,4 @@
-//! The REST API: screenings and subjects under `/api/v1`.
+//! The REST API: screenings, subjects and webhook subscriptions under `/api/v1`.
 //!
 //! The resource is the top-level object of an answer, its names are in snake case, and what is
 //! absent is left out (Kora docs: quickstart). `Idempotency-Key` is ignored: Kora Compliance
@@ -25,11 +25,13 @@ use super::sandbox::Part;
 use super::screening::{Ending, Screening};
 use super::screening_request::{Mode, Party, ScreeningRequest};
 use super::subject::{Profile, Subject, invalid_subject};
+use super::webhooks::{Subscription, finish_soon, tell_end};
 
 pub(super) const SCREENINGS: &str = "/api/v1/screenings";
 pub(super) const SCREENING: &str = "/api/v1/screenings/{screening_id}";
 pub(super) const SUBJECTS: &str = "/api/v1/subjects";
 pub(super) const SUBJECT: &str = "/api/v1/subjects/{subject_id}";
+pub(super) const SUBSCRIPTIONS: &str = "/api/v1/webhooks/subscriptions";
 
 /// Seconds to wait that the sandbox's 429 names.
 const SANDBOX_RETRY_AFTER: u64 = 1;
@@ -42,6 +44,7 @@ pub(super) fn routes(twin: &Arc<Twin>) -> Router<Arc<Twin>> {
         .route(SCREENING, get(get_screening))
         .route(SUBJECTS, post(create_subject))
         .route(SUBJECT, get(get_subject))
+        .route(SUBSCRIPTIONS, post(create_subscription))
         .fallback(not_served)
         .method_not_allowed_fallback(not_served)
         .layer(middleware::from_fn_with_state(Arc::clone(twin), exchange))
@@ -62,7 +65,11 @@ async fn create_screening(
         Mode::Sync => json(StatusCode::OK, &screening.json()),
         Mode::Async => json(StatusCode::ACCEPTED, &screening.receipt()),
     };
+    let screening_id = screening.screening_id.clone();
     twin.state().ledger.file(screening);
+    if mode == Mode::Async {
+        finish_soon(&twin, screening_id);
+    }
     // Everything is done before the wait: a client that leaves meanwhile does not undo it.
     sleep(wait).await;
     Ok(answer)
@@ -74,13 +81,16 @@ async fn get_screening(
     screening_id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
     let screening_id = readable_id(screening_id)?;
-    let mut state = twin.state();
-    let screening = state
+    let (ended, screening) = twin
+        .state()
         .ledger
         .screening_mut(&screening_id)
+        .map(|screening| (screening.ask(), screening.json()))
         .ok_or_else(|| Refusal::not_found(format!("Screening {screening_id} not found")))?;
-    screening.ask();
-    Ok(json(StatusCode::OK, &screening.json()))
+    if ended {
+        tell_end(&twin, &screening);
+    }
+    Ok(json(StatusCode::OK, &screening))
 }
 
 async fn create_subject(
@@ -108,6 +118,24 @@ async fn get_subject(
 ) -> Result<Response, Refusal> {
     let subject = find_subject(&twin, &readable_id(subject_id)?)?;
     Ok(json(StatusCode::OK, &subject.json()))
+}
+
+/// 201 like the other creations. Kora does not document the status.
+async fn create_subscription(
+    State(twin): State<Arc<Twin>>,
+    _: Admitted,
+    JsonObject(fields): JsonObject,
+) -> Result<Response, Refusal> {
+    let subscription = Subscription::read(&fields)?;
+    let answer = json(StatusCode::CREATED, &subscription.json());
+    if !twin.state().webhooks.subscribe(subscription) {
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "CONFLICT",
+            "There are too many webhook subscriptions",
+        ));
+    }
+    Ok(answer)
 }
 
 /// What a request gets that no route serves: the answer of a proxy, not of Kora.

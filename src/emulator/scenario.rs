@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::rest::{SCREENING, SCREENINGS, SUBJECT, SUBJECTS};
+use super::rest::{SCREENING, SCREENINGS, SUBJECT, SUBJECTS, SUBSCRIPTIONS};
 
 /// The longest delay that a scenario may ask for, in milliseconds.
 const MAX_DELAY_MILLISECONDS: u64 = 600_000;
@@ -25,6 +25,8 @@ pub(super) enum Endpoint {
     CreateSubject,
     #[serde(rename = "GET /subjects/{id}")]
     GetSubject,
+    #[serde(rename = "POST /webhooks/subscriptions")]
+    CreateSubscription,
 }
 
 impl Endpoint {
@@ -35,6 +37,7 @@ impl Endpoint {
             ("GET", SCREENING) => Some(Self::GetScreening),
             ("POST", SUBJECTS) => Some(Self::CreateSubject),
             ("GET", SUBJECT) => Some(Self::GetSubject),
+            ("POST", SUBSCRIPTIONS) => Some(Self::CreateSubscription),
             _ => None,
         }
     }
@@ -128,7 +131,8 @@ impl Scenario {
     }
 }
 
-fn read_delay<'de, D: Deserializer<'de>>(number: D) -> Result<Duration, D::Error> {
+/// Reads a number of milliseconds.
+pub(super) fn read_delay<'de, D: Deserializer<'de>>(number: D) -> Result<Duration, D::Error> {
     let milliseconds = u64::deserialize(number)?;
     if milliseconds > MAX_DELAY_MILLISECONDS {
         let sentence = format!("a delay is at most {MAX_DELAY_MILLISECONDS} milliseconds");

@@ -67,22 +67,28 @@ impl Screening {
     }
 
     /// Moves on because somebody asks: the first one to ask sees it pending, the second in
-    /// progress, the third over.
-    pub(super) fn ask(&mut self) {
+    /// progress, the third over. `true` when it ended right now.
+    pub(super) fn ask(&mut self) -> bool {
         match self.status {
             Status::Pending if !self.asked => self.asked = true,
             Status::Pending => self.status = Status::InProgress,
-            Status::InProgress => self.finish(),
+            Status::InProgress => return self.finish(),
             Status::Completed | Status::Failed => {}
         }
+        false
     }
 
-    fn finish(&mut self) {
+    /// Ends. `false`, and nothing changed, when it had ended before.
+    pub(super) fn finish(&mut self) -> bool {
+        if self.completed_at.is_some() {
+            return false;
+        }
         self.status = match self.ending {
             Ending::Decided(_) => Status::Completed,
             Ending::Failed => Status::Failed,
         };
         self.completed_at = Some(now());
+        true
     }
 
     /// The screening as JSON. The result is in it from `COMPLETED` on.

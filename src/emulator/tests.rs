@@ -2,10 +2,14 @@
 
 mod door;
 mod faults;
+mod receiver;
 mod refusals;
 mod rest;
 mod sandbox;
 mod serving;
+mod subscriptions;
+mod webhook_faults;
+mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +35,10 @@ struct Emulator {
 
 impl Emulator {
     async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    async fn start_with(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -40,7 +48,7 @@ impl Emulator {
             // A connection for each request, so that no test meets one that another answer cut.
             client: Client::builder().pool_max_idle_per_host(0).build().unwrap(),
             stop,
-            served: tokio::spawn(serve(listener, Config::default(), shutdown)),
+            served: tokio::spawn(serve(listener, config, shutdown)),
         }
     }
 

@@ -44,6 +44,7 @@ enum Stage {
     Gap(ResumeToken, pb::GapReason),
     Past,
     Present,
+    Drained,
     Ended,
 }
 
@@ -80,6 +81,7 @@ impl Subscription {
             Stage::Opened(begin) => Ok(Some(self.opened(begin))),
             Stage::Gap(from, reason) => Ok(Some(self.gap(from, reason))),
             Stage::Past | Stage::Present => self.follow().await,
+            Stage::Drained => Err(CallError::stream_drained()),
         };
         match next {
             Ok(Some(message)) => {
@@ -131,7 +133,7 @@ impl Subscription {
     async fn follow(&mut self) -> Result<Option<Message>, CallError> {
         loop {
             if self.stop.is_started() {
-                return Err(CallError::stream_drained());
+                return Ok(Some(self.drain()));
             }
             if self.stage == Stage::Past && self.position.sequence >= self.opened_at.sequence {
                 self.stage = Stage::Present;
@@ -196,6 +198,16 @@ impl Subscription {
         let token = self.token(self.position);
         let is_raw = self.request.include_raw_json;
         (!events.is_empty()).then(|| Message::events(events, is_raw, token))
+    }
+
+    /// Says that the stream is about to end; it ends with the next.
+    fn drain(&mut self) -> Message {
+        self.stage = Stage::Drained;
+        let wait = CallError::stream_drained().retry_after;
+        let draining = pb::Draining {
+            reconnect_after: wait.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
+        };
+        Message::signal(Signal::Draining(draining), self.token(self.position))
     }
 
     async fn caught_up(&self) -> Result<Message, CallError> {

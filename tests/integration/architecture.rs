@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("screening", &["error", "pb"]),
     ("event", &["error", "pb", "screening"]),
     ("store", &["clock", "event", "pb", "screening", "telemetry"]),
+    ("webhook", &["event", "screening", "store", "telemetry"]),
     (
         "kora",
         &["clock", "error", "lifecycle", "screening", "telemetry"],

@@ -329,6 +329,29 @@ async fn a_time_is_found_by_its_records() {
     assert_eq!(log.position_before(at(391)).await.unwrap().sequence, gone);
 }
 
+/// A position that the log does not tell of yet would be taken for another log's.
+#[tokio::test]
+async fn a_record_is_not_read_before_it_is_shown() {
+    let place = Place::new();
+    let log = place.open();
+    for id in ["a", "b"] {
+        append(&log, id).await;
+    }
+    log.close().await;
+    let copy = place.directory.path().join("copy.db");
+    std::fs::copy(place.file(), &copy).unwrap();
+    damage(&place.file(), "DELETE FROM events WHERE sequence = 2");
+    let log = place.open();
+    // As the writer leaves it between its commit and the moment when it shows what it wrote.
+    let writer = rusqlite::Connection::open(place.file()).unwrap();
+    let attach = format!("ATTACH '{}' AS copy", copy.display());
+    writer.execute_batch(&attach).unwrap();
+    let insert = "INSERT INTO events SELECT * FROM copy.events WHERE sequence = 2";
+    assert_eq!(writer.execute(insert, []).unwrap(), 1);
+    let page = log.read(0).await.unwrap();
+    assert_eq!(page.last().unwrap().position(), log.tail().bounds().head);
+}
+
 /// Changes the file as a broken disk would, past the gateway.
 fn damage(file: &Path, statement: &str) {
     let connection = rusqlite::Connection::open(file).unwrap();

@@ -21,3 +21,4 @@ mod successes;
 mod validation;
 mod vendor_guide;
 mod way_out;
+mod webhooks;

@@ -4,6 +4,8 @@
 //! The real binary runs with `RUST_LOG=trace`. Requests, Kora's answers and the key carry markers that are
 //! then looked for everywhere.
 
+mod events;
+
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -87,6 +89,8 @@ async fn no_marker_is_found_in_logs_metrics_and_errors() {
     kora.act(Act::json(200, &answer_with_markers()));
     let screened = call(Rpc::Screen).send(gateway.grpc).await.screening();
     assert_eq!(screened.decision.unwrap().explanation, EXPLANATION);
+
+    events::take_and_stream(&gateway, &mut seen).await;
 
     let url = format!("http://{}/metrics", gateway.admin);
     let metrics = reqwest::get(url).await.unwrap().bytes().await.unwrap();
@@ -190,6 +194,7 @@ fn subject_with_markers() -> serde_json::Value {
 struct Running {
     child: Child,
     grpc: SocketAddr,
+    webhook: SocketAddr,
     admin: SocketAddr,
     _data: TempDir,
     stdout: thread::JoinHandle<String>,
@@ -216,6 +221,8 @@ fn start(base_url: &str) -> Running {
             "300ms",
             "--kora-max-response-bytes",
             "100KiB",
+            "--webhook-max-bytes",
+            "64KiB",
         ])
         .env_clear()
         .env("KORA_API_KEY", KEY)
@@ -231,7 +238,7 @@ fn start(base_url: &str) -> Running {
         .unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let stderr = child.stderr.take().unwrap();
-    let mut addresses = [("grpc", None), ("admin", None)];
+    let mut addresses = [("grpc", None), ("webhook", None), ("admin", None)];
     let mut line = String::new();
     while line.trim() != "ready" {
         line.clear();
@@ -248,7 +255,8 @@ fn start(base_url: &str) -> Running {
     Running {
         child,
         grpc: addresses[0].1.unwrap(),
-        admin: addresses[1].1.unwrap(),
+        webhook: addresses[1].1.unwrap(),
+        admin: addresses[2].1.unwrap(),
         _data: data,
         stdout: read_to_end(stdout),
         stderr: read_to_end(stderr),

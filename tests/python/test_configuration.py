@@ -120,6 +120,19 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
     assert addr in ended.stderr
 
 
+def test_one_gateway_at_a_time_has_the_event_log(start_gateway: StartGateway, tmp_path: Path) -> None:
+    log = ("--event-log", f"file:{tmp_path / 'data'}")
+    first = start_gateway(*log)
+    ports = ("--grpc-addr", "--webhook-addr", "--admin-addr", "--emulator-addr")
+    free = [word for port in ports for word in (port, FREE_PORT)]
+    ended = run("serve", "--emulator", *free, *log)
+    assert ended.returncode == 1
+    assert "in use by another process" in ended.stderr
+    assert "ready" not in ended.stdout
+    first.stop()
+    assert start_gateway(*log).program.is_running()
+
+
 def test_the_environments_proxies_are_not_for_kora(start_gateway: StartGateway) -> None:
     nobody = "http://127.0.0.1:1"
     names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

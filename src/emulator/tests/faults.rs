@@ -191,6 +191,11 @@ async fn a_fault_can_be_limited_to_an_endpoint() {
         ("GET /screenings/{id}", Method::GET, "/screenings/scr_none"),
         ("POST /subjects", Method::POST, "/subjects"),
         ("GET /subjects/{id}", Method::GET, "/subjects/subj_none"),
+        (
+            "POST /webhooks/subscriptions",
+            Method::POST,
+            "/webhooks/subscriptions",
+        ),
     ];
     for (limit, ..) in &endpoints {
         let fault = json!({"kind": "fail", "status": 599});

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::emulator::{WEBHOOK_SECRET, Webhook};
 
 /// Stops the emulator and returns how long that took.
 async fn stop(emulator: Emulator) -> Duration {
@@ -67,6 +68,7 @@ async fn a_configured_key_and_tenant_are_the_ones_expected() {
     let config = Config {
         api_key: "another-key".to_owned(),
         tenant_id: "another-tenant".to_owned(),
+        webhook: None,
     };
     tokio::spawn(serve(listener, config, std::future::pending()));
     let get = |key: &str, tenant: &str| {
@@ -85,8 +87,17 @@ async fn a_configured_key_and_tenant_are_the_ones_expected() {
 }
 
 #[test]
-fn the_key_is_not_printed() {
-    let printed = format!("{:?}", Config::default());
+fn the_key_and_the_webhook_secret_are_not_printed() {
+    let config = Config {
+        webhook: Some(Webhook {
+            url: "http://127.0.0.1:1/".to_owned(),
+            secret: WEBHOOK_SECRET.to_owned(),
+        }),
+        ..Config::default()
+    };
+    let printed = format!("{config:?}");
     assert!(!printed.contains(API_KEY), "{printed}");
+    assert!(!printed.contains(WEBHOOK_SECRET), "{printed}");
     assert!(printed.contains(TENANT_ID));
+    assert!(printed.contains("http://127.0.0.1:1/"));
 }

@@ -132,21 +132,23 @@ struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    /// The page after `sequence`. The records up to `head` have to be there.
+    /// The page after `sequence`, no further than `head`: what is newer is in the file, but not shown yet, so
+    /// that nobody may have its position.
     fn page(&self, sequence: u64, head: u64) -> Result<Page, ReadError> {
         if sequence < self.trimmed.position.sequence {
             return Err(ReadError::Trimmed);
         }
         let (mut page, mut bytes) = (Page::new(), 0);
-        while page.len() < PAGE_RECORDS && bytes < PAGE_BYTES {
-            let next = sequence + 1 + page.len() as u64;
+        for next in (sequence + 1..=head).take(PAGE_RECORDS) {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
             match self.record(next) {
                 Ok(Some(record)) => {
                     bytes += record.size();
                     page.push(Arc::new(record));
                 }
-                Ok(None) if next <= head => return or_page(page, missing(next)),
-                Ok(None) => break,
+                Ok(None) => return or_page(page, missing(next)),
                 Err(error) => return or_page(page, error),
             }
         }

@@ -1,0 +1,63 @@
+//! The ports, and what each accepts.
+
+use std::io;
+
+use crate::{
+    config::Config,
+    listener::{self, Listener, Protocol},
+    webhook,
+};
+
+/// What the admin port accepts: an orchestrator and a scraper, not the public.
+pub(super) const ADMIN_LISTENER: listener::Config = listener::Config {
+    protocol: Protocol::Http1OrHttp2,
+    max_connections: 256,
+    max_streams_per_connection: 64,
+};
+
+/// What the webhook port accepts: Kora, and what stands before the gateway.
+pub(super) const WEBHOOK_LISTENER: listener::Config = listener::Config {
+    protocol: Protocol::Http1 {
+        header_timeout: webhook::HEADER_TIMEOUT,
+    },
+    max_connections: 1024,
+    max_streams_per_connection: 1,
+};
+
+/// The bound sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For callers.
+    pub grpc: Listener,
+    /// For Kora's webhooks.
+    pub webhook: Listener,
+    /// For the orchestrator.
+    pub admin: Listener,
+    /// For the emulator, where one runs.
+    pub emulator: Option<Listener>,
+}
+
+impl Listeners {
+    /// Binds every address of the configuration; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If one of them cannot be bound.
+    pub async fn bind(config: &Config) -> io::Result<Self> {
+        Ok(Listeners {
+            grpc: Listener::bind("grpc", config.grpc_addr).await?,
+            webhook: Listener::bind("webhook", config.webhook_addr).await?,
+            admin: Listener::bind("admin", config.admin_addr).await?,
+            emulator: match &config.emulator {
+                Some(emulator) => Some(Listener::bind("emulator", emulator.addr).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Listener> {
+        [&self.grpc, &self.webhook, &self.admin]
+            .into_iter()
+            .chain(&self.emulator)
+    }
+}

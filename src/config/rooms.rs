@@ -1,0 +1,96 @@
+//! What single rooms need to know.
+
+use std::net::SocketAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{reader::Reader, values};
+use crate::{emulator, kora, store};
+
+/// Stands for the emulator's address until it is bound.
+const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
+
+pub(super) fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Config> {
+    let (base_url, api_key, tenant_id) = if with_emulator {
+        if reader.is_set("kora-base-url") {
+            reader.problem("kora-base-url", "cannot be given together with --emulator");
+        }
+        (
+            reader.value_or("kora-base-url", "(the emulator's)", |_| {
+                values::base_url(EMULATOR_URL)
+            }),
+            reader.secret_or("kora-api-key", emulator::API_KEY),
+            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
+        )
+    } else {
+        (
+            reader.value("kora-base-url", values::base_url),
+            reader.secret("kora-api-key"),
+            reader.value("kora-tenant-id", values::text),
+        )
+    };
+    let timeout = reader.value("kora-timeout", values::duration);
+    let idle_timeout = reader.value("kora-idle-timeout", values::duration);
+    let proxy = reader.optional("kora-proxy", values::proxy_url);
+    let ca_file = reader.optional("kora-ca-file", values::path);
+    let trust_503 = reader.switch("trust-kora-503");
+    let max_response_bytes = reader.value("kora-max-response-bytes", values::bytes);
+    Some(kora::Config {
+        base_url: base_url?,
+        api_key: api_key?,
+        tenant_id: tenant_id?,
+        timeout: timeout?,
+        idle_timeout: idle_timeout?,
+        proxy,
+        ca_file,
+        max_response_bytes: max_response_bytes?,
+        trust_503,
+    })
+}
+
+pub(super) fn webhook_secrets(
+    reader: &mut Reader<'_>,
+    with_emulator: bool,
+) -> Option<Vec<SecretString>> {
+    let name = "kora-webhook-secret";
+    let text = match with_emulator {
+        true => reader.secret_or(name, emulator::WEBHOOK_SECRET),
+        false => reader.secret(name),
+    };
+    reader.secrets(name, &text?)
+}
+
+/// Where the emulator alone sends webhooks.
+pub(super) fn preset_webhook(reader: &mut Reader<'_>, url: String) -> Option<emulator::Webhook> {
+    let secret = webhook_secrets(reader, true)?.into_iter().next()?;
+    let webhook = emulator::Webhook {
+        url,
+        secret: secret.expose_secret().to_owned(),
+    };
+    if let Err(what) = webhook.check() {
+        reader.problem("webhook-url", what);
+    }
+    Some(webhook)
+}
+
+pub(super) fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {
+    let directory = reader.value("event-log", values::event_log);
+    let retention_age = reader.value("retention-age", values::period);
+    let retention_bytes = reader.value("retention-size", values::disk_bytes);
+    let dedup_window = reader.value("dedup-window", values::period);
+    Some(store::Config {
+        directory: directory?,
+        retention_age: retention_age?,
+        retention_bytes: retention_bytes?,
+        dedup_window: dedup_window?,
+    })
+}
+
+/// Its control door is open to whoever reaches it.
+pub(super) fn emulator_addr(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let addr = reader.value("emulator-addr", values::socket_addr)?;
+    if !addr.ip().is_loopback() {
+        reader.problem("emulator-addr", "is not a loopback address");
+    }
+    Some(addr)
+}
