@@ -24,8 +24,8 @@ SPREAD = 0.02
 
 
 def moments() -> list[int]:
-    """After how many 200s to kill: each at random in its share of the load, and none at its ends."""
-    share = EVENTS // (KILLS + 1)
+    """After how many 200s to kill: each at random in its share of the load, none at its ends."""
+    share = EVENTS // (KILLS + 2)
     assert share > 4 * CONNECTIONS, "too few events for so many kills"
     return [share * (n + 1) + random.randrange(-share // 4, share // 4) for n in range(KILLS)]
 
