@@ -16,9 +16,10 @@ from restarts import Phoenix
 
 
 class Follower:
-    """One subscriber. It comes back after every kill."""
+    """One subscriber. It comes back after every kill, and a restless one after every message with events too."""
 
-    def __init__(self, phoenix: Phoenix) -> None:
+    def __init__(self, phoenix: Phoenix, *, restless: bool = False) -> None:
+        self._restless = restless
         self._phoenix = phoenix
         self._changed = threading.Condition()
         self._stopping = False
@@ -91,6 +92,9 @@ class Follower:
                     self.ids.update((event.event_id, None) for event in message.events)
                     self.token = message.resume_token
                     self._changed.notify_all()
+                if self._restless and message.events:
+                    messages.cancel()
+                    return
         except grpc.RpcError as error:
             if not self._stopping:
                 assert error.code() == grpc.StatusCode.UNAVAILABLE, error

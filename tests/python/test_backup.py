@@ -63,7 +63,7 @@ def expect_foreign(gateway: Gateway, token: str) -> None:
     def watch(request: WatchEventsRequest, **options: Any) -> list[WatchEventsResponse]:
         return list(gateway.stub.WatchEvents(request, **options))
 
-    fails(watch, WatchEventsRequest(resume_token=token), "TOKEN_FOREIGN", paid=False)
+    fails(watch, WatchEventsRequest(resume_token=token, until_caught_up=True), "TOKEN_FOREIGN", paid=False)
 
 
 @pytest.mark.parametrize("back_up", [by_command_line, by_api])

@@ -24,8 +24,8 @@ SPREAD = 0.02
 
 
 def moments() -> list[int]:
-    """After how many 200s to kill: each at random in its share of the load, and none at its ends."""
-    share = EVENTS // (KILLS + 1)
+    """After how many 200s to kill: each at random in its share of the load, none at its ends."""
+    share = EVENTS // (KILLS + 2)
     assert share > 4 * CONNECTIONS, "too few events for so many kills"
     return [share * (n + 1) + random.randrange(-share // 4, share // 4) for n in range(KILLS)]
 
@@ -48,32 +48,34 @@ def test_every_event_that_got_its_200_is_in_the_feed_once_and_in_order(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     phoenix = Phoenix(start_gateway, tmp_path / "data", env={"RUST_LOG": "info"})
-    follower = Follower(phoenix)
+    follower, restless = Follower(phoenix), Follower(phoenix, restless=True)
     start = time.monotonic()
     with Load(phoenix.addresses["webhook"], EVENTS) as load:
         for moment in moments():
             kill_in_the_load(phoenix, load, follower, moment)
         load.finish()
     took = time.monotonic() - start
-    follower.wait_for(EVENTS)
-    follower.stop()
+    for one in (follower, restless):
+        one.wait_for(EVENTS)
+        one.stop()
     assert phoenix.lives == KILLS + 1
     # Each kill came while something was on its way.
     assert load.cut >= KILLS
 
     log = read_past(phoenix.gateway.stub).ids
     assert read_past(phoenix.gateway.stub).ids == log
-    assert list(follower.ids) == log
+    assert list(follower.ids) == list(restless.ids) == log
     assert sorted(log) == sorted(event_id for share in load.delivered for event_id in share)
     place = {event_id: index for index, event_id in enumerate(log)}
     for share in load.delivered:
         # What got its 200 first has the earlier place.
         assert sorted(share, key=place.__getitem__) == share
     assert len(follower.streams) == KILLS + 1
-    for stream in follower.streams:
+    for stream in filter(None, follower.streams + restless.streams):
         assert [place[event_id] for event_id in stream] == list(range(*span(stream, place)))
     print(
-        f"{EVENTS} events, {KILLS} kills, {load.cut} deliveries cut, {follower.doubles} doubles removed, "
+        f"{EVENTS} events, {KILLS} kills, {load.cut} deliveries cut, "
+        f"{len(restless.streams)} streams resumed, {follower.doubles + restless.doubles} doubles removed, "
         f"{EVENTS / took:.0f} events/s"
     )
 
