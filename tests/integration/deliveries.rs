@@ -1,0 +1,53 @@
+//! Kora's side of a webhook: a signed body, posted.
+
+use std::net::SocketAddr;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::harness::WEBHOOK_SECRET;
+
+/// Posts to one gateway, on a connection that is kept.
+#[derive(Clone)]
+pub struct Webhooks {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Webhooks {
+    /// To the gateway whose webhook port this is.
+    pub fn to(addr: SocketAddr) -> Webhooks {
+        Webhooks {
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            url: format!("http://{addr}/webhooks/compliance"),
+        }
+    }
+
+    /// Posts a signed body that must be accepted.
+    pub async fn deliver(&self, body: &[u8]) {
+        let request = self
+            .client
+            .post(&self.url)
+            .header("x-webhook-signature", signature(body))
+            .body(body.to_vec());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
+    /// Posts an event with an id of Kora's.
+    pub async fn deliver_event(&self, id: &str, kind: &str) {
+        let body = serde_json::json!({"id": id, "event": kind, "data": {}});
+        self.deliver(body.to_string().as_bytes()).await;
+    }
+}
+
+/// What `X-Webhook-Signature` says of a body.
+fn signature(body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
+    mac.update(body);
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,218 @@
+//! What a log should be: plain lists, no file, no concurrency.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use kora_gateway::pb;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::operation::{KINDS, News};
+use crate::deliveries::hex;
+
+/// How long events are kept, and a body is known: `--retention-age` and `--dedup-window`.
+pub const RETENTION: i64 = 3_600_000;
+pub const DEDUP_WINDOW: i64 = 60_000;
+
+/// A webhook as Kora sends it.
+#[derive(Debug)]
+pub struct Delivery {
+    pub id: Option<String>,
+    pub kind: &'static str,
+    pub subject: String,
+    pub screening: String,
+    pub body: Vec<u8>,
+}
+
+/// An event in the log. Its sequence is its place in the list, from 1 on.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub delivery: Arc<Delivery>,
+    pub event_id: String,
+    /// In milliseconds.
+    pub time: i64,
+    /// What it counts for the size that is kept.
+    pub size: u64,
+    /// The token of the position after it.
+    pub token: String,
+}
+
+/// A log, with everything that it ever had.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Told apart from any log that is created later.
+    pub life: usize,
+    /// The token of the position before the first event.
+    pub first_token: String,
+    pub events: Vec<Kept>,
+    /// How many of them are not kept any more.
+    pub trimmed: usize,
+    /// What `trimmed` ever was.
+    pub trims: BTreeSet<usize>,
+    retention_bytes: u64,
+}
+
+/// What a start in the log comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Right after this sequence.
+    At(usize),
+    Expired,
+    Foreign,
+}
+
+impl Delivery {
+    /// What Kora sends of this news, as its delivery of this number.
+    pub fn of(news: &News, number: usize) -> Delivery {
+        let name = |prefix: &str, number: usize| match number {
+            0 => String::new(),
+            some => format!("{prefix}_{some}"),
+        };
+        let id = news.has_id.then(|| format!("evt_{number}"));
+        let kind = KINDS[news.kind];
+        let subject = name("sub", news.subject);
+        let screening = name("scr", news.screening);
+        let body = json!({
+            "id": id, "event": kind, "number": number, "padding": "x".repeat(news.padding),
+            "data": {"subject_id": subject, "screening_id": screening},
+        });
+        Delivery {
+            id,
+            kind,
+            subject,
+            screening,
+            body: body.to_string().into_bytes(),
+        }
+    }
+}
+
+impl Log {
+    pub fn new(life: usize, first_token: String, retention_bytes: u64) -> Log {
+        Log {
+            life,
+            first_token,
+            events: Vec::new(),
+            trimmed: 0,
+            trims: BTreeSet::from([0]),
+            retention_bytes,
+        }
+    }
+
+    pub fn head(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The one token of a position.
+    pub fn token(&self, sequence: usize) -> &str {
+        match sequence.checked_sub(1) {
+            None => &self.first_token,
+            Some(place) => &self.events[place].token,
+        }
+    }
+
+    /// The position of a token that must have one.
+    #[track_caller]
+    pub fn sequence(&self, token: &str) -> usize {
+        (0..=self.head())
+            .find(|sequence| self.token(*sequence) == token)
+            .unwrap_or_else(|| panic!("{token:?} is the token of no position"))
+    }
+
+    /// What is to become of a token: of this life or another, and of this sequence when it was handed out.
+    pub fn begin(&self, token: &str, (life, sequence): (usize, usize)) -> Begin {
+        if life != self.life || sequence > self.head() {
+            Begin::Foreign
+        } else if sequence < self.trimmed {
+            Begin::Expired
+        } else if self.token(sequence) == token {
+            Begin::At(sequence)
+        } else {
+            Begin::Foreign
+        }
+    }
+
+    /// What is to become of a time.
+    pub fn begin_at(&self, time: i64) -> Begin {
+        let before = self.events.partition_point(|event| event.time < time);
+        match before < self.trimmed {
+            true => Begin::Expired,
+            false => Begin::At(before),
+        }
+    }
+
+    /// When an event is received that comes now.
+    pub fn receive_time(&self, now: i64) -> i64 {
+        now.max(self.events.last().map_or(0, |event| event.time))
+    }
+
+    /// Whether a delivery is one that the log has.
+    pub fn knows(&self, delivery: &Delivery, now: i64) -> bool {
+        let mut kept = self.events[self.trimmed..].iter();
+        match &delivery.id {
+            Some(id) => kept.any(|event| event.event_id == *id),
+            None => kept
+                .rfind(|event| event.delivery.id.is_none() && event.delivery.body == delivery.body)
+                .is_some_and(|event| self.receive_time(now) - event.time < DEDUP_WINDOW),
+        }
+    }
+
+    /// By what the event is known that a delivery makes now.
+    pub fn event_id(&self, delivery: &Delivery, now: i64) -> String {
+        delivery.id.clone().unwrap_or_else(|| {
+            let hash = hex(&Sha256::digest(&delivery.body));
+            format!("sha256-{hash}-{}", self.receive_time(now))
+        })
+    }
+
+    /// Whether something is older than what is kept.
+    pub fn is_too_old(&self, now: i64) -> bool {
+        let oldest = self.events.get(self.trimmed);
+        oldest.is_some_and(|event| event.time < now - RETENTION)
+    }
+
+    /// Drops what is too old or too much; `spared` of the newest events stay in any case.
+    pub fn trim(&mut self, now: i64, spared: usize) {
+        let last = self.head() - spared;
+        while self.trimmed < last && (self.is_too_old(now) || self.is_too_much()) {
+            self.trimmed += 1;
+        }
+        self.trims.insert(self.trimmed);
+    }
+
+    fn is_too_much(&self) -> bool {
+        let kept = self.events[self.trimmed..].iter();
+        kept.map(|event| event.size).sum::<u64>() > self.retention_bytes
+    }
+}
+
+impl Kept {
+    /// Sees that an event on a stream is this one.
+    #[track_caller]
+    pub fn assert_is(&self, event: &pb::Event, is_raw: bool) {
+        let delivery = &self.delivery;
+        assert_eq!(event.event_id, self.event_id);
+        assert_eq!(event.r#type, delivery.kind);
+        assert_eq!(event.subject_id, delivery.subject);
+        assert_eq!(event.screening_id, delivery.screening);
+        assert_eq!(event.source(), pb::EventSource::Webhook);
+        assert_eq!(milliseconds(event.receive_time), Some(self.time));
+        match is_raw {
+            true => assert_eq!(event.raw_json, delivery.body),
+            false => assert!(event.raw_json.is_empty()),
+        }
+    }
+}
+
+/// A time of the wire; whole milliseconds are all that the log keeps.
+pub fn milliseconds(time: Option<prost_types::Timestamp>) -> Option<i64> {
+    let time = time?;
+    assert_eq!(time.nanos % 1_000_000, 0);
+    Some(time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
+}
+
+/// The same the other way.
+pub fn timestamp(milliseconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: milliseconds.div_euclid(1000),
+        nanos: (milliseconds.rem_euclid(1000) * 1_000_000) as i32,
+    }
+}
