@@ -24,7 +24,7 @@ from webhooks import Past, deliver_all, event_body, read_past
 
 
 def by_command_line(log: Path, copy: Path) -> None:
-    subprocess.run(["sqlite3", log, f".backup {copy}"], check=True, timeout=PATIENCE)
+    subprocess.run(["sqlite3", log, f"VACUUM INTO '{copy}'"], check=True, timeout=PATIENCE)
 
 
 def by_api(log: Path, copy: Path) -> None:
