@@ -7,9 +7,12 @@
 mod append;
 mod durable;
 mod failure;
+mod log_row;
+mod queue;
 mod reader;
 mod retention;
 mod schema;
+mod snapshot;
 mod writable;
 mod writer;
 
@@ -34,9 +37,10 @@ use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
 };
+use queue::{Append, Command};
 use reader::Readers;
 use writable::Writable;
-use writer::{Append, Command, Writer};
+use writer::Writer;
 
 /// How long an append may take, its wait for the others included.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::schema::{State, time};
+use super::log_row::{State, time};
 use crate::{
     event::{Identity, LogId, NewEvent},
     store::{

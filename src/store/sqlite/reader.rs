@@ -6,19 +6,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::Connection;
 use tokio::{sync::Semaphore, task, time::timeout};
 
-use super::schema::{self, End, open_for_reading, read_log_row};
+use super::{
+    log_row::read_log_row,
+    schema::open_for_reading,
+    snapshot::{Snapshot, unreadable},
+};
 use crate::{
-    event::{Keys, LogId, Position},
-    store::{
-        HotTail, Metrics, Page, ReadError, Record,
-        hot_tail::{PAGE_BYTES, PAGE_RECORDS},
-        record::FORMAT,
-    },
+    event::{LogId, Position},
+    store::{HotTail, Metrics, Page, ReadError},
 };
 
 /// How many readers are at work; more wait.
@@ -26,9 +25,6 @@ const READERS: usize = 4;
 
 /// How long a read may take, its wait included.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-const COLUMNS: &str = "SELECT sequence, receive_time, end_offset, event_id, type, screening_id, \
-                       subject_id, format, event, raw, checksum FROM events";
 
 /// The readers of one log. Clones share everything.
 #[derive(Clone, Debug)]
@@ -130,125 +126,59 @@ impl Shared {
     }
 }
 
-/// One state of the file.
-struct Snapshot<'a> {
-    connection: &'a Connection,
-    id: LogId,
-    trimmed: End,
-}
-
-impl Snapshot<'_> {
-    /// The page after `sequence`, no further than `head`: what is newer is in the file, but not shown yet, so
-    /// that nobody may have its position.
-    fn page(&self, sequence: u64, head: u64) -> Result<Page, ReadError> {
-        if sequence < self.trimmed.position.sequence {
-            return Err(ReadError::Trimmed(self.trimmed.position));
-        }
-        let (mut page, mut bytes) = (Page::new(), 0);
-        for next in (sequence + 1..=head).take(PAGE_RECORDS) {
-            if bytes >= PAGE_BYTES {
-                break;
-            }
-            match self.record(next) {
-                Ok(Some(record)) => {
-                    bytes += record.size();
-                    page.push(Arc::new(record));
-                }
-                Ok(None) => return or_page(page, missing(next)),
-                Err(error) => return or_page(page, error),
-            }
-        }
-        Ok(page)
-    }
-
-    /// By halves: `receive_time` never goes back.
-    fn position_before(&self, time: Timestamp, head: u64) -> Result<Position, ReadError> {
-        let mut before = self.trimmed.position;
-        if before.sequence > 0 && self.trimmed.receive_time >= time {
-            return Err(ReadError::Trimmed(self.trimmed.position));
-        }
-        let mut after = head + 1;
-        while before.sequence + 1 < after {
-            let middle = before.sequence + (after - before.sequence) / 2;
-            let record = self.record(middle)?.ok_or_else(|| missing(middle))?;
-            match record.receive_time < time {
-                true => before = record.position(),
-                false => after = middle,
-            }
-        }
-        Ok(before)
-    }
-
-    fn record(&self, sequence: u64) -> Result<Option<Record>, ReadError> {
-        let mut select = self
-            .connection
-            .prepare_cached(&format!("{COLUMNS} WHERE sequence = ?"))
-            .map_err(unreadable(sequence))?;
-        let mut rows = select
-            .query([sequence as i64])
-            .map_err(unreadable(sequence))?;
-        match rows.next().map_err(unreadable(sequence))? {
-            None => Ok(None),
-            Some(row) => record_of(row)
-                .map_err(unreadable(sequence))?
-                .ok_or(ReadError::Corrupt {
-                    sequence,
-                    what: "its format is unknown",
-                })?
-                .verified(self.id)
-                .map(Some),
-        }
-    }
-}
-
-/// `None` for a format that this gateway does not know.
-fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
-    if row.get::<_, u32>(7)? != FORMAT {
-        return Ok(None);
-    }
-    let blob = |column| Ok::<_, rusqlite::Error>(Bytes::from(row.get::<_, Vec<u8>>(column)?));
-    Ok(Some(Record {
-        sequence: row.get::<_, i64>(0)? as u64,
-        receive_time: schema::time(row.get(1)?),
-        end_offset: row.get::<_, i64>(2)? as u64,
-        event_id: row.get(3)?,
-        keys: Keys {
-            kind: row.get(4)?,
-            screening_id: row.get(5)?,
-            subject_id: row.get(6)?,
-        },
-        event: blob(8)?,
-        raw: blob(9)?,
-        checksum: row.get::<_, i64>(10)? as u64,
-    }))
-}
-
-/// The records before a damaged one are sound.
-fn or_page(page: Page, error: ReadError) -> Result<Page, ReadError> {
-    match page.is_empty() {
-        true => Err(error),
-        false => Ok(page),
-    }
-}
-
-fn missing(sequence: u64) -> ReadError {
-    ReadError::Corrupt {
-        sequence,
-        what: "it is missing",
-    }
-}
-
 fn gone() -> ReadError {
     ReadError::Unavailable("the reader ended".to_owned())
 }
 
-/// A file or a column that is not what was written, or a file that cannot be read now.
-fn unreadable(sequence: u64) -> impl FnOnce(rusqlite::Error) -> ReadError {
-    move |error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => ReadError::Corrupt {
-            sequence,
-            what: "the file is damaged there",
-        },
-        Some(_) => ReadError::Unavailable(error.to_string()),
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Condvar,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use prometheus_client::registry::Registry;
+
+    use super::{super::schema, *};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reader_has_its_place_until_the_disk_has_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        let opened = schema::open(&path).unwrap();
+        let tail = Arc::new(HotTail::new(opened.state.bounds()));
+        let metrics = Metrics::register(&mut Registry::default());
+        let readers = Readers::new(path, opened.id, tail, metrics);
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let disk = Arc::new((Mutex::new(false), Condvar::new()));
+        let reads = (0..5 * READERS).map(|_| {
+            let (readers, at_work) = (readers.clone(), Arc::clone(&at_work));
+            let disk = Arc::clone(&disk);
+            tokio::spawn(async move {
+                let query = move |_: &Snapshot<'_>| {
+                    at_work.fetch_add(1, Ordering::SeqCst);
+                    let answers = disk.0.lock().unwrap();
+                    drop(disk.1.wait_while(answers, |answers| !*answers).unwrap());
+                    Ok(())
+                };
+                readers.read(query).await
+            })
+        });
+        let reads: Vec<_> = reads.collect();
+        while at_work.load(Ordering::SeqCst) < READERS {
+            tokio::task::yield_now().await;
+        }
+        // All their callers go away.
+        for read in reads {
+            read.abort();
+            let _ = read.await;
+        }
+        let late = timeout(Duration::from_millis(200), readers.read(|_| Ok(()))).await;
+        let found = at_work.load(Ordering::SeqCst);
+        *disk.0.lock().unwrap() = true;
+        disk.1.notify_all();
+        assert!(late.is_err(), "the late one got a place");
+        assert_eq!(found, READERS);
+        assert!(readers.read(|_| Ok(())).await.is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::schema::{End, State, time, write_log_row};
+use super::log_row::{End, State, time, write_log_row};
 use crate::event::{LogId, Position};
 
 /// How many records one transaction removes at most, so that appends do not wait for long.

@@ -8,17 +8,15 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::TransactionBehavior;
-use tokio::{
-    runtime,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{runtime, sync::mpsc, time::timeout};
 
 use super::{
     append::append,
     failure::consequence,
+    log_row::State,
+    queue::{Append, Command, gather, refuse},
     retention::{Limits, trim},
-    schema::{Opened, State, checkpoint},
+    schema::{Opened, checkpoint},
     writable::Writable,
 };
 use crate::{
@@ -26,9 +24,6 @@ use crate::{
     event::NewEvent,
     store::{AppendError, Appended, Config, HotTail, Metrics, Record},
 };
-
-/// How many appends share one transaction.
-const BATCH_APPENDS: usize = 512;
 
 /// How long the writer waits for an append before it looks after the log.
 const IDLE: Duration = Duration::from_secs(1);
@@ -38,21 +33,6 @@ const CHECKPOINT_BYTES: u64 = 8 << 20;
 
 /// From how many pages on the write-ahead log is made to start over, readers or not.
 const WAL_PAGES: i64 = 16 << 10;
-
-/// What the writer is asked for.
-#[derive(Debug)]
-pub(super) enum Command {
-    Append(Box<Append>),
-    Close,
-}
-
-/// An event that waits to be durable.
-#[derive(Debug)]
-pub(super) struct Append {
-    pub(super) event: NewEvent,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
-    pub(super) _room: OwnedSemaphorePermit,
-}
 
 pub(super) struct Writer {
     opened: Opened,
@@ -267,27 +247,5 @@ impl Drop for Writer {
     /// Also when it panicked: nobody writes any more.
     fn drop(&mut self) {
         self.writable.set(false);
-    }
-}
-
-/// All appends that wait, as many as fit, and whether they are the last ones.
-fn gather(first: Append, commands: &mut mpsc::Receiver<Command>) -> (Vec<Append>, bool) {
-    let mut batch = vec![first];
-    while batch.len() < BATCH_APPENDS {
-        match commands.try_recv() {
-            Ok(Command::Append(append)) => batch.push(*append),
-            Ok(Command::Close) => return (batch, true),
-            Err(_) => break,
-        }
-    }
-    (batch, false)
-}
-
-fn refuse(
-    answers: impl Iterator<Item = oneshot::Sender<Result<Appended, AppendError>>>,
-    error: AppendError,
-) {
-    for answer in answers {
-        let _ = answer.send(Err(error));
     }
 }

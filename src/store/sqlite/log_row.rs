@@ -1,0 +1,124 @@
+//! The ends of a log, and the row that keeps the old one.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    event::{LogId, Position},
+    store::{Record, hot_tail::Bounds},
+};
+
+/// The ends of a log, as the writer knows them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    pub(super) head: End,
+    pub(super) trimmed: End,
+}
+
+/// One end of a log: right after this record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct End {
+    pub(super) position: Position,
+    pub(super) receive_time: Timestamp,
+    pub(super) end_offset: u64,
+}
+
+/// Writes which log it is, and how far it was trimmed.
+pub(super) fn write_log_row(
+    connection: &Connection,
+    id: LogId,
+    trimmed: &End,
+) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO log VALUES (1, ?, ?, ?, ?, ?, ?)",
+        (
+            id.0,
+            trimmed.position.sequence as i64,
+            trimmed.position.checksum as i64,
+            trimmed.receive_time.as_millisecond(),
+            trimmed.end_offset as i64,
+            log_row_checksum(id, trimmed) as i64,
+        ),
+    )?;
+    Ok(())
+}
+
+/// Reads it back; `None` if it is not what was written.
+pub(super) fn read_log_row(connection: &Connection) -> rusqlite::Result<Option<(LogId, End)>> {
+    let row = connection
+        .prepare_cached("SELECT * FROM log")?
+        .query_row([], |row| {
+            let end = End {
+                position: Position {
+                    sequence: row.get::<_, i64>(2)? as u64,
+                    checksum: row.get::<_, i64>(3)? as u64,
+                },
+                receive_time: time(row.get(4)?),
+                end_offset: row.get::<_, i64>(5)? as u64,
+            };
+            Ok((LogId(row.get(1)?), end, row.get::<_, i64>(6)? as u64))
+        })
+        .optional()?;
+    Ok(row
+        .filter(|(id, trimmed, checksum)| *checksum == log_row_checksum(*id, trimmed))
+        .map(|(id, trimmed, _)| (id, trimmed)))
+}
+
+pub(super) fn read_head(connection: &Connection) -> rusqlite::Result<Option<End>> {
+    connection
+        .query_row(
+            "SELECT sequence, checksum, receive_time, end_offset FROM events \
+             ORDER BY sequence DESC LIMIT 1",
+            [],
+            |row| {
+                Ok(End {
+                    position: Position {
+                        sequence: row.get::<_, i64>(0)? as u64,
+                        checksum: row.get::<_, i64>(1)? as u64,
+                    },
+                    receive_time: time(row.get(2)?),
+                    end_offset: row.get::<_, i64>(3)? as u64,
+                })
+            },
+        )
+        .optional()
+}
+
+fn log_row_checksum(id: LogId, trimmed: &End) -> u64 {
+    let mut bytes = id.0.to_vec();
+    for number in [
+        trimmed.position.sequence,
+        trimmed.position.checksum,
+        trimmed.receive_time.as_millisecond() as u64,
+        trimmed.end_offset,
+    ] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    xxh3_64(&bytes)
+}
+
+/// A time that was stored. One that no clock tells is damaged, which the record's checksum shows.
+pub(super) fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+impl State {
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            trimmed: self.trimmed.position,
+            head: self.head.position,
+            head_time: self.head.receive_time,
+        }
+    }
+}
+
+impl From<&Record> for End {
+    fn from(record: &Record) -> Self {
+        End {
+            position: record.position(),
+            receive_time: record.receive_time,
+            end_offset: record.end_offset,
+        }
+    }
+}
