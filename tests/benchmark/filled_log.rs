@@ -13,7 +13,7 @@ use tokio::runtime;
 
 use crate::{
     gateway::TENANT,
-    webhooks::{ID_PREFIX, body},
+    webhooks::{body, event_id},
 };
 
 /// How many appends wait at a time.
@@ -52,6 +52,6 @@ fn event(number: u32) -> NewEvent {
         },
         ..Content::default()
     };
-    let identity = Identity::Vendor(format!("{ID_PREFIX}{number:010}"));
+    let identity = Identity::Vendor(event_id(number));
     NewEvent::from_webhook(identity, content, body(number).as_bytes())
 }

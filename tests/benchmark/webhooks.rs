@@ -20,8 +20,8 @@ use crate::gateway::signature;
 /// How long all webhooks of one measurement may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What every event id begins with; its number follows.
-pub const ID_PREFIX: &str = "evt_";
+/// How many digits an event's id ends with: its number.
+const NUMBER_DIGITS: usize = 10;
 
 /// How the only good answer begins and ends.
 const OK_BEGIN: &[u8] = b"HTTP/1.1 200 OK\r\n";
@@ -63,10 +63,9 @@ impl Webhooks {
 
     /// The place of the event with this id.
     pub fn index_of(&self, event_id: &[u8]) -> Option<usize> {
-        let digits = std::str::from_utf8(event_id)
-            .ok()?
-            .strip_prefix(ID_PREFIX)?;
-        let index = digits.parse::<u32>().ok()?.checked_sub(self.first_number)? as usize;
+        let digits = event_id.last_chunk::<NUMBER_DIGITS>()?;
+        let number: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let index = number.checked_sub(self.first_number)? as usize;
         (index < self.len()).then_some(index)
     }
 
@@ -162,10 +161,17 @@ fn request(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The id of an event. One that follows another in time has no place near it in an index, as with ids that
+/// are made up at random.
+pub fn event_id(number: u32) -> String {
+    let scattered = number.wrapping_mul(0x9E37_79B1);
+    format!("evt_{scattered:08x}{number:0NUMBER_DIGITS$}")
+}
+
 /// A completed screening with one possible match.
 pub fn body(number: u32) -> String {
-    let subject = number % 5000;
+    let (id, subject) = (event_id(number), number % 5000);
     format!(
-        r#"{{"event":"screening.completed","id":"{ID_PREFIX}{number:010}","timestamp":"2026-03-02T09:15:27Z","data":{{"screening_id":"scr_9f2c41d07a{number:010}","subject_id":"subj_4b1e{subject:08}","status":"COMPLETED","risk_score":185,"risk_band":"LOW","decision":{{"outcome":"APPROVE_WITH_MONITORING","triggered_rules":["pep_possible_match"],"explanation":"One possible match below the threshold"}},"matches":[{{"match_id":"mat_71c0","source":"PEP","score":0.62,"strength":"POSSIBLE"}}],"match_summary":{{"total_matches":1,"sanctions_matches":0,"pep_matches":1}},"created_at":"2026-03-02T09:15:24Z","completed_at":"2026-03-02T09:15:27Z"}}}}"#
+        r#"{{"event":"screening.completed","id":"{id}","timestamp":"2026-03-02T09:15:27Z","data":{{"screening_id":"scr_9f2c41d07a{number:010}","subject_id":"subj_4b1e{subject:08}","status":"COMPLETED","risk_score":185,"risk_band":"LOW","decision":{{"outcome":"APPROVE_WITH_MONITORING","triggered_rules":["pep_possible_match"],"explanation":"One possible match below the threshold"}},"matches":[{{"match_id":"mat_71c0","source":"PEP","score":0.62,"strength":"POSSIBLE"}}],"match_summary":{{"total_matches":1,"sanctions_matches":0,"pep_matches":1}},"created_at":"2026-03-02T09:15:24Z","completed_at":"2026-03-02T09:15:27Z"}}}}"#
     )
 }
