@@ -4,6 +4,7 @@
 //! tonic's own server waits for silent clients without a limit when it is told to stop, and answers
 //! CANCELLED when `grpc-timeout` passes (seen in tonic 0.14), so its routes are served from here.
 
+mod gathering;
 mod http1;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ use tokio::{
 use tower::Service;
 
 use crate::lifecycle::Shutdown;
+use gathering::Gathering;
 
 /// How long to wait after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -129,7 +131,8 @@ impl Listener {
             let server = Arc::clone(&server);
             let watcher = graceful.watcher();
             connections.spawn(async move {
-                let connection = server.serve_connection(TokioIo::new(stream), service);
+                let connection =
+                    server.serve_connection(TokioIo::new(Gathering::new(stream)), service);
                 // What goes wrong on one connection is its client's affair; calls log their own failures.
                 let _ = watcher.watch(connection.into_owned()).await;
                 drop(place);

@@ -1,0 +1,185 @@
+//! What the gateway costs, beside the least that the same machine needs for the same: `cargo bench --bench
+//! performance`. `docs/performance.md` says how to read it.
+#![expect(unreachable_pub, reason = "nothing is outside of a benchmark crate")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on has failed"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the result"
+)]
+
+mod delivery;
+mod filled_log;
+mod gateway;
+mod group_commit;
+mod process;
+mod results;
+mod socket_writes;
+mod streams;
+mod webhooks;
+
+use std::time::Duration;
+
+use delivery::{Delivered, Load};
+use gateway::Gateway;
+use process::{CpuTime, resident_bytes};
+use results::{Results, quantile};
+use webhooks::Webhooks;
+
+/// How often everything is measured. Each round goes through all of it, so that whatever else the machine
+/// does hits all alike.
+const ROUNDS: u32 = 5;
+
+/// Senders of webhooks, and how many they send in a round.
+const SENDERS: [(usize, u32); 2] = [(1, 2_000), (64, 20_000)];
+
+/// Streams that get every event, and how many events at saturation.
+const FOLLOWERS: [(usize, u32); 2] = [(100, 4_000), (1_000, 2_000)];
+
+/// How many senders saturate the streams.
+const SATURATING_SENDERS: usize = 8;
+
+/// The quiet load: so many events, one each time.
+const QUIET_EVENTS: u32 = 80;
+const QUIET_PACE: Duration = Duration::from_millis(100);
+
+/// Streams that get nothing.
+const IDLE: [usize; 2] = [1_000, 5_000];
+
+/// How many events a log has when a gateway starts with it.
+const FILLED: [u32; 2] = [100_000, 1_000_000];
+
+/// The header of a DATA frame.
+const FRAME_HEADER_BYTES: usize = 9;
+
+fn main() {
+    let mut results = Results::default();
+    for round in 1..=ROUNDS {
+        eprintln!("round {round} of {ROUNDS}");
+        for (senders, events) in SENDERS {
+            receive(&mut results, senders, events);
+        }
+        for (streams, events) in FOLLOWERS {
+            follow(&mut results, streams, events);
+        }
+        for streams in IDLE {
+            idle(&mut results, streams);
+        }
+    }
+    start(&mut results);
+    println!(
+        "{}\n",
+        process::machine(&gateway::data_root().to_string_lossy())
+    );
+    println!("{}", results.table());
+}
+
+/// Webhooks to their `200`, and appends of the same bodies to bare SQLite.
+fn receive(results: &mut Results, senders: usize, count: u32) {
+    let gateway = Gateway::start();
+    let webhooks = Webhooks::new(0, count);
+    let before = CpuTime::of(gateway.pid());
+    let mut sent = webhooks.send(gateway.webhook, senders, None);
+    let cpu = CpuTime::of(gateway.pid()).since(&before);
+    drop(gateway);
+    let directory = gateway::new_directory();
+    let body = webhooks::body(0);
+    let mut bare = group_commit::append(directory.path(), senders, webhooks.len(), body.as_bytes());
+
+    let what = format!("webhook to `200`, {senders} sending");
+    let count = f64::from(count);
+    let mut note = |unit, gateway, limit| results.note(&what, unit, gateway, Some(limit));
+    note(
+        "events/s",
+        count / sent.took.as_secs_f64(),
+        count / bare.took.as_secs_f64(),
+    );
+    note(
+        "CPU µs/event",
+        micros(cpu) / count,
+        micros(bare.cpu) / count,
+    );
+    for (unit, part) in [("p50 ms", 0.5), ("p99 ms", 0.99)] {
+        let both = [&mut sent.latencies, &mut bare.latencies];
+        let [gateway, limit] = both.map(|latencies| micros(quantile(latencies, part)) / 1e3);
+        note(unit, gateway, limit);
+    }
+}
+
+/// Every event to every stream, and copies of the same frame to as many sockets.
+fn follow(results: &mut Results, streams: usize, events: u32) {
+    let gateway = Gateway::start();
+    let quiet = Webhooks::new(0, QUIET_EVENTS);
+    let mut delivered = delivery::deliver(&gateway, streams, &quiet, Load::Every(QUIET_PACE));
+    let frame_bytes = FRAME_HEADER_BYTES + delivered.bytes_per_event;
+    let limit = socket_writes::cpu_per_copy(streams, frame_bytes, QUIET_EVENTS, Some(QUIET_PACE));
+    let what = format!("{streams} streams, 10 events/s");
+    results.note(
+        &what,
+        "CPU µs/delivery",
+        micros(delivered.cpu),
+        Some(micros(limit)),
+    );
+    note_delays(results, &what, &mut delivered);
+
+    let many = Webhooks::new(QUIET_EVENTS, events);
+    let load = Load::Saturated(SATURATING_SENDERS);
+    let delivered = delivery::deliver(&gateway, streams, &many, load);
+    let limit = socket_writes::cpu_per_copy(streams, frame_bytes, events, None);
+    let what = format!("{streams} streams, saturated");
+    results.note(
+        &what,
+        "CPU µs/delivery",
+        micros(delivered.cpu),
+        Some(micros(limit)),
+    );
+}
+
+fn note_delays(results: &mut Results, what: &str, delivered: &mut Delivered) {
+    for (unit, part) in [("p50 ms", 0.5), ("p99 ms", 0.99)] {
+        let delay = micros(quantile(&mut delivered.delays, part)) / 1e3;
+        results.note(what, unit, delay, None);
+    }
+}
+
+/// The memory of streams that get nothing, their share of the connections included.
+fn idle(results: &mut Results, streams: usize) {
+    let gateway = Gateway::start();
+    let before = resident_bytes(gateway.pid());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let open = runtime.block_on(streams::open(gateway.grpc, streams));
+    let grown = resident_bytes(gateway.pid()) - before;
+    let each = grown / open.len() as f64;
+    results.note(
+        &format!("{streams} idle streams"),
+        "bytes/stream",
+        each,
+        None,
+    );
+}
+
+/// From the start of the process to `ready`.
+fn start(results: &mut Results) {
+    let directory = gateway::new_directory();
+    let mut filled = 0;
+    for events in FILLED {
+        eprintln!("filling a log with {events} events");
+        filled_log::fill(directory.path(), filled..events);
+        filled = events;
+        for _ in 0..ROUNDS {
+            let gateway = Gateway::start_on(directory.path());
+            let took = micros(gateway.start_time) / 1e3;
+            results.note(&format!("start with {events} events"), "ms", took, None);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
