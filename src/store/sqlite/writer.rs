@@ -28,7 +28,10 @@ use crate::{
 /// How long the writer waits for an append before it looks after the log.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// After how many bytes the write-ahead log is written back into the file.
+/// How large a page of the file is: what a commit writes at least of everything that it touches.
+const PAGE_BYTES: u64 = 4 << 10;
+
+/// After about how many bytes the write-ahead log is written back into the file.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
 
 /// From how many pages on the write-ahead log is made to start over, readers or not.
@@ -170,8 +173,11 @@ impl Writer {
         self.opened.state = committed.state;
         self.metrics.appended.inc_by(committed.records.len() as u64);
         self.metrics.trimmed.inc_by(committed.trimmed);
-        let sizes = committed.records.iter().map(|record| record.size() as u64);
-        self.bytes_since_checkpoint += sizes.sum::<u64>();
+        let written = committed.records.iter().map(|record| {
+            // The page of the record, and the one of its id in the index.
+            record.size() as u64 + 2 * PAGE_BYTES
+        });
+        self.bytes_since_checkpoint += written.sum::<u64>();
         let trimmed = committed.state.trimmed.position;
         self.tail.show(committed.records, trimmed);
         self.writable.set(true);
