@@ -1,5 +1,7 @@
 //! A subscription on a log, where the moment counts.
 
+mod slow_disk;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use kora_gateway::{
