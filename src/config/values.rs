@@ -193,7 +193,11 @@ mod tests {
         for bad in ["0s", "999ms", "4000d", "30"] {
             assert!(period(bad).is_err(), "{bad}");
         }
+        assert_eq!(period("1s"), Ok(MIN_PERIOD));
+        assert_eq!(period("3650d"), Ok(MAX_PERIOD));
         assert_eq!(disk_bytes("10GiB"), Ok(10 << 30));
+        assert_eq!(disk_bytes("64KiB"), Ok(MIN_DISK_BYTES));
+        assert_eq!(disk_bytes("1PiB"), Ok(MAX_DISK_BYTES));
         for bad in ["1KiB", "2PiB", "x"] {
             assert!(disk_bytes(bad).is_err(), "{bad}");
         }

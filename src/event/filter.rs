@@ -174,4 +174,12 @@ mod tests {
         assert!(filter(&[], &[], &[""]).is_err());
         assert!(filter(&[], &vec!["x"; MAX_VALUES + 1], &[]).is_err());
     }
+
+    #[test]
+    fn the_largest_filter_is_read_and_a_bad_one_named_up_to_the_limit() {
+        let longest = "x".repeat(MAX_ID_BYTES);
+        assert!(filter(&[], &vec![longest.as_str(); MAX_VALUES], &[&longest]).is_ok());
+        let error = filter(&vec!["*"; MAX_VALUES], &[], &[]).unwrap_err();
+        assert_eq!(error.violations.len(), MAX_VIOLATIONS);
+    }
 }

@@ -104,6 +104,16 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_another_format_is_malformed() {
+        let mut bytes = URL_SAFE_NO_PAD.decode(TOKEN.encode()).unwrap();
+        bytes[0] = FORMAT + 1;
+        let own = check(&bytes[..CONTENT_BYTES]);
+        bytes[CONTENT_BYTES..].copy_from_slice(&own);
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        assert_eq!(ResumeToken::decode(&text), Err(MalformedToken));
+    }
+
+    #[test]
     fn a_token_that_was_cut_or_changed_is_malformed() {
         let text = TOKEN.encode();
         for length in 0..text.len() {

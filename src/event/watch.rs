@@ -157,6 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn a_position_that_is_not_named_is_the_present() {
+        let unspecified = WireStart::Position(pb::StartPosition::Unspecified.into());
+        let request = read(|request| request.start = Some(unspecified)).unwrap();
+        assert_eq!(request.start, Start::Latest);
+    }
+
+    #[test]
+    fn a_time_has_the_events_of_that_very_moment_and_none_before() {
+        let time = prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 0,
+        };
+        let from = Timestamp::from_second(time.seconds).unwrap();
+        let request = read(|request| request.start = Some(WireStart::FromTime(time))).unwrap();
+        assert!(request.wants(&Keys::default(), from));
+        let before = from - Duration::from_millis(1);
+        assert!(!request.wants(&Keys::default(), before));
+    }
+
+    #[test]
     fn the_heartbeat_is_clamped() {
         for (seconds, nanos, expected) in [(1, 0, 5), (-3, 0, 5), (7, 0, 7), (600, 0, 60)] {
             let asked = prost_types::Duration { seconds, nanos };

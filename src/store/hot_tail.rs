@@ -185,6 +185,33 @@ mod tests {
     }
 
     #[test]
+    fn a_page_and_the_memory_have_limits_in_bytes_too() {
+        let of_size = |sequence: u64, size: usize| {
+            let mut event = event(&format!("evt_{sequence}"));
+            event.raw = vec![0; size].into();
+            let time = Timestamp::UNIX_EPOCH;
+            vec![Record::seal(LogId([1; 16]), (sequence - 1, 0), time, event).into()]
+        };
+        let tail = HotTail::new(Bounds::default());
+        for sequence in 1..=3 {
+            tail.show(of_size(sequence, PAGE_BYTES / 2 + 1), Position::default());
+        }
+        assert_eq!(sequences(tail.page(0)), Some(vec![1, 2]));
+        // Two of these are too much, every time.
+        tail.show(of_size(4, MAX_BYTES / 2), Position::default());
+        for sequence in 5..10 {
+            tail.show(of_size(sequence, MAX_BYTES / 2), Position::default());
+            assert_eq!(tail.page(sequence - 2), None);
+            assert_eq!(sequences(tail.page(sequence - 1)), Some(vec![sequence]));
+        }
+        // What is gone does not count: there is room for all of these.
+        for sequence in 10..18 {
+            tail.show(of_size(sequence, MAX_BYTES / 16), Position::default());
+        }
+        assert_eq!(sequences(tail.page(9)).map(|page| page[0]), Some(10));
+    }
+
+    #[test]
     fn what_was_trimmed_is_not_held() {
         let tail = HotTail::new(Bounds::default());
         let records = records(0, 5);

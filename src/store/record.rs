@@ -184,15 +184,16 @@ pub(super) mod tests {
 
     #[test]
     fn any_change_is_seen() {
-        let changes: [fn(&mut Record); 9] = [
+        let changes: [fn(&mut Record); 10] = [
             |record| record.sequence += 1,
             |record| record.end_offset += 1,
             |record| record.receive_time = Timestamp::UNIX_EPOCH,
             |record| record.event_id.push('x'),
             |record| record.keys.kind.push('x'),
             |record| record.keys.screening_id = String::new(),
-            // The same bytes, cut at another place.
             |record| std::mem::swap(&mut record.keys.subject_id, &mut record.keys.screening_id),
+            // The same bytes, cut at another place.
+            |record| record.keys.kind.push(record.keys.screening_id.remove(0)),
             |record| record.event = record.event.slice(1..),
             |record| record.raw = Bytes::new(),
         ];

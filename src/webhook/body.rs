@@ -144,8 +144,10 @@ mod tests {
         let size = 4 * PORTION_BYTES;
         let reader = BodyReader::with_memory(size, size);
         let held = reader.read(&mut streamed(&["abc"])).await.ok().unwrap();
+        let began = Instant::now();
         let ending = ending_of(&reader, whole(vec![0; size])).await;
         assert_eq!(ending, Some(Ending::Overloaded));
+        assert_eq!(began.elapsed().as_secs(), BODY_TIMEOUT.as_secs());
         // What was not needed was given back.
         let rest = whole(vec![0; size - PORTION_BYTES]);
         assert_eq!(ending_of(&reader, rest).await, None);

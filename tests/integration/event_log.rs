@@ -1,6 +1,7 @@
 //! The law of a log, clause by clause, on the embedded backend.
 
 mod disk;
+mod waiting;
 
 use std::{
     collections::BTreeSet,
@@ -313,12 +314,28 @@ async fn a_log_keeps_no_more_than_its_size() {
 }
 
 #[tokio::test]
+async fn the_newest_event_is_kept_however_large_it_is() {
+    let mut place = Place::new();
+    place.config.retention_bytes = 1;
+    let log = place.open();
+    for (id, sequence) in [("a", 1), ("b", 2)] {
+        append(&log, id).await;
+        let found = all_after(&log, sequence - 1).await;
+        assert_eq!(found, named(&[(sequence, id)]));
+        assert_eq!(log.tail().bounds().trimmed.sequence, sequence - 1);
+    }
+}
+
+#[tokio::test]
 async fn a_time_is_found_by_its_records() {
     let place = Place::new();
     let log = place.open();
     let start = place.hands.0.load(Ordering::SeqCst);
     let at = |seconds: i64| Timestamp::from_millisecond(start + seconds * 1000).unwrap();
     assert_eq!(log.position_before(at(0)).await.unwrap().sequence, 0);
+    // However long ago: a log that nothing was removed from has no gap.
+    let long_ago = Timestamp::from_second(-1).unwrap();
+    assert_eq!(log.position_before(long_ago).await.unwrap().sequence, 0);
     for number in 0..100 {
         append(&log, &format!("e{number}")).await;
         // Two records for each time.

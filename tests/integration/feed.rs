@@ -1,13 +1,15 @@
 //! A subscription on a log, where the moment counts.
 
+mod slow_disk;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use kora_gateway::{
     clock::Clock,
-    event::{Content, Identity, Keys, NewEvent, WatchRequest},
+    event::{Content, Identity, Keys, NewEvent, ResumeToken, WatchRequest},
     feed::{self, Feed, Subscription},
     lifecycle::Shutdown,
-    pb::{self, StartPosition, watch_events_response::Signal},
+    pb::{self, GapPolicy, StartPosition, watch_events_response::Signal},
     store::{Appended, Config, EventLog, Metrics, Sqlite},
 };
 use prometheus_client::registry::Registry;
@@ -39,11 +41,16 @@ async fn append(log: &Sqlite, ids: &[&str]) {
 }
 
 async fn watch(log: &Arc<Sqlite>, position: StartPosition) -> Subscription {
+    watch_with(log, position, GapPolicy::Fail).await
+}
+
+async fn watch_with(log: &Arc<Sqlite>, position: StartPosition, on_gap: GapPolicy) -> Subscription {
     let metrics = feed::Metrics::register(&mut Registry::default());
     let config = feed::Config { max_streams: 1 };
     let feed = Feed::new(&config, log.clone(), metrics, Shutdown::default());
     let request = pb::WatchEventsRequest {
         start: Some(pb::watch_events_request::Start::Position(position.into())),
+        on_gap: on_gap.into(),
         ..Default::default()
     };
     let request = WatchRequest::from_wire(request).unwrap();
@@ -98,8 +105,52 @@ async fn a_stream_that_has_begun_and_falls_behind_hears_of_it() {
     append(&log, &new.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let error = stream.next().await.unwrap().unwrap_err();
     assert_eq!(error.reason.name(), "TOKEN_EXPIRED");
-    assert!(error.oldest_token.is_some());
+    let oldest = ResumeToken {
+        log_id: log.id(),
+        position: log.tail().bounds().trimmed,
+    };
+    assert_eq!(error.oldest_token, Some(oldest.encode()));
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_of_the_present_that_skips_a_gap_stays_in_the_present() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), 300);
+    let mut stream = watch_with(&log, StartPosition::Latest, GapPolicy::Skip).await;
+    next(&mut stream).await;
+    let caught_up = next(&mut stream).await;
+    assert!(matches!(caught_up.signal, Some(Signal::CaughtUp(_))));
+    append(&log, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
+    let Some(Signal::Gap(gap)) = next(&mut stream).await.signal else {
+        panic!("no gap");
+    };
+    assert_eq!(gap.reason(), pb::GapReason::Expired);
+    assert_eq!(gap.from_token, caught_up.resume_token);
+    // The newest event is there, and then the next: it has caught up once and for all.
+    assert_eq!(ids(&next(&mut stream).await).last(), Some(&"j"));
+    append(&log, &["k"]).await;
+    assert_eq!(ids(&next(&mut stream).await), ["k"]);
+}
+
+#[tokio::test]
+async fn the_past_ends_with_the_time_of_its_newest_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), 1 << 30);
+    append(&log, &["a"]).await;
+    let mut stream = watch(&log, StartPosition::Latest).await;
+    let opened_at = log.tail().bounds().head_time;
+    next(&mut stream).await;
+    while log.tail().bounds().head_time == opened_at {
+        let later = format!("later-{}", log.tail().bounds().head.sequence);
+        append(&log, &[later.as_str()]).await;
+    }
+    let Some(Signal::CaughtUp(caught_up)) = next(&mut stream).await.signal else {
+        panic!("not caught up");
+    };
+    let head_time = caught_up.head_time.unwrap();
+    assert_eq!(head_time.seconds, opened_at.as_second());
+    assert_eq!(head_time.nanos, opened_at.subsec_nanosecond());
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tonic::Code;
 
 use crate::{
     call::{Connection, Rpc, SCREENING_ID, SUBJECT_ID},
+    deliveries::Webhooks,
     harness::Gateway,
     scripted_kora::{Act, ScriptedKora},
 };
@@ -25,9 +26,13 @@ async fn a_call_in_flight_is_answered_before_the_gateway_ends() {
     kora.wait_for_requests(1).await;
     gateway.start_stop();
     wait_until_not_ready(&gateway).await;
+    // Kora may have something to say about it.
+    let webhooks = Webhooks::to(gateway.webhook);
+    webhooks.deliver_event("late", "screening.started").await;
     told.notify_one();
     let answer = call.await.unwrap();
     assert_eq!(answer.screening().screening_id, SCREENING_ID);
+    drop(webhooks);
     let (grpc, start) = (gateway.grpc, Instant::now());
     gateway.stop().await;
     assert!(

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use kora_gateway::pb::{WatchEventsRequest, watch_events_response::Signal};
+use kora_gateway::pb::{GapPolicy, WatchEventsRequest, watch_events_response::Signal};
 use prost::Message;
 use serde_json::json;
 use tonic::Code;
@@ -60,8 +60,50 @@ async fn a_damaged_event_ends_the_stream_after_those_before_it() {
     latest.past().await;
     webhooks.deliver_event("e", "case.closed").await;
     assert_eq!(ids(&latest.message().await.events), ["e"]);
+    for counted in [
+        "kora_gateway_store_corrupt_reads_total 2\n",
+        "kora_gateway_watch_streams_ended_total{reason=\"STORE_CORRUPT\"} 2\n",
+        "kora_gateway_watch_events_sent_total 3\n",
+    ] {
+        gateway.wait_for_metric(counted).await;
+    }
     drop((latest, subscriber));
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_and_how_streams_end_is_counted() {
+    let (other_gateway, other, _) = start(&[]).await;
+    let mut elsewhere = other.watch(WatchEventsRequest::default()).await.unwrap();
+    let (_, foreign) = elsewhere.opened().await;
+
+    let (gateway, subscriber, webhooks) = start(&[]).await;
+    for id in ["a", "b", "b"] {
+        webhooks.deliver_event(id, "case.closed").await;
+    }
+    let request = WatchEventsRequest {
+        until_caught_up: true,
+        on_gap: GapPolicy::Skip.into(),
+        ..after(&foreign)
+    };
+    let mut stream = subscriber.watch(request).await.unwrap();
+    assert_eq!(ids(&stream.past().await), ["a", "b"]);
+    assert!(stream.next().await.unwrap().is_none());
+    for counted in [
+        "kora_gateway_store_events_appended_total 2\n",
+        "kora_gateway_store_commit_seconds_count ",
+        "kora_gateway_store_writable 1\n",
+        "kora_gateway_watch_events_sent_total 2\n",
+        "kora_gateway_watch_gaps_total 1\n",
+        "kora_gateway_watch_streams_ended_total{reason=\"OK\"} 1\n",
+    ] {
+        gateway.wait_for_metric(counted).await;
+    }
+    let metrics = gateway.metrics().await;
+    assert!(!metrics.contains("store_commit_seconds_count 0\n"));
+    drop((stream, subscriber, elsewhere, other));
+    gateway.stop().await;
+    other_gateway.stop().await;
 }
 
 #[tokio::test]

@@ -182,6 +182,8 @@ async fn a_defect_is_answered_as_the_gateways_own() {
         (answer.status, answer.header("retry-after")),
         (503, Some("5"))
     );
+    // How far the request was read is not known.
+    assert_eq!(answer.header("connection"), Some("close"));
     door.expect_counts(&[("failed", 1)]);
 }
 

@@ -69,6 +69,11 @@ def test_a_key_in_place_of_its_files_path_is_not_shown(tmp_path: Path) -> None:
     assert KEY not in ended.stderr
 
 
+def test_as_many_webhook_secrets_as_are_allowed_are_taken() -> None:
+    ended = run("check-config", env={**GIVEN, "KORA_WEBHOOK_SECRET": "\n".join("s" * 16)})
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("x")

@@ -1,4 +1,4 @@
-"""What a killed gateway left unsynced is on disk before its successor builds on it."""
+"""What a start leaves on disk before anybody is served: what a killed gateway did not sync, and the files' names."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def test_what_is_found_is_written_again_and_synced_before_anybody_is_served(
     last_write = max(call.end for call in on_log if call.name == "pwrite64")
     assert written >= set(range(size)), f"{len(written)} of {size} bytes were written again"
     assert any(call.name in SYNCS and call.succeeded and call.begin > last_write for call in on_log)
+
+
+def test_the_names_of_new_files_are_durable_before_anybody_is_served(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    data, trace = tmp_path / "new" / "data", tmp_path / "trace"
+    data.parent.mkdir()
+    gateway = start_gateway("--event-log", f"file:{data}", env={"RUST_LOG": "info"}, under=tracer(trace))
+    gateway.stop()
+    seen = calls(whole(trace, gateway.program.pid))
+    ready = next(call.begin for call in seen if call.name in WRITES and '"ready' in call.text)
+    created = next(call.end for call in seen if call.name == "openat" and "O_CREAT" in call.text and ".events.db" in call.text)
+    synced = [call for call in seen if call.name in SYNCS and call.succeeded and call.end < ready]
+    assert any(call.file == str(data.parent) for call in synced)
+    assert any(call.file == str(data) and call.begin > created for call in synced)

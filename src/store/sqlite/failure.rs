@@ -45,5 +45,7 @@ mod tests {
         ] {
             assert_eq!(of(code), AppendError::Broken, "{code}");
         }
+        let not_from_the_file = rusqlite::Error::QueryReturnedNoRows;
+        assert_eq!(consequence(&not_from_the_file), AppendError::Broken);
     }
 }

@@ -143,6 +143,12 @@ async fn a_file_that_is_no_log_is_refused() {
     let log = place.open();
     append(&log, "a").await;
     log.close().await;
+    let newer = rusqlite::Connection::open(place.file()).unwrap();
+    for (version, is_known) in [(2, false), (1, true)] {
+        newer.pragma_update(None, "user_version", version).unwrap();
+        assert_eq!(place.try_open().is_ok(), is_known, "{version}");
+    }
+    drop(newer);
     damage(&place.file(), "UPDATE log SET trimmed_sequence = 1");
     assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
 }
@@ -212,4 +218,63 @@ async fn somebody_who_reads_the_file_does_not_hinder_a_start() {
         all_after(&log, 0).await,
         named(&[(1, "a"), (2, "b"), (3, "c")])
     );
+}
+
+#[tokio::test]
+async fn the_write_ahead_log_goes_back_into_the_file_by_the_writers_hand_alone() {
+    let place = Place::new();
+    let log = place.open();
+    let body = "x".repeat(1 << 20);
+    let size = || place.file().metadata().unwrap().len();
+    let append_large = async |number: usize| {
+        let large = event(Identity::Vendor(format!("e{number}")), &body);
+        assert_eq!(log.append(large).await, Ok(Appended::New));
+    };
+    for number in 0..6 {
+        append_large(number).await;
+    }
+    // SQLite by itself would not have waited for so much.
+    assert!(size() < 1 << 20, "{}", size());
+    for number in 6..9 {
+        append_large(number).await;
+    }
+    let written_back = async {
+        while size() < 8 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, written_back).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_the_file_that_is_no_page_is_damage() {
+    let place = Place::new();
+    let log = place.open();
+    for number in 0..200 {
+        append(&log, &format!("event-{number:04}")).await;
+    }
+    log.close().await;
+    let sound = fs::read(place.file()).unwrap();
+    let needle = b"event-0100";
+    let pages: BTreeSet<_> = (0..sound.len() - needle.len())
+        .filter(|at| &sound[*at..at + needle.len()] == needle)
+        .map(|at| at - at % 4096)
+        .collect();
+    let mut damaged = 0;
+    for page in pages {
+        let mut torn = sound.clone();
+        torn[page..page + 4096].fill(0xff);
+        fs::write(place.file(), torn).unwrap();
+        let log = place.open();
+        for sequence in 0..200 {
+            match log.read(sequence).await {
+                Ok(_) => {}
+                Err(ReadError::Corrupt { .. }) => damaged += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        log.close().await;
+    }
+    assert!(damaged > 0);
 }
