@@ -117,16 +117,13 @@ pub async fn run(
 
     let watchdog = Watchdog::start();
     let (reporter, health) = admin::health().await;
-    let followers = [
-        tokio::spawn(admin::follow_health(
-            reporter.clone(),
-            readiness.clone(),
-            watchdog.clone(),
-            kora.answering(),
-            log.writable(),
-        )),
-        tokio::spawn(follow_log(readiness.clone(), log.writable())),
-    ];
+    let follow_health = tokio::spawn(admin::follow_health(
+        reporter.clone(),
+        readiness.clone(),
+        watchdog.clone(),
+        kora.answering(),
+        log.writable(),
+    ));
     let callers = grpc::service(
         &config.grpc,
         grpc::Sources { kora, feed, clock },
@@ -155,8 +152,11 @@ pub async fn run(
         shutdown.clone(),
         calls_done.clone(),
     ));
-    admin::announce_ready(&reporter).await;
-    readiness.ready();
+    if *log.writable().borrow() {
+        admin::announce_ready(&reporter).await;
+        readiness.ready();
+    }
+    let follow_log = tokio::spawn(follow_log(readiness.clone(), log.writable()));
     shutdown.started().await;
     readiness.drain();
 
@@ -180,7 +180,8 @@ pub async fn run(
     if time::timeout(config.drain_timeout, drained).await.is_err() {
         tracing::warn!("the bound on a stop has passed");
     }
-    followers.iter().for_each(JoinHandle::abort);
+    follow_health.abort();
+    follow_log.abort();
     Ok(())
 }
 
@@ -201,6 +202,8 @@ async fn open_log(
 
 /// A gateway whose log cannot write takes no webhooks, and says so.
 async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
+    // Also what has changed since somebody looked.
+    writable.mark_changed();
     while writable.changed().await.is_ok() {
         match *writable.borrow_and_update() {
             true => readiness.ready(),

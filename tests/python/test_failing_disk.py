@@ -29,13 +29,18 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.full = folder / "disk-is-full"
+        self.has_no_room_to_write_back = folder / "no-room-to-write-back"
         self.broken = folder / "disk-is-broken"
-        self._data = folder / "data"
-        triggers = {"FAIL_WRITE": str(self.full), "FAIL_SYNC": str(self.broken)}
-        self._env = {**shim.build("failing_disk", folder), **triggers}
+        self.log = f"file:{folder / 'data'}"
+        triggers = {
+            "FAIL_WRITE": str(self.full),
+            "FAIL_WRITE_BACK": str(self.has_no_room_to_write_back),
+            "FAIL_SYNC": str(self.broken),
+        }
+        self.env = {**shim.build("failing_disk", folder), **triggers}
 
     def start(self, start_gateway: StartGateway) -> Gateway:
-        return start_gateway("--event-log", f"file:{self._data}", env=self._env)
+        return start_gateway("--event-log", self.log, env=self.env)
 
 
 def deliver(gateway: Gateway, event_id: str) -> int:
@@ -65,6 +70,7 @@ def wait_until_not_ready(gateway: Gateway) -> None:
     for name in ("", SERVICE, "store"):
         wait_for_health(gateway, name, NOT_SERVING)
     assert gateway.admin("/readyz") == (503, "not ready\n")
+    assert "kora_gateway_store_writable 0" in gateway.admin("/metrics")[1]
     # A restart by the orchestrator would not repair a disk, and ends every stream.
     wait_for_health(gateway, "liveness", SERVING)
     assert gateway.admin("/livez") == (200, "alive\n")
@@ -73,6 +79,7 @@ def wait_until_not_ready(gateway: Gateway) -> None:
 def wait_until_ready(gateway: Gateway) -> None:
     for name in ("", SERVICE, "store"):
         wait_for_health(gateway, name, SERVING)
+    assert "kora_gateway_store_writable 1" in gateway.admin("/metrics")[1]
     assert gateway.admin("/readyz") == (200, "ready\n")
 
 

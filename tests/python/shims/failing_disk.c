@@ -2,7 +2,8 @@
  * A disk that fails while a file exists. Only the event log's files are on it.
  *
  * While FAIL_SYNC exists, no sync succeeds (EIO). While FAIL_WRITE exists, nothing is written to the write-ahead
- * log (ENOSPC). Both are paths in the environment, and both have to be given.
+ * log (ENOSPC), and while FAIL_WRITE_BACK exists, nothing from there into the log's own file. They are paths in
+ * the environment, and all have to be given.
  */
 
 #define _GNU_SOURCE
@@ -41,6 +42,10 @@ int fdatasync(int file) { return synced(SYS_fdatasync, file); }
 
 ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset) {
     if (fails("FAIL_WRITE", file, ".events.db-wal")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    if (fails("FAIL_WRITE_BACK", file, ".events.db") && !is_named(file, ".events.db-")) {
         errno = ENOSPC;
         return -1;
     }
