@@ -1,6 +1,7 @@
 //! What bodies become.
 
 mod arbitrary;
+mod payloads;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::{
     event::Payload,
-    screening::{DecisionOutcome, RiskBand, Screening, ScreeningStatus},
+    screening::{DecisionOutcome, Screening},
 };
 
 fn read(body: &Value) -> Envelope {
@@ -232,180 +233,5 @@ fn ids_come_from_the_data_then_from_beside_it() {
             &content.batch_id,
         ];
         assert_eq!(found, ids, "{kind} {beside} {data}");
-    }
-}
-
-#[test]
-fn a_completed_screening_is_told_whole() {
-    let envelope = read(&json!({
-        "event": "screening.completed", "subject_id": "subj_9",
-        "data": { "screening_id": "scr_1", "decision": { "outcome": "APPROVE" } }
-    }));
-    assert!(!envelope.is_payload_dropped);
-    let screening = screening_of(envelope).unwrap();
-    assert_eq!(screening.status, ScreeningStatus::Completed);
-    assert_eq!(screening.subject_id, "subj_9");
-    assert_eq!(
-        screening.decision.unwrap().outcome,
-        DecisionOutcome::Approve
-    );
-}
-
-#[test]
-fn the_name_says_the_status_where_the_data_does_not() {
-    for (kind, status) in [
-        ("screening.completed", Some(ScreeningStatus::Completed)),
-        ("screening.failed", Some(ScreeningStatus::Failed)),
-        ("screening.started", Some(ScreeningStatus::InProgress)),
-        ("screening.match_resolved", None),
-    ] {
-        let envelope = read(&json!({ "event": kind, "data": { "screening_id": "scr_1" } }));
-        assert_eq!(envelope.is_payload_dropped, status.is_none(), "{kind}");
-        assert_eq!(screening_of(envelope).map(|read| read.status), status);
-    }
-}
-
-#[test]
-fn only_a_completed_screening_is_decided() {
-    for kind in ["screening.started", "screening.failed"] {
-        let envelope = read(&json!({ "event": kind, "data": approval() }));
-        assert!(envelope.is_payload_dropped, "{kind}");
-    }
-    // What was resolved, and so decided, may be the match.
-    let resolved = read(&json!({ "event": "screening.match_resolved", "data": approval() }));
-    let screening = screening_of(resolved).unwrap();
-    assert_eq!(screening.screening_id, "scr_1");
-    assert!(screening.decision.is_none());
-}
-
-#[test]
-fn what_an_unknown_name_means_is_not_guessed() {
-    for kind in [
-        "screening.revoked",
-        "screening.simulated",
-        "screenings.completed",
-    ] {
-        let envelope = read(&json!({ "event": kind, "data": approval() }));
-        assert!(envelope.content.payload.is_none(), "{kind}");
-        assert!(!envelope.is_payload_dropped);
-        assert_eq!(envelope.content.keys.kind, kind);
-        assert_eq!(envelope.content.keys.screening_id, "scr_1");
-    }
-}
-
-#[test]
-fn a_decision_that_is_not_plain_is_none() {
-    let with = |kind: &str, change: fn(&mut Value)| {
-        let mut data = approval();
-        change(&mut data);
-        read(&json!({ "event": kind, "data": data }))
-    };
-    let plain = with("screening.completed", |_| {});
-    assert_eq!(decision_of(plain), Some(DecisionOutcome::Approve));
-    let changes: [fn(&mut Value); 9] = [
-        |data| data["status"] = json!("FAILED"),
-        |data| data["status"] = json!("completed"),
-        |data| data["status"] = json!(1),
-        |data| data["decision"] = json!("APPROVE"),
-        |data| data["decision"]["outcome"] = json!(["APPROVE"]),
-        |data| data["risk_score"] = json!(1001),
-        |data| data["risk_band"] = json!({}),
-        |data| data["screening_id"] = json!(7),
-        |data| data["matches"] = json!("none"),
-    ];
-    for (place, change) in changes.into_iter().enumerate() {
-        assert_eq!(
-            decision_of(with("screening.completed", change)),
-            None,
-            "{place}"
-        );
-    }
-    for kind in ["screening.started", "screening.failed"] {
-        let contradiction = with(kind, |_| {});
-        assert!(contradiction.is_payload_dropped);
-        assert!(contradiction.content.payload.is_none());
-    }
-}
-
-#[test]
-fn what_repeats_a_key_has_no_payload() {
-    let twice = br#"{"event":"screening.completed","data":{"screening_id":"a","subject_id":"s",
-        "decision":{"outcome":"APPROVE"},"decision":{"outcome":"APPROVE"}}}"#;
-    let envelope = Envelope::read(twice);
-    assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
-    assert_eq!(envelope.content.keys.kind, "screening.completed");
-    assert_eq!(envelope.content.keys.subject_id, "");
-    let inner = br#"{"event":"screening.completed","data":{"screening_id":"a","subject_id":"s",
-        "decision":{"outcome":"BLOCK","outcome":"APPROVE"}}}"#;
-    let envelope = Envelope::read(inner);
-    assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
-    assert_eq!(envelope.content.keys.subject_id, "s");
-    let found =
-        br#"{"event":"screening.match_found","data":{"match":{"source":"a","source":"b"}}}"#;
-    let envelope = Envelope::read(found);
-    assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
-}
-
-#[test]
-fn a_screening_under_another_id_than_the_events_is_none() {
-    let mut data = approval();
-    data["id"] = json!("rec_1");
-    data["screeningId"] = data["screening_id"].take();
-    let envelope = read(&json!({ "event": "screening.completed", "data": data }));
-    assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
-    assert_eq!(envelope.content.keys.screening_id, "scr_1");
-}
-
-#[test]
-fn a_match_belongs_to_the_screening_that_is_named() {
-    let envelope = read(&json!({
-        "event": "screening.match_found",
-        "data": { "screening_id": "scr_1", "match": { "source": "OFAC", "score": 0.9 } }
-    }));
-    let Some(Payload::Match {
-        screening_id,
-        found,
-    }) = envelope.content.payload
-    else {
-        panic!("no match");
-    };
-    assert_eq!(
-        (screening_id.as_str(), found.source.as_str()),
-        ("scr_1", "OFAC")
-    );
-    for (data, is_dropped) in [
-        (json!({ "screening_id": "scr_1" }), false),
-        (json!({ "match": null }), false),
-        (json!({ "match": "OFAC" }), true),
-    ] {
-        let envelope = read(&json!({ "event": "screening.match_found", "data": data }));
-        assert_eq!(envelope.is_payload_dropped, is_dropped, "{data}");
-        assert!(envelope.content.payload.is_none());
-    }
-}
-
-#[test]
-fn a_breached_threshold_is_whole_or_not_at_all() {
-    let of = |data: Value| read(&json!({ "event": "risk.threshold_breached", "data": data }));
-    let read =
-        of(json!({ "subject_id": "subj_1", "risk_score": 800, "risk_band": "HIGH", "x": 1 }));
-    let Some(Payload::RiskThreshold {
-        subject_id,
-        risk_score,
-        risk_band,
-        fields,
-    }) = read.content.payload
-    else {
-        panic!("no threshold");
-    };
-    assert_eq!((subject_id.as_str(), risk_score), ("subj_1", Some(800)));
-    assert_eq!((risk_band, fields.len()), (Some(RiskBand::High), 4));
-    for data in [
-        json!({ "risk_score": "800" }),
-        json!({ "risk_band": 7 }),
-        json!({ "risk_score": -1 }),
-    ] {
-        let envelope = of(data);
-        assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
     }
 }
