@@ -6,10 +6,12 @@ use kora_gateway::pb::{
     self, EventFilter, WatchEventsRequest, watch_events_request::Start,
     watch_events_response::Signal,
 };
+use prost::Message as _;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::{
+    call::Call,
     deliveries::Webhooks,
     harness::Gateway,
     subscriber::{Subscriber, after, assert_failure},
@@ -193,4 +195,30 @@ async fn a_place_is_free_again_when_its_stream_is_closed() {
     drop((last, elsewhere, subscriber, other));
     gateway.stop().await;
     other_gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_stream_keeps_the_limits_of_every_request() {
+    let gateway = Gateway::start(NO_KORA, &[("max-request-bytes", "1KiB")]).await;
+    let path = "/kora.compliance.v1.ComplianceService/WatchEvents".to_owned();
+    let large = WatchEventsRequest {
+        filter: of_type(&"x".repeat(1024)),
+        ..Default::default()
+    };
+    for (call, reason) in [
+        (
+            Call::raw(path.clone(), &large.encode_to_vec()),
+            "REQUEST_TOO_LARGE",
+        ),
+        (Call::raw(path.clone(), &[0xff; 9]), "MALFORMED_REQUEST"),
+        (
+            Call::raw(path, &[]).header("grpc-encoding", "gzip"),
+            "MALFORMED_REQUEST",
+        ),
+    ] {
+        let answer = call.send(gateway.grpc).await;
+        assert_eq!(answer.reason(), reason);
+        assert_eq!(answer.outcome(), None);
+    }
+    gateway.stop().await;
 }

@@ -47,19 +47,24 @@ async fn a_damaged_record_is_never_returned_and_those_before_it_are() {
     }
 }
 
-#[tokio::test]
-async fn bytes_that_flipped_in_the_file_are_found() {
-    let place = Place::new();
+/// The file of 200 events, and where in it the id of the 101st stands.
+async fn with_copies_of_one_id(place: &Place) -> (Vec<u8>, Vec<usize>) {
     let log = place.open();
     for number in 0..200 {
         append(&log, &format!("event-{number:04}")).await;
     }
     log.close().await;
-    let sound = fs::read(place.file()).unwrap();
-    let needle = b"event-0100";
-    let places: Vec<_> = (0..sound.len() - needle.len())
-        .filter(|at| &sound[*at..at + needle.len()] == needle)
-        .collect();
+    let file = fs::read(place.file()).unwrap();
+    let id = b"event-0100";
+    let places = (0..file.len() - id.len()).filter(|at| &file[*at..at + id.len()] == id);
+    let places = places.collect();
+    (file, places)
+}
+
+#[tokio::test]
+async fn bytes_that_flipped_in_the_file_are_found() {
+    let place = Place::new();
+    let (sound, places) = with_copies_of_one_id(&place).await;
     assert!(places.len() >= 2, "in the row and in the encoded event");
     for at in places {
         let mut flipped = sound.clone();
@@ -250,17 +255,8 @@ async fn the_write_ahead_log_goes_back_into_the_file_by_the_writers_hand_alone()
 #[tokio::test]
 async fn a_page_of_the_file_that_is_no_page_is_damage() {
     let place = Place::new();
-    let log = place.open();
-    for number in 0..200 {
-        append(&log, &format!("event-{number:04}")).await;
-    }
-    log.close().await;
-    let sound = fs::read(place.file()).unwrap();
-    let needle = b"event-0100";
-    let pages: BTreeSet<_> = (0..sound.len() - needle.len())
-        .filter(|at| &sound[*at..at + needle.len()] == needle)
-        .map(|at| at - at % 4096)
-        .collect();
+    let (sound, places) = with_copies_of_one_id(&place).await;
+    let pages: BTreeSet<_> = places.iter().map(|at| at - at % 4096).collect();
     let mut damaged = 0;
     for page in pages {
         let mut torn = sound.clone();
