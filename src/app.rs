@@ -23,6 +23,7 @@ use crate::{
     feed::{self, Feed},
     grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
+    requests::{self, Requests},
     store::{self, EventLog, Sqlite},
     telemetry::Metrics,
     webhook,
@@ -59,10 +60,10 @@ pub enum StartError {
 /// # Errors
 /// If the gateway could not start.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let (mut registry, calls) = (Metrics::registry(), TaskTracker::new());
+    let mut registry = Metrics::registry();
     let metrics = kora::Metrics::register(&mut registry);
     let give_up = Shutdown::default();
-    kora::Client::new(&config.kora, Clock::system(), metrics, calls, give_up)?;
+    kora::Client::new(&config.kora, Clock::system(), metrics, give_up)?;
     Ok(())
 }
 
@@ -98,9 +99,20 @@ pub async fn run(
         &config.kora,
         clock.clone(),
         kora::Metrics::register(&mut registry),
-        calls.clone(),
         give_up.clone(),
     )?;
+    let kora_answering = kora.answering();
+    let requests = Requests::new(
+        config.requests.clone(),
+        kora.clone(),
+        log.clone(),
+        requests::Metrics::register(&mut registry),
+        calls.clone(),
+        requests::Orders {
+            stop: shutdown.clone(),
+            give_up: give_up.clone(),
+        },
+    );
     let feed = Feed::new(
         &config.feed,
         log.clone(),
@@ -121,12 +133,17 @@ pub async fn run(
         reporter.clone(),
         readiness.clone(),
         watchdog.clone(),
-        kora.answering(),
+        kora_answering,
         log.writable(),
     ));
     let callers = grpc::service(
         &config.grpc,
-        grpc::Sources { kora, feed, clock },
+        grpc::Sources {
+            kora,
+            requests,
+            feed,
+            clock,
+        },
         grpc_metrics,
         calls.clone(),
         shutdown.clone(),

@@ -20,7 +20,7 @@ pub use sources::{Environment, Flags, Origin};
 use crate::{
     emulator, feed, grpc, kora,
     listener::{self, Protocol},
-    store, webhook,
+    requests, store, webhook,
 };
 use reader::Reader;
 use rooms::{emulator_addr, kora_config, preset_webhook, store_config, webhook_secrets};
@@ -43,7 +43,9 @@ pub struct Config {
     pub grpc: grpc::Config,
     /// What webhooks are accepted.
     pub webhook: webhook::Config,
-    /// How events are kept.
+    /// What is asked of requests.
+    pub requests: requests::Config,
+    /// How events and request records are kept.
     pub store: store::Config,
     /// What streams are served.
     pub feed: feed::Config,
@@ -164,6 +166,8 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let emulator_addr = emulator_addr(reader);
     let max_connections = reader.value("max-connections", values::positive);
     let max_streams = reader.value("max-streams-per-connection", values::positive);
+    let is_request_id_required = reader.switch("require-request-id");
+    let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
     let kora = kora?;
@@ -178,6 +182,10 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         grpc: grpc::Config {
             max_request_bytes: max_request_bytes?,
+            max_calls: max_calls? as usize,
+        },
+        requests: requests::Config {
+            is_request_id_required,
         },
         webhook: webhook::Config {
             secrets: secrets?,

@@ -3,7 +3,7 @@
 //! The set is generated from the options of `ErrorReason` in the API's protos, so that code, manual and
 //! tests read one catalogue. This room knows neither protobuf nor tonic: a code is a number here.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
 
@@ -36,7 +36,7 @@ pub struct Violation {
     /// The field's path in the request message, such as `subject.date_of_birth`.
     pub field: String,
     /// What is wrong with it. Never the field's value.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
 }
 
 /// What a call was about, where the error concerns it.
@@ -62,6 +62,8 @@ pub struct CallError {
     pub oldest_token: Option<String>,
     /// Kora's id of the HTTP request, where Kora answered with one.
     pub kora_request_id: Option<String>,
+    /// Whether this is what an earlier call with the same `request_id` was answered.
+    pub is_replay: bool,
     /// What happened underneath. For the operator only; it holds no personal data.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -122,6 +124,18 @@ impl Reason {
         self.specification().name
     }
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Reason> {
+        SPECIFICATIONS
+            .iter()
+            .map(|specification| specification.reason)
+    }
+
+    /// The reason with this name, if this build has it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Reason::all().find(|reason| reason.name() == name)
+    }
+
     /// The number of its gRPC status code.
     pub fn code(self) -> i32 {
         self.specification().code
@@ -171,6 +185,7 @@ impl CallError {
             resource: None,
             oldest_token: None,
             kora_request_id: None,
+            is_replay: false,
             cause: None,
         }
     }

@@ -8,15 +8,17 @@ mod boundary;
 mod deadline;
 mod failure_log;
 mod metrics;
+mod record;
 mod rpc;
 mod service;
 mod status;
 mod watch;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tonic::{body::Body, service::Routes};
 use tower::Service;
@@ -25,7 +27,7 @@ pub use metrics::Metrics;
 
 use crate::{
     clock::Clock, feed::Feed, kora, lifecycle::Shutdown, pb,
-    pb::compliance_service_server::ComplianceServiceServer,
+    pb::compliance_service_server::ComplianceServiceServer, requests::Requests,
 };
 
 /// What the callers' API accepts.
@@ -33,12 +35,16 @@ use crate::{
 pub struct Config {
     /// How large a request message may be.
     pub max_request_bytes: usize,
+    /// Calls in flight at a time. One whose caller has gone keeps its place until it is over.
+    pub max_calls: usize,
 }
 
 /// What the calls are answered from.
 pub struct Sources {
-    /// Kora.
+    /// Kora, for reads.
     pub kora: kora::Client,
+    /// What is created, and what became of it.
+    pub requests: Requests,
     /// The streams of events.
     pub feed: Feed,
     /// Tells the day.
@@ -67,8 +73,14 @@ where
     H: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     H::Future: Send + 'static,
 {
-    let Sources { kora, feed, clock } = sources;
-    let compliance = ComplianceServiceServer::new(service::Compliance::new(kora, clock))
+    let Sources {
+        kora,
+        requests,
+        feed,
+        clock,
+    } = sources;
+    let compliance = service::Compliance::new(kora, requests, clock);
+    let compliance = ComplianceServiceServer::new(compliance)
         .max_decoding_message_size(config.max_request_bytes);
     // Version 1 and the alpha that many tools still ask for.
     let reflection = || {
@@ -82,7 +94,8 @@ where
         .add_service(health)
         .prepare();
     let routes = watch::WithWatch::new(routes, feed, config.max_request_bytes);
-    boundary::Boundary::new(routes, metrics, calls, stop)
+    let places = Arc::new(Semaphore::new(config.max_calls));
+    boundary::Boundary::new(routes, metrics, calls, places, stop)
 }
 
 const DESCRIPTORS_ARE_VALID: &str =

@@ -8,6 +8,7 @@
 mod attempt;
 mod client;
 mod connection;
+mod departure;
 mod exchange;
 mod idempotency;
 mod metrics;
@@ -26,6 +27,7 @@ use url::Url;
 
 pub use client::Client;
 pub use connection::SetupError;
+pub use departure::{Departure, GivenUp};
 pub use metrics::Metrics;
 
 /// How Kora is reached.

@@ -12,8 +12,12 @@
 //! | [`listener`] | the accept loop under every port |
 //! | [`pb`] | generated code |
 //! | [`screening`] | screenings and subjects, validation, the wire |
+//! | [`event`] | what an event says, filters, tokens |
 //! | [`kora`] | the client of Kora's REST API |
+//! | [`store`] | events and request records, durable |
+//! | [`requests`] | doing it once: intent, in flight, answer |
 //! | [`webhook`] | Kora's signed webhooks into the log |
+//! | [`feed`] | streams of events |
 //! | [`grpc`] | the callers' API |
 //! | [`admin`] | probes, metrics and health for the orchestrator |
 //! | [`config`] | flags, environment and file into settings |
@@ -35,6 +39,7 @@ pub mod kora;
 pub mod lifecycle;
 pub mod listener;
 pub mod pb;
+pub mod requests;
 pub mod screening;
 pub mod store;
 pub mod telemetry;

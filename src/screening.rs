@@ -18,7 +18,8 @@ pub use fields::{JsonObject, SCREEN_FIELDS, SUBJECT_FIELDS, names_the_same_field
 pub use from_kora::{risk_band, risk_score, time};
 pub use kora_object::{KoraObject, Unreadable};
 pub use request::{
-    CheckType, CreateSubject, GetScreening, GetSubject, Mode, Party, Purpose, ScreenRequest,
+    CheckType, CreateSubject, GetRequest, GetScreening, GetSubject, Mode, Party, Purpose,
+    ScreenRequest,
 };
 pub use result::{
     Decision, DecisionOutcome, Match, MatchSummary, RiskBand, Screening, ScreeningStatus,

@@ -1,13 +1,14 @@
-//! Where events are kept: one log per tenant, durable before anybody hears of it.
+//! Where events and request records are kept: one log per tenant, durable before anybody hears of it.
 //!
-//! [`EventLog`] is the law that every backend keeps. [`Sqlite`] is the embedded backend: one file per log in
-//! one directory.
+//! [`EventLog`] and [`RequestLog`] are the laws that every backend keeps. [`Sqlite`] is the embedded backend: one
+//! file per tenant in one directory.
 
 mod directory;
 mod event_log;
 mod hot_tail;
 mod metrics;
 mod record;
+mod request_log;
 mod sqlite;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,9 @@ pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use metrics::Metrics;
 pub use record::Record;
+pub use request_log::{
+    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredRequest, StoredState,
+};
 pub use sqlite::Sqlite;
 
 /// How events are kept.
@@ -30,4 +34,6 @@ pub struct Config {
     pub retention_bytes: u64,
     /// For how long a body without an id of Kora's is known again.
     pub dedup_window: Duration,
+    /// How long request records are kept.
+    pub request_retention: Duration,
 }

@@ -78,11 +78,13 @@ pub(super) fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {
     let retention_age = reader.value("retention-age", values::period);
     let retention_bytes = reader.value("retention-size", values::disk_bytes);
     let dedup_window = reader.value("dedup-window", values::period);
+    let request_retention = reader.value("request-retention", values::period);
     Some(store::Config {
         directory: directory?,
         retention_age: retention_age?,
         retention_bytes: retention_bytes?,
         dedup_window: dedup_window?,
+        request_retention: request_retention?,
     })
 }
 

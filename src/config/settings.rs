@@ -114,6 +114,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "Take Kora's 503 SERVICE_UNAVAILABLE to a POST for \"not done\"",
     },
     Setting {
+        name: "require-request-id",
+        env: "GATEWAY_REQUIRE_REQUEST_ID",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "Refuse Screen and CreateSubject without a request_id",
+    },
+    Setting {
         name: "kora-max-response-bytes",
         env: "KORA_MAX_RESPONSE_BYTES",
         kind: Kind::Value("BYTES"),
@@ -142,6 +149,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "How many bytes of events are kept",
     },
     Setting {
+        name: "request-retention",
+        env: "GATEWAY_REQUEST_RETENTION",
+        kind: Kind::Value("DURATION"),
+        default: Some("7d"),
+        help: "How long the records of requests with a request_id are kept",
+    },
+    Setting {
         name: "dedup-window",
         env: "GATEWAY_DEDUP_WINDOW",
         kind: Kind::Value("DURATION"),
@@ -154,6 +168,13 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Value("BYTES"),
         default: Some("4MiB"),
         help: "How large a webhook may be",
+    },
+    Setting {
+        name: "max-calls",
+        env: "GATEWAY_MAX_CALLS",
+        kind: Kind::Value("N"),
+        default: Some("1024"),
+        help: "Calls in flight at a time, those whose callers have gone included; more are refused",
     },
     Setting {
         name: "max-watch-streams",

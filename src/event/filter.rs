@@ -113,7 +113,10 @@ fn is_name(name: &str) -> bool {
 }
 
 fn bad(field: String, description: &'static str) -> Violation {
-    Violation { field, description }
+    Violation {
+        field,
+        description: description.into(),
+    }
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn invalid(field: &str, description: &'static str) -> CallError {
     CallError {
         violations: vec![Violation {
             field: field.to_owned(),
-            description,
+            description: description.into(),
         }],
         ..CallError::new(Reason::InvalidRequest)
     }

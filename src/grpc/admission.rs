@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use http::{HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use super::deadline::{answer_by, stream_deadline, timeout_of};
@@ -15,6 +15,12 @@ use crate::error::{CallError, Reason};
 
 /// The metadata that names a call, in requests and answers.
 pub(super) const CALL_ID: &str = "x-request-id";
+
+/// The metadata of an answer that was given before, to the same `request_id`.
+pub(super) const REPLAY: &str = "x-idempotent-replay";
+
+/// Its value.
+pub(super) const IS_REPLAY: &str = "true";
 
 /// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
 const MAX_CALL_ID_BYTES: usize = 128;
@@ -26,6 +32,8 @@ pub(super) struct Admission {
     /// When a stream has to end, where its caller said so.
     pub(super) stream_deadline: Option<Instant>,
     pub(super) call_id: String,
+    /// Its place among the calls in flight; a stream has none.
+    pub(super) place: Option<Arc<OwnedSemaphorePermit>>,
     entered: Arc<AtomicBool>,
 }
 
@@ -47,6 +55,7 @@ pub(super) fn admit<B>(
     mut request: Request<B>,
     received: Instant,
     call_id: &str,
+    place: Option<Arc<OwnedSemaphorePermit>>,
 ) -> Result<(Request<B>, Admission), CallError> {
     // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
     let is_compressed = request
@@ -63,6 +72,7 @@ pub(super) fn admit<B>(
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),
         call_id: call_id.to_owned(),
+        place,
         entered: Arc::default(),
     };
     request.extensions_mut().insert(admission.clone());

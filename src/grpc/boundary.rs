@@ -12,18 +12,23 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
+};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::{
-    admission::{Admission, CALL_ID, admit, call_id, is_grpc},
+    admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, is_grpc},
     failure_log,
     metrics::Metrics,
     rpc::Rpc,
@@ -34,6 +39,9 @@ use crate::{
     lifecycle::Shutdown,
 };
 
+/// When to try again, if there are too many calls in flight.
+const OVERLOADED_COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
 /// Services of the standard whose answers are left as they are.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
@@ -43,15 +51,23 @@ pub(super) struct Boundary<S> {
     routes: S,
     metrics: Metrics,
     calls: TaskTracker,
+    places: Arc<Semaphore>,
     stop: Shutdown,
 }
 
 impl<S> Boundary<S> {
-    pub(super) fn new(routes: S, metrics: Metrics, calls: TaskTracker, stop: Shutdown) -> Self {
+    pub(super) fn new(
+        routes: S,
+        metrics: Metrics,
+        calls: TaskTracker,
+        places: Arc<Semaphore>,
+        stop: Shutdown,
+    ) -> Self {
         Boundary {
             routes,
             metrics,
             calls,
+            places,
             stop,
         }
     }
@@ -90,7 +106,8 @@ where
         let admitted = match rpc {
             None => Err(Reason::UnknownMethod.into()),
             Some(_) if stop.is_started() => Err(CallError::draining()),
-            Some(rpc) => admit(request, received, &call_id)
+            Some(rpc) => place_for(rpc, &self.places)
+                .and_then(|place| admit(request, received, &call_id, place))
                 .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
         };
         Box::pin(async move {
@@ -103,7 +120,14 @@ where
                 Err(error) => {
                     let status = status_of(&error, rpc, &call_id);
                     failure_log::write(&error, rpc, &call_id, status.code());
-                    (status.code(), status.into_http())
+                    let code = status.code();
+                    let mut response = status.into_http();
+                    if error.is_replay {
+                        response
+                            .headers_mut()
+                            .insert(REPLAY, HeaderValue::from_static(IS_REPLAY));
+                    }
+                    (code, response)
                 }
             };
             if let Ok(call_id) = HeaderValue::from_str(&call_id) {
@@ -113,6 +137,23 @@ where
             drop(in_flight);
             Ok(response)
         })
+    }
+}
+
+/// A place among the calls in flight. Streams have places of their own.
+fn place_for(
+    rpc: Rpc,
+    places: &Arc<Semaphore>,
+) -> Result<Option<Arc<OwnedSemaphorePermit>>, CallError> {
+    if rpc == Rpc::WatchEvents {
+        return Ok(None);
+    }
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(place) => Ok(Some(Arc::new(place))),
+        Err(_) => Err(CallError {
+            retry_after: Some(OVERLOADED_COME_BACK_AFTER),
+            ..CallError::new(Reason::GatewayOverloaded)
+        }),
     }
 }
 

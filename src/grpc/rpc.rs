@@ -29,6 +29,11 @@ impl Rpc {
             .strip_prefix('/')?
             .strip_prefix(pb::SERVICE_NAME)?
             .strip_prefix('/')?;
+        Self::from_name(name)
+    }
+
+    /// The method with this name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|rpc| rpc.name() == name)
     }
 

@@ -1,14 +1,17 @@
 //! The methods of the API: a valid request out of the wire's message, the answer into one.
 
-use tokio::time::Instant;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
-use super::admission::Admission;
+use super::{
+    admission::{Admission, IS_REPLAY, REPLAY},
+    record,
+};
 use crate::{
     clock::Clock,
     kora,
     pb::{self, compliance_service_server::ComplianceService},
-    screening::{CreateSubject, GetScreening, GetSubject, ScreenRequest},
+    requests::{Call, Requests},
+    screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
 };
 
 /// The name of a caller without an identity.
@@ -17,12 +20,17 @@ const ANONYMOUS: &str = "anonymous";
 /// Answers the calls.
 pub(super) struct Compliance {
     kora: kora::Client,
+    requests: Requests,
     clock: Clock,
 }
 
 impl Compliance {
-    pub(super) fn new(kora: kora::Client, clock: Clock) -> Self {
-        Compliance { kora, clock }
+    pub(super) fn new(kora: kora::Client, requests: Requests, clock: Clock) -> Self {
+        Compliance {
+            kora,
+            requests,
+            clock,
+        }
     }
 }
 
@@ -32,19 +40,25 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::ScreenRequest>,
     ) -> Result<Response<pb::ScreenResponse>, Status> {
-        let answer_by = answer_by(&request);
+        let call = call(enter(&request));
         let request = ScreenRequest::from_wire(request.into_inner(), self.clock.now())?;
-        let screening = self.kora.screen(&request, ANONYMOUS, answer_by).await?;
-        Ok(Response::new(pb::ScreenResponse {
-            screening: Some(screening.into()),
-        }))
+        let include_raw_json = request.include_raw_json;
+        let answered = self.requests.screen(request, call).await?;
+        let mut screening = answered.message;
+        if !include_raw_json {
+            screening.raw_json.clear();
+        }
+        let response = pb::ScreenResponse {
+            screening: Some(screening),
+        };
+        Ok(answer(response, answered.is_replay))
     }
 
     async fn get_screening(
         &self,
         request: Request<pb::GetScreeningRequest>,
     ) -> Result<Response<pb::GetScreeningResponse>, Status> {
-        let answer_by = answer_by(&request);
+        let answer_by = enter(&request).answer_by;
         let request = GetScreening::from_wire(request.into_inner())?;
         let screening = self.kora.screening(&request, answer_by).await?;
         Ok(Response::new(pb::GetScreeningResponse {
@@ -56,35 +70,65 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::CreateSubjectRequest>,
     ) -> Result<Response<pb::CreateSubjectResponse>, Status> {
-        let answer_by = answer_by(&request);
+        let call = call(enter(&request));
         let request = CreateSubject::from_wire(request.into_inner(), self.clock.now())?;
-        let subject = self
-            .kora
-            .create_subject(&request, ANONYMOUS, answer_by)
-            .await?;
-        Ok(Response::new(pb::CreateSubjectResponse {
-            subject: Some(subject.into()),
-        }))
+        let answered = self.requests.create_subject(request, call).await?;
+        let response = pb::CreateSubjectResponse {
+            subject: Some(answered.message),
+        };
+        Ok(answer(response, answered.is_replay))
     }
 
     async fn get_subject(
         &self,
         request: Request<pb::GetSubjectRequest>,
     ) -> Result<Response<pb::GetSubjectResponse>, Status> {
-        let answer_by = answer_by(&request);
+        let answer_by = enter(&request).answer_by;
         let request = GetSubject::from_wire(request.into_inner())?;
         let subject = self.kora.subject(&request, answer_by).await?;
         Ok(Response::new(pb::GetSubjectResponse {
             subject: Some(subject.into()),
         }))
     }
+
+    async fn get_request(
+        &self,
+        request: Request<pb::GetRequestRequest>,
+    ) -> Result<Response<pb::GetRequestResponse>, Status> {
+        let admission = enter(&request);
+        let request = GetRequest::from_wire(request.into_inner())?;
+        let record = self.requests.request(ANONYMOUS, request.request_id).await?;
+        Ok(Response::new(pb::GetRequestResponse {
+            record: Some(record::to_wire(record, &admission.call_id)?),
+        }))
+    }
 }
 
 /// Takes the request over from the boundary.
-fn answer_by<T>(request: &Request<T>) -> Instant {
+fn enter<T>(request: &Request<T>) -> Admission {
     let admission: &Admission = request
         .extensions()
         .get()
         .expect("the boundary admits every request of this service");
-    admission.enter()
+    admission.enter();
+    admission.clone()
+}
+
+fn call(admission: Admission) -> Call {
+    Call {
+        caller: ANONYMOUS.to_owned(),
+        answer_by: admission.answer_by,
+        place: admission
+            .place
+            .expect("every call but a stream has a place"),
+    }
+}
+
+fn answer<M>(message: M, is_replay: bool) -> Response<M> {
+    let mut response = Response::new(message);
+    if is_replay {
+        let value = MetadataValue::from_static(IS_REPLAY);
+        response.metadata_mut().insert(REPLAY, value);
+    }
+    response
 }

@@ -78,7 +78,7 @@ pub(super) fn status_of(error: &CallError, rpc: Option<Rpc>, call_id: &str) -> S
     details.set_error_info(reason.name(), DOMAIN, metadata);
     details.set_request_info(call_id, error.kora_request_id.clone().unwrap_or_default());
     for violation in &error.violations {
-        details.add_bad_request_violation(&violation.field, violation.description);
+        details.add_bad_request_violation(&violation.field, violation.description.as_ref());
     }
     if let Some(wait) = error.retry_after {
         details.set_retry_info(Some(wait));
@@ -108,7 +108,7 @@ mod tests {
         error.violations = vec![
             Violation {
                 field: format!("subject.additional_fields.{}", "n".repeat(64)),
-                description: "has a typed field of its own; set that one",
+                description: "has a typed field of its own; set that one".into(),
             };
             20
         ];

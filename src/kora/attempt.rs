@@ -1,10 +1,9 @@
 //! One attempt at a request: bounded in time, and certain about whether it was sent.
 //!
 //! The caller's deadline bounds everything before sending. From then on the attempt has a limit of its
-//! own, whoever still waits: a POST that is on its way runs to its end in a task, so that a caller that
-//! goes away does not cut it.
+//! own, whoever still waits.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Request;
@@ -12,12 +11,12 @@ use tokio::{
     sync::watch,
     time::{self, Instant},
 };
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
     Config, Endpoint, Metrics, SetupError,
     connection::Connection,
+    departure::Departure,
     exchange::{Answer, Lost, exchange},
     metrics::Ending,
     refusal::lost_reason,
@@ -38,7 +37,6 @@ pub(super) struct Attempts {
     timeout: Duration,
     max_response_bytes: usize,
     metrics: Metrics,
-    on_their_way: TaskTracker,
     give_up: Shutdown,
     answering: watch::Sender<Option<bool>>,
 }
@@ -54,14 +52,10 @@ enum Ended {
     CallerGaveUp,
 }
 
-/// Takes a POST back, if it still can be, when its caller goes away.
-struct AbandonOnDrop(Transmission);
-
 impl Attempts {
     pub(super) fn new(
         config: &Config,
         metrics: Metrics,
-        on_their_way: TaskTracker,
         give_up: Shutdown,
     ) -> Result<Self, SetupError> {
         Ok(Attempts {
@@ -69,7 +63,6 @@ impl Attempts {
             timeout: config.timeout,
             max_response_bytes: config.max_response_bytes,
             metrics,
-            on_their_way,
             give_up,
             answering: watch::Sender::new(None),
         })
@@ -80,49 +73,38 @@ impl Attempts {
         self.answering.subscribe()
     }
 
-    /// Creates something. Any answer is returned, whatever its status.
+    /// Creates something. Any answer is returned, whatever its status. Once it was sent, it runs to its end,
+    /// whoever still waits.
     pub(super) async fn post(
-        self: &Arc<Self>,
+        &self,
         endpoint: Endpoint,
         body: Bytes,
         idempotency_key: Option<Uuid>,
         wait_until: Instant,
+        departure: &Departure,
     ) -> Result<Answer, CallError> {
         check_time(wait_until)?;
-        let transmission = Transmission::default();
+        let attempt = departure.attempt()?;
+        let transmission = &attempt.transmission;
         let request = self
             .connection
             .post(endpoint, transmission.body(body), idempotency_key);
-        let attempt = {
-            let (attempts, transmission) = (Arc::clone(self), transmission.clone());
-            self.on_their_way.spawn(async move {
-                let exchange = attempts.exchange_once_sent(request, &transmission);
-                let result = attempts
-                    .observed(endpoint, Some(&transmission), exchange)
-                    .await;
-                if transmission.is_abandoned() {
-                    log_late(endpoint, &result);
-                }
-                result
-            })
+        let exchange = self.exchange_once_sent(request, transmission);
+        let ended = self.observed(endpoint, Some(transmission), exchange);
+        tokio::pin!(ended);
+        let given_up = async {
+            tokio::select! {
+                error = departure.given_up() => error,
+                () = time::sleep_until(wait_until) => Reason::DeadlineBeforeSend.into(),
+            }
         };
-        let caller = AbandonOnDrop(transmission);
         tokio::select! {
             biased;
-            ended = attempt => match ended {
-                Ok(result) => result,
-                // The attempt panicked: a defect of ours, after which nothing is certain.
-                // Its text could quote anything.
-                Err(_) => Err(CallError::new(lost_reason(endpoint)).because("the attempt panicked")),
+            result = &mut ended => result,
+            error = given_up => match transmission.revoke() {
+                true => Err(error),
+                false => ended.await,
             },
-            () = time::sleep_until(wait_until) => Err(match caller.0.revoke() {
-                true => Reason::DeadlineBeforeSend.into(),
-                false => Reason::DeadlineExceeded.into(),
-            }),
-            () = self.give_up.started() => Err(match caller.0.revoke() {
-                true => CallError::draining(),
-                false => given_up(endpoint),
-            }),
         }
     }
 
@@ -231,31 +213,6 @@ fn lost_result(
         ..CallError::new(reason).because(cause)
     };
     (ending, answers, Err(error))
-}
-
-/// Nobody waits for this answer any more; whoever looks for it at Kora needs its id.
-fn log_late(endpoint: Endpoint, result: &Result<Answer, CallError>) {
-    let endpoint = endpoint.name();
-    match result {
-        Ok(answer) => tracing::warn!(
-            endpoint,
-            status = answer.status.as_u16(),
-            kora_request_id = answer.kora_request_id().unwrap_or_default(),
-            "Kora answered after the caller had gone"
-        ),
-        Err(error) => tracing::warn!(
-            endpoint,
-            reason = error.reason.name(),
-            kora_request_id = error.kora_request_id.as_deref().unwrap_or_default(),
-            "a request failed after its caller had gone"
-        ),
-    }
-}
-
-impl Drop for AbandonOnDrop {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
 }
 
 /// The gateway ends before the answer came.

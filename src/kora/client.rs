@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use tokio::{sync::watch, time::Instant};
-use tokio_util::task::TaskTracker;
 
 use super::{
-    Config, Endpoint, Metrics, SetupError,
+    Config, Departure, Endpoint, Metrics, SetupError,
     attempt::Attempts,
     exchange::Answer,
     idempotency::idempotency_key,
@@ -34,8 +33,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sets the client up; nothing is sent. Requests that run on after their caller went away do so in
-    /// `on_their_way`. When the order `give_up` comes, whoever still waits is answered at once.
+    /// Sets the client up; nothing is sent. When the order `give_up` comes, whoever waits
+    /// for a read is answered at once.
     ///
     /// # Errors
     /// If a setting cannot be used.
@@ -43,11 +42,10 @@ impl Client {
         config: &Config,
         clock: Clock,
         metrics: Metrics,
-        on_their_way: TaskTracker,
         give_up: Shutdown,
     ) -> Result<Self, SetupError> {
         Ok(Client {
-            attempts: Arc::new(Attempts::new(config, metrics, on_their_way, give_up)?),
+            attempts: Arc::new(Attempts::new(config, metrics, give_up)?),
             tenant_id: config.tenant_id.as_str().into(),
             is_503_trusted: config.trust_503,
             clock,
@@ -59,7 +57,8 @@ impl Client {
         self.attempts.answering()
     }
 
-    /// Starts a screening for `caller`, who waits until `wait_until`.
+    /// Starts a screening for `caller`, who waits until `wait_until`. Once it was sent, this waits for the
+    /// answer all the same, however late; `departure` tells whether it was. The answer holds Kora's body.
     ///
     /// # Errors
     /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SCREENING_FAILED` where Kora's
@@ -69,6 +68,7 @@ impl Client {
         request: &ScreenRequest,
         caller: &str,
         wait_until: Instant,
+        departure: &Departure,
     ) -> Result<Screening, CallError> {
         let (resource, subject) = match &request.party {
             Party::Inline(profile) => (None, Some(&profile.additional_fields)),
@@ -93,6 +93,7 @@ impl Client {
                 request_body::screening(request),
                 key,
                 wait_until,
+                departure,
             )
             .await?;
         let screening = self.read(&asked, &answer, |answer| {
@@ -135,7 +136,8 @@ impl Client {
         Ok(with_request_id(screening, &answer))
     }
 
-    /// Creates a subject for `caller`, who waits until `wait_until`.
+    /// Creates a subject for `caller`, who waits until `wait_until`. Once it was sent, this waits for the answer
+    /// all the same, however late; `departure` tells whether it was.
     ///
     /// # Errors
     /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SUBJECT_EXISTS`.
@@ -144,6 +146,7 @@ impl Client {
         request: &CreateSubject,
         caller: &str,
         wait_until: Instant,
+        departure: &Departure,
     ) -> Result<Subject, CallError> {
         let asked = Asked {
             endpoint: Endpoint::CreateSubject,
@@ -164,6 +167,7 @@ impl Client {
                 request_body::subject(request),
                 key,
                 wait_until,
+                departure,
             )
             .await?;
         self.read(&asked, &answer, |answer| {

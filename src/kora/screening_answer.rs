@@ -35,9 +35,7 @@ pub(super) fn created(
     if screening.checks.is_empty() {
         screening.checks.clone_from(&request.checks);
     }
-    if request.include_raw_json {
-        screening.raw_json = body.clone();
-    }
+    screening.raw_json = body.clone();
     Ok(screening)
 }
 

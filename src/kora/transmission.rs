@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -32,7 +32,6 @@ pub(super) struct Transmission(Arc<State>);
 struct State {
     progress: AtomicU8,
     started: Notify,
-    abandoned: AtomicBool,
 }
 
 /// A request body that tells when it leaves.
@@ -57,17 +56,6 @@ impl Transmission {
     /// Takes the request back. True: no byte of it left, and none will. False: it may be on its way.
     pub(super) fn revoke(&self) -> bool {
         self.move_on(REVOKED) || self.0.progress.load(Ordering::SeqCst) == REVOKED
-    }
-
-    /// Its caller goes away: takes it back if it can be, and remembers that nobody waits for the answer.
-    pub(super) fn abandon(&self) {
-        self.revoke();
-        self.0.abandoned.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it is on its way and nobody waits for the answer.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.0.abandoned.load(Ordering::SeqCst) && self.0.progress.load(Ordering::SeqCst) == STARTED
     }
 
     /// Waits until the request may be on its way. One waiter at a time.

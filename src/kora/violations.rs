@@ -34,14 +34,14 @@ pub(super) fn named_by_kora(details: Option<&Value>, sent: &Sent<'_>) -> Vec<Vio
         {
             violations.push(Violation {
                 field,
-                description: "was refused by Kora",
+                description: "was refused by Kora".into(),
             });
         }
     }
     if violations.is_empty() {
         violations.push(Violation {
             field: String::new(),
-            description: "Kora refused the request without naming one of its fields",
+            description: "Kora refused the request without naming one of its fields".into(),
         });
     }
     violations

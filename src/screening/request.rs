@@ -72,6 +72,13 @@ pub struct CreateSubject {
     pub request_id: Option<Uuid>,
 }
 
+/// A valid request for what became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetRequest {
+    /// The caller's id of that request.
+    pub request_id: Uuid,
+}
+
 /// A valid request to read a screening.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GetScreening {

@@ -34,7 +34,7 @@ impl Violations {
         if self.0.len() < MAX_VIOLATIONS {
             self.0.push(Violation {
                 field: field.into(),
-                description,
+                description: description.into(),
             });
         }
     }
@@ -149,11 +149,13 @@ fn newest_date(now: Timestamp) -> Date {
 mod tests {
     use super::*;
 
-    fn date_complaint(text: &str) -> Option<&'static str> {
+    fn date_complaint(text: &str) -> Option<String> {
         let mut bad = Violations::default();
         let now = "2026-02-27T12:00:00Z".parse().unwrap();
         bad.check_past_date("d", text, now);
-        bad.0.first().map(|violation| violation.description)
+        bad.0
+            .first()
+            .map(|violation| violation.description.to_string())
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    CheckType, CreateSubject, GetScreening, GetSubject, Identifier, JsonObject, Mode, Party,
-    Purpose, ScreenRequest, SubjectProfile, SubjectType,
+    CheckType, CreateSubject, GetRequest, GetScreening, GetSubject, Identifier, JsonObject, Mode,
+    Party, Purpose, ScreenRequest, SubjectProfile, SubjectType,
     fields::{SCREEN_FIELDS, SUBJECT_FIELDS},
     rules::{NO_SUCH_VALUE, REQUIRED, Violations},
 };
@@ -66,6 +66,20 @@ impl GetScreening {
         bad.none_or(GetScreening {
             screening_id: wire.screening_id,
             include_raw_json: wire.include_raw_json,
+        })
+    }
+}
+
+impl GetRequest {
+    /// Reads a request, or says what is wrong with it.
+    pub fn from_wire(wire: pb::GetRequestRequest) -> Result<Self, CallError> {
+        let mut bad = Violations::default();
+        let request_id = bad.check_request_id(&wire.request_id);
+        if wire.request_id.is_empty() {
+            bad.add("request_id", REQUIRED);
+        }
+        bad.none_or(GetRequest {
+            request_id: request_id.unwrap_or_default(),
         })
     }
 }

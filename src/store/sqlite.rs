@@ -10,6 +10,7 @@ mod failure;
 mod log_row;
 mod queue;
 mod reader;
+mod requests;
 mod retention;
 mod schema;
 mod snapshot;
@@ -30,25 +31,25 @@ use tokio::{
 };
 
 use super::{
-    AppendError, Appended, Config, EventLog, HotTail, Metrics, OpenError, Page, ReadError,
-    directory::Directory,
+    AppendError, Appended, Begun, Config, Ending, EventLog, HotTail, Intent, Metrics, OpenError,
+    Page, ReadError, RequestKey, RequestLog, StoredRequest, directory::Directory,
 };
 use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
 };
-use queue::{Append, Command};
+use queue::{Command, Operation, Write, Written};
 use reader::Readers;
 use writable::Writable;
 use writer::Writer;
 
-/// How long an append may take, its wait for the others included.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write may take, its wait for the others included.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many appends wait for the writer.
-const QUEUED_APPENDS: usize = 1024;
+/// How many writes wait for the writer.
+const QUEUED_WRITES: usize = 1024;
 
-/// How many KiB of events wait for the writer, or are being written.
+/// How many KiB of them wait for the writer, or are being written.
 const QUEUED_KIB: u32 = 64 << 10;
 
 /// One tenant's log in a file.
@@ -87,7 +88,7 @@ impl Sqlite {
         directory.sync()?;
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
         let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
-        let (queue, commands) = mpsc::channel(QUEUED_APPENDS);
+        let (queue, commands) = mpsc::channel(QUEUED_WRITES);
         let writable = Writable::new(opened.is_writable, metrics.clone());
         let id = opened.id;
         let writer = Writer::new(
@@ -136,19 +137,29 @@ impl Sqlite {
         let _ = joined.await;
     }
 
-    async fn enqueue(&self, event: NewEvent) -> Result<Appended, AppendError> {
-        let kib = u32::try_from(event.size() >> 10).unwrap_or(u32::MAX);
+    /// Has something written, and waits until it is durable.
+    async fn write(&self, operation: Operation) -> Result<Written, AppendError> {
+        time::timeout(WRITE_TIMEOUT, self.enqueue(operation))
+            .await
+            .unwrap_or_else(|_| {
+                self.writable.set(false);
+                Err(AppendError::TooSlow)
+            })
+    }
+
+    async fn enqueue(&self, operation: Operation) -> Result<Written, AppendError> {
+        let kib = u32::try_from(operation.size() >> 10).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room)
             .acquire_many_owned(kib.saturating_add(1).min(QUEUED_KIB))
             .await
             .map_err(|_| AppendError::Broken)?;
         let (answer, answered) = oneshot::channel();
-        let append = Append {
-            event,
+        let write = Write {
+            operation,
             answer,
             _room: room,
         };
-        let sent = self.queue.send(Command::Append(Box::new(append))).await;
+        let sent = self.queue.send(Command::Write(Box::new(write))).await;
         sent.map_err(|_| AppendError::Broken)?;
         answered.await.unwrap_or(Err(AppendError::Broken))
     }
@@ -165,12 +176,10 @@ impl EventLog for Sqlite {
 
     fn append(&self, event: NewEvent) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async {
-            time::timeout(APPEND_TIMEOUT, self.enqueue(event))
-                .await
-                .unwrap_or_else(|_| {
-                    self.writable.set(false);
-                    Err(AppendError::TooSlow)
-                })
+            match self.write(Operation::Append(event)).await? {
+                Written::Appended(appended) => Ok(appended),
+                other => unreachable!("an append was answered with {other:?}"),
+            }
         })
     }
 
@@ -189,5 +198,29 @@ impl EventLog for Sqlite {
 
     fn writable(&self) -> watch::Receiver<bool> {
         self.writable.subscribe()
+    }
+}
+
+impl RequestLog for Sqlite {
+    fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>> {
+        Box::pin(async {
+            match self.write(Operation::Begin(intent)).await? {
+                Written::Begun(begun) => Ok(begun),
+                other => unreachable!("an intent was answered with {other:?}"),
+            }
+        })
+    }
+
+    fn finish(&self, ending: Ending) -> BoxFuture<'_, Result<bool, AppendError>> {
+        Box::pin(async {
+            match self.write(Operation::Finish(ending)).await? {
+                Written::Finished(is_recorded) => Ok(is_recorded),
+                other => unreachable!("an ending was answered with {other:?}"),
+            }
+        })
+    }
+
+    fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>> {
+        Box::pin(self.readers.request(key))
     }
 }

@@ -23,6 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kora",
         &["clock", "error", "lifecycle", "screening", "telemetry"],
     ),
+    (
+        "requests",
+        &["error", "kora", "lifecycle", "pb", "screening", "store"],
+    ),
     ("webhook", &["event", "screening", "store", "telemetry"]),
     (
         "feed",
@@ -38,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kora",
             "lifecycle",
             "pb",
+            "requests",
             "screening",
             "telemetry",
         ],
@@ -46,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "emulator", "feed", "grpc", "kora", "listener", "store", "webhook",
+            "emulator", "feed", "grpc", "kora", "listener", "requests", "store", "webhook",
         ],
     ),
     (
@@ -61,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kora",
             "lifecycle",
             "listener",
+            "requests",
             "store",
             "telemetry",
             "webhook",
@@ -90,6 +96,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("store", &["tonic", "reqwest", "hyper", "axum"]),
     ("webhook", &["tonic", "prost", "reqwest", "rusqlite"]),
     ("feed", &["tonic", "reqwest", "hyper", "rusqlite"]),
+    ("requests", &["tonic", "reqwest", "hyper", "rusqlite"]),
     ("grpc", &["reqwest", "rusqlite"]),
     ("emulator", &["tonic", "prost", "reqwest"]),
 ];

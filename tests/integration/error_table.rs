@@ -105,7 +105,6 @@ async fn what_never_gets_to_kora_says_so() {
         }
     }
     for path in [
-        "/kora.compliance.v1.ComplianceService/GetRequest",
         "/kora.compliance.v1.ComplianceService/Nope",
         "/kora.compliance.v2.ComplianceService/Screen",
         "/",

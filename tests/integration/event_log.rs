@@ -45,6 +45,7 @@ impl Place {
                 retention_age: Duration::from_secs(3600),
                 retention_bytes: 1 << 30,
                 dedup_window: Duration::from_secs(60),
+                request_retention: Duration::from_secs(7 * 86_400),
             },
             hands: Hands(Arc::new(AtomicI64::new(1_700_000_000_000))),
             directory,

@@ -21,6 +21,7 @@ fn open(directory: &Path, retention_bytes: u64) -> Arc<Sqlite> {
         retention_age: Duration::from_secs(3600),
         retention_bytes,
         dedup_window: Duration::from_secs(60),
+        request_retention: Duration::from_secs(7 * 86_400),
     };
     let metrics = Metrics::register(&mut Registry::default());
     Arc::new(Sqlite::open(&config, "tenant", Clock::system(), metrics).unwrap())

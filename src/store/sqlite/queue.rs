@@ -4,33 +4,63 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     event::NewEvent,
-    store::{AppendError, Appended},
+    store::{AppendError, Appended, Begun, Ending, Intent},
 };
 
-/// How many appends share one transaction.
-const BATCH_APPENDS: usize = 512;
+/// How many writes share one transaction.
+const BATCH_WRITES: usize = 512;
+
+/// What a write answers.
+pub(super) type Answer = oneshot::Sender<Result<Written, AppendError>>;
 
 /// What the writer is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Append(Box<Append>),
+    Write(Box<Write>),
     Close,
 }
 
-/// An event that waits to be durable.
+/// Something that waits to be durable.
 #[derive(Debug)]
-pub(super) struct Append {
-    pub(super) event: NewEvent,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+pub(super) struct Write {
+    pub(super) operation: Operation,
+    pub(super) answer: Answer,
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// All appends that wait, as many as fit, and whether they are the last ones.
-pub(super) fn gather(first: Append, commands: &mut mpsc::Receiver<Command>) -> (Vec<Append>, bool) {
+/// What is written.
+#[derive(Debug)]
+pub(super) enum Operation {
+    Append(NewEvent),
+    Begin(Intent),
+    Finish(Ending),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Written {
+    Appended(Appended),
+    Begun(Begun),
+    Finished(bool),
+}
+
+impl Operation {
+    /// How much it takes, roughly.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Operation::Append(event) => event.size(),
+            Operation::Begin(_) => size_of::<Intent>(),
+            Operation::Finish(ending) => size_of::<Ending>() + ending.answer.len(),
+        }
+    }
+}
+
+/// All writes that wait, as many as fit, and whether they are the last ones.
+pub(super) fn gather(first: Write, commands: &mut mpsc::Receiver<Command>) -> (Vec<Write>, bool) {
     let mut batch = vec![first];
-    while batch.len() < BATCH_APPENDS {
+    while batch.len() < BATCH_WRITES {
         match commands.try_recv() {
-            Ok(Command::Append(append)) => batch.push(*append),
+            Ok(Command::Write(write)) => batch.push(*write),
             Ok(Command::Close) => return (batch, true),
             Err(_) => break,
         }
@@ -38,10 +68,7 @@ pub(super) fn gather(first: Append, commands: &mut mpsc::Receiver<Command>) -> (
     (batch, false)
 }
 
-pub(super) fn refuse(
-    answers: impl Iterator<Item = oneshot::Sender<Result<Appended, AppendError>>>,
-    error: AppendError,
-) {
+pub(super) fn refuse(answers: impl Iterator<Item = Answer>, error: AppendError) {
     for answer in answers {
         let _ = answer.send(Err(error));
     }

@@ -12,12 +12,13 @@ use tokio::{sync::Semaphore, task, time::timeout};
 
 use super::{
     log_row::read_log_row,
+    requests,
     schema::open_for_reading,
     snapshot::{Snapshot, unreadable},
 };
 use crate::{
     event::{LogId, Position},
-    store::{HotTail, Metrics, Page, ReadError},
+    store::{HotTail, Metrics, Page, ReadError, RequestKey, StoredRequest},
 };
 
 /// How many readers are at work; more wait.
@@ -63,6 +64,15 @@ impl Readers {
     pub(super) async fn position_before(&self, time: Timestamp) -> Result<Position, ReadError> {
         let head = self.0.tail.bounds().head.sequence;
         self.read(move |snapshot| snapshot.position_before(time, head))
+            .await
+    }
+
+    /// What is known of a request.
+    pub(super) async fn request(
+        &self,
+        key: RequestKey,
+    ) -> Result<Option<StoredRequest>, ReadError> {
+        self.read(move |snapshot| requests::read(snapshot.connection, &key))
             .await
     }
 

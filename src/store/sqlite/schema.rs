@@ -17,7 +17,7 @@ use crate::{
 const APPLICATION_ID: i32 = 0x6b6f_4757;
 
 /// The version of the tables.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 
 /// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
 const BUSY_TIMEOUT_MS: u32 = 2000;
@@ -48,6 +48,24 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_by_id ON events (event_id);
 ";
 
+/// What version 1 did not have.
+const TABLES_OF_VERSION_2: &str = "
+CREATE TABLE requests (
+    caller TEXT NOT NULL,
+    request_id BLOB NOT NULL,            -- 16 bytes, the caller's
+    rpc TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,           -- SHA-256 over what the request means
+    attempt BLOB NOT NULL,               -- 16 bytes, made up
+    state INTEGER NOT NULL,              -- 1 in flight, 2 succeeded, 3 failed, 4 may be repeated
+    answer BLOB NOT NULL,
+    create_time INTEGER NOT NULL,        -- milliseconds since 1970
+    finish_time INTEGER,
+    checksum INTEGER NOT NULL,           -- XXH3 over all of the row
+    PRIMARY KEY (caller, request_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_by_time ON requests (create_time);
+";
+
 /// A log that was opened for writing.
 pub(super) struct Opened {
     pub(super) connection: Connection,
@@ -76,6 +94,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     match identify(&connection).map_err(explain)? {
         (0, 0) => create(&connection).map_err(explain)?,
         (APPLICATION_ID, SCHEMA_VERSION) => {}
+        (APPLICATION_ID, 1) => upgrade(&connection).map_err(explain)?,
         (APPLICATION_ID, _) => return Err(not_a_log("it is of another version of the gateway")),
         _ => return Err(not_a_log("it is not an event log")),
     }
@@ -140,8 +159,17 @@ fn identify(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
 fn create(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(TABLES_OF_VERSION_2)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     write_log_row(&transaction, LogId::random(), &End::default())?;
+    transaction.commit()
+}
+
+/// Brings a file of version 1 up to date.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(TABLES_OF_VERSION_2)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
 }

@@ -1,4 +1,4 @@
-//! The one writer: takes all appends that wait, writes them in one transaction, syncs once, shows them, and
+//! The one writer: takes all writes that wait, makes them in one transaction, syncs once, shows them, and
 //! only then answers.
 
 use std::{
@@ -14,14 +14,14 @@ use super::{
     append::append,
     failure::consequence,
     log_row::State,
-    queue::{Append, Command, gather, refuse},
+    queue::{Command, Operation, Write, Written, gather, refuse},
+    requests,
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
     writable::Writable,
 };
 use crate::{
     clock::Clock,
-    event::NewEvent,
     store::{AppendError, Appended, Config, HotTail, Metrics, Record},
 };
 
@@ -42,6 +42,7 @@ pub(super) struct Writer {
     retention_age: Duration,
     retention_bytes: u64,
     dedup_window: Duration,
+    request_retention: Duration,
     clock: Clock,
     tail: Arc<HotTail>,
     writable: Writable,
@@ -54,8 +55,11 @@ pub(super) struct Writer {
 struct Committed {
     state: State,
     records: Vec<Arc<Record>>,
-    answers: Vec<Appended>,
+    answers: Vec<Written>,
+    /// Roughly how much went into the write-ahead log for the requests.
+    request_bytes: u64,
     trimmed: u64,
+    forgotten: u64,
 }
 
 impl Writer {
@@ -72,6 +76,7 @@ impl Writer {
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
+            request_retention: config.request_retention,
             clock,
             tail,
             writable,
@@ -89,7 +94,7 @@ impl Writer {
             .expect("a runtime with nothing but a timer needs nothing of the system");
         loop {
             match waiting.block_on(async { timeout(IDLE, commands.recv()).await }) {
-                Ok(Some(Command::Append(first))) => {
+                Ok(Some(Command::Write(first))) => {
                     let (batch, is_last) = gather(*first, &mut commands);
                     self.write(batch);
                     if is_last {
@@ -106,26 +111,26 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: Vec<Append>) {
+    fn write(&mut self, batch: Vec<Write>) {
         if self.is_broken {
             return refuse(
-                batch.into_iter().map(|append| append.answer),
+                batch.into_iter().map(|write| write.answer),
                 AppendError::Broken,
             );
         }
         let start = Instant::now();
-        let (events, answers): (Vec<_>, Vec<_>) = batch
+        let (operations, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .map(|append| (append.event, (append.answer, append._room)))
+            .map(|write| (write.operation, (write.answer, write._room)))
             .unzip();
-        match self.commit(events) {
-            Ok(committed) => {
+        match self.commit(operations) {
+            Ok(mut committed) => {
                 self.metrics.commit.observe(start.elapsed().as_secs_f64());
-                let appended = committed.answers.clone();
+                let written = std::mem::take(&mut committed.answers);
                 self.show(committed);
-                for ((answer, _room), appended) in answers.into_iter().zip(appended) {
+                for ((answer, _room), written) in answers.into_iter().zip(written) {
                     // A client that has gone away finds out when it asks again.
-                    let _ = answer.send(Ok(appended));
+                    let _ = answer.send(Ok(written));
                 }
                 self.tail.wake();
                 self.checkpoint_if_due();
@@ -138,9 +143,10 @@ impl Writer {
     }
 
     /// One transaction: when it returns, all of it is on disk.
-    fn commit(&mut self, events: Vec<NewEvent>) -> rusqlite::Result<Committed> {
+    fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
         let now = self.clock.now();
         let limits = self.limits(now);
+        let oldest_request = before(now, self.request_retention);
         let Opened {
             connection,
             id,
@@ -148,23 +154,36 @@ impl Writer {
             ..
         } = &mut self.opened;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = state.head.position.sequence;
+        let last = state.head.position.sequence;
         let mut committed = Committed {
             state: *state,
-            records: Vec::with_capacity(events.len()),
-            answers: Vec::with_capacity(events.len()),
+            records: Vec::new(),
+            answers: Vec::with_capacity(operations.len()),
+            request_bytes: 0,
             trimmed: 0,
+            forgotten: 0,
         };
-        for event in events {
-            let state = &mut committed.state;
-            let record = append(&transaction, *id, state, now, self.dedup_window, event)?;
-            committed.answers.push(match record {
-                Some(_) => Appended::New,
-                None => Appended::Duplicate,
-            });
-            committed.records.extend(record.map(Arc::new));
+        for operation in operations {
+            let size = operation.size() as u64;
+            let written = match operation {
+                Operation::Append(event) => {
+                    let state = &mut committed.state;
+                    let record = append(&transaction, *id, state, now, self.dedup_window, event)?;
+                    Written::Appended(committed.took(record))
+                }
+                Operation::Begin(intent) => {
+                    committed.request_bytes += size + 2 * PAGE_BYTES;
+                    Written::Begun(requests::begin(&transaction, now, intent)?)
+                }
+                Operation::Finish(ending) => {
+                    committed.request_bytes += size + 2 * PAGE_BYTES;
+                    Written::Finished(requests::finish(&transaction, now, ending)?)
+                }
+            };
+            committed.answers.push(written);
         }
-        committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, before)?;
+        committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
+        committed.forgotten = requests::trim(&transaction, oldest_request)?;
         transaction.commit()?;
         Ok(committed)
     }
@@ -177,7 +196,7 @@ impl Writer {
             // The page of the record, and the one of its id in the index.
             record.size() as u64 + 2 * PAGE_BYTES
         });
-        self.bytes_since_checkpoint += written.sum::<u64>();
+        self.bytes_since_checkpoint += written.sum::<u64>() + committed.request_bytes;
         let trimmed = committed.state.trimmed.position;
         self.tail.show(committed.records, trimmed);
         self.writable.set(true);
@@ -193,7 +212,7 @@ impl Writer {
             };
             match result {
                 Ok(committed) => {
-                    let has_more = committed.trimmed > 0;
+                    let has_more = committed.trimmed > 0 || committed.forgotten > 0;
                     self.show(committed);
                     if !has_more {
                         return;
@@ -241,12 +260,28 @@ impl Writer {
     }
 
     fn limits(&self, now: Timestamp) -> Limits {
-        let age = SignedDuration::try_from(self.retention_age).unwrap_or(SignedDuration::MAX);
         Limits {
-            oldest: now.checked_sub(age).unwrap_or(Timestamp::MIN),
+            oldest: before(now, self.retention_age),
             bytes: self.retention_bytes,
         }
     }
+}
+
+impl Committed {
+    /// Keeps a record to show, where one was appended.
+    fn took(&mut self, record: Option<Record>) -> Appended {
+        let Some(record) = record else {
+            return Appended::Duplicate;
+        };
+        self.records.push(Arc::new(record));
+        Appended::New
+    }
+}
+
+/// So long ago.
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+    now.checked_sub(age).unwrap_or(Timestamp::MIN)
 }
 
 impl Drop for Writer {

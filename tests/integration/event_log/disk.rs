@@ -6,6 +6,9 @@ use std::{
     path::Path,
 };
 
+use kora_gateway::store::{RequestKey, RequestLog};
+use uuid::Uuid;
+
 use super::*;
 
 /// Changes the file as a broken disk would, past the gateway.
@@ -149,10 +152,23 @@ async fn a_file_that_is_no_log_is_refused() {
     append(&log, "a").await;
     log.close().await;
     let newer = rusqlite::Connection::open(place.file()).unwrap();
-    for (version, is_known) in [(2, false), (1, true)] {
+    for (version, is_known) in [(3, false), (2, true)] {
         newer.pragma_update(None, "user_version", version).unwrap();
         assert_eq!(place.try_open().is_ok(), is_known, "{version}");
     }
+    // Of the first version, which had no request records.
+    newer
+        .execute_batch("DROP TABLE requests; PRAGMA user_version = 1")
+        .unwrap();
+    let upgraded = place.open();
+    assert_eq!(all_after(&upgraded, 0).await, named(&[(1, "a")]));
+    let key = RequestKey {
+        caller: "anonymous".to_owned(),
+        request_id: Uuid::nil(),
+    };
+    assert!(upgraded.request(key).await.unwrap().is_none());
+    upgraded.close().await;
+    drop(upgraded);
     drop(newer);
     damage(&place.file(), "UPDATE log SET trimmed_sequence = 1");
     assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));

@@ -1,0 +1,185 @@
+//! Doing it once: a screening or a new subject is sent, and what became of it can be asked.
+//!
+//! Each call that creates something runs in a task of its own, so that a caller that goes away does not cut
+//! what was sent. One with a `request_id` is recorded before its first byte leaves, and so is its answer; the
+//! same request again gets that answer, joins the call in flight, or hears that nobody knows. It is never
+//! sent again unless it certainly did not happen.
+
+mod answer;
+mod detached;
+mod fingerprint;
+mod in_flight;
+mod metrics;
+mod once;
+mod record;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub use metrics::Metrics;
+pub use record::{RecordState, RequestRecord};
+
+use crate::{
+    error::{CallError, Reason, Violation},
+    kora::{self, Departure},
+    lifecycle::Shutdown,
+    pb,
+    screening::{CreateSubject, ScreenRequest},
+    store::{RequestContent, RequestKey, RequestLog},
+};
+use answer::Answer;
+use in_flight::InFlight;
+
+/// When to come back where the store cannot take a record.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// What is asked of requests.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether one without a `request_id` is refused.
+    pub is_request_id_required: bool,
+}
+
+/// The orders of a stop that concern calls.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// From now on, nothing more is sent.
+    pub stop: Shutdown,
+    /// Whoever still waits is answered now.
+    pub give_up: Shutdown,
+}
+
+/// One call, as far as it matters here.
+pub struct Call {
+    /// The caller's name.
+    pub caller: String,
+    /// When the caller has to be answered.
+    pub answer_by: Instant,
+    /// Its place among the calls in flight; it is given back when the call is over, whoever still waits.
+    pub place: Arc<OwnedSemaphorePermit>,
+}
+
+/// An answer, and whether it is one that was given before.
+#[derive(Debug)]
+pub struct Answered<M> {
+    /// The message.
+    pub message: M,
+    /// Whether it was stored.
+    pub is_replay: bool,
+}
+
+/// One tenant's requests. Clones share everything.
+#[derive(Clone)]
+pub struct Requests {
+    config: Config,
+    kora: kora::Client,
+    log: Arc<dyn RequestLog>,
+    in_flight: InFlight,
+    calls: TaskTracker,
+    orders: Orders,
+    metrics: Metrics,
+}
+
+impl Requests {
+    /// Requests to `kora`, recorded in `log`. Calls run in `calls`.
+    pub fn new(
+        config: Config,
+        kora: kora::Client,
+        log: Arc<dyn RequestLog>,
+        metrics: Metrics,
+        calls: TaskTracker,
+        orders: Orders,
+    ) -> Self {
+        Requests {
+            config,
+            kora,
+            log,
+            in_flight: InFlight::default(),
+            calls,
+            orders,
+            metrics,
+        }
+    }
+
+    /// Screens a party. The answer holds Kora's body.
+    ///
+    /// # Errors
+    /// Those of [`kora::Client::screen`]; `REQUEST_ID_REUSED`, `STORE_UNAVAILABLE`, and what an earlier request
+    /// with the same id was answered.
+    pub async fn screen(
+        &self,
+        request: ScreenRequest,
+        call: Call,
+    ) -> Result<Answered<pb::Screening>, CallError> {
+        let content = fingerprint::screening(&request);
+        let (request_id, departure) = (request.request_id, Departure::default());
+        let send = {
+            let (kora, departure) = (self.kora.clone(), departure.clone());
+            let (caller, answer_by) = (call.caller.clone(), call.answer_by);
+            async move {
+                let screening = kora
+                    .screen(&request, &caller, answer_by, &departure)
+                    .await?;
+                Ok(pb::Screening::from(screening))
+            }
+        };
+        self.run(request_id, content, call, departure, send).await
+    }
+
+    /// Creates a subject.
+    ///
+    /// # Errors
+    /// Those of [`kora::Client::create_subject`], and of [`Requests::screen`] for the `request_id`.
+    pub async fn create_subject(
+        &self,
+        request: CreateSubject,
+        call: Call,
+    ) -> Result<Answered<pb::Subject>, CallError> {
+        let content = fingerprint::subject(&request);
+        let (request_id, departure) = (request.request_id, Departure::default());
+        let send = {
+            let (kora, departure) = (self.kora.clone(), departure.clone());
+            let (caller, answer_by) = (call.caller.clone(), call.answer_by);
+            async move {
+                let created = kora.create_subject(&request, &caller, answer_by, &departure);
+                Ok(pb::Subject::from(created.await?))
+            }
+        };
+        self.run(request_id, content, call, departure, send).await
+    }
+
+    async fn run<M: Answer>(
+        &self,
+        request_id: Option<Uuid>,
+        content: RequestContent,
+        call: Call,
+        departure: Departure,
+        send: impl Future<Output = Result<M, CallError>> + Send + 'static,
+    ) -> Result<Answered<M>, CallError> {
+        let Some(request_id) = request_id else {
+            if self.config.is_request_id_required {
+                return Err(request_id_required());
+            }
+            return self.run_detached(call, departure, send).await;
+        };
+        let key = RequestKey {
+            caller: call.caller.clone(),
+            request_id,
+        };
+        self.run_once(key, content, call, departure, send).await
+    }
+}
+
+fn request_id_required() -> CallError {
+    let violation = Violation {
+        field: "request_id".to_owned(),
+        description: "is required by this gateway (--require-request-id)".into(),
+    };
+    CallError {
+        violations: vec![violation],
+        ..CallError::new(Reason::InvalidRequest)
+    }
+}

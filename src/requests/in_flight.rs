@@ -1,0 +1,89 @@
+//! The requests that this process is working on, and those who wait for the same.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::answer::Failure;
+use crate::store::{RequestContent, RequestKey};
+
+/// All of them. Their number is bounded by that of the calls in flight. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct InFlight(Arc<Mutex<HashMap<RequestKey, Joinable>>>);
+
+/// How a request ended, for those who joined it.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    /// The encoded message.
+    pub(super) result: Result<Bytes, Failure>,
+    /// Whether it was stored before.
+    pub(super) is_replay: bool,
+}
+
+/// A request that others can join.
+#[derive(Clone)]
+pub(super) struct Joinable {
+    pub(super) content: RequestContent,
+    pub(super) settled: watch::Receiver<Option<Settled>>,
+}
+
+/// The one call that works on a request. It is in flight until this is dropped.
+pub(super) struct Lead {
+    in_flight: InFlight,
+    key: RequestKey,
+    settle: watch::Sender<Option<Settled>>,
+}
+
+/// What a call does about a request.
+pub(super) enum Role {
+    Lead(Lead),
+    Join(Joinable),
+}
+
+impl InFlight {
+    /// Takes the lead, unless somebody has it.
+    pub(super) fn enter(&self, key: RequestKey, content: &RequestContent) -> Role {
+        match self.requests().entry(key) {
+            Entry::Occupied(entry) => Role::Join(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                let (settle, settled) = watch::channel(None);
+                let key = entry.key().clone();
+                entry.insert(Joinable {
+                    content: content.clone(),
+                    settled,
+                });
+                Role::Lead(Lead {
+                    in_flight: self.clone(),
+                    key,
+                    settle,
+                })
+            }
+        }
+    }
+
+    /// Whether somebody works on it.
+    pub(super) fn has(&self, key: &RequestKey) -> bool {
+        self.requests().contains_key(key)
+    }
+
+    fn requests(&self) -> MutexGuard<'_, HashMap<RequestKey, Joinable>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lead {
+    /// Tells those who joined.
+    pub(super) fn settle(&self, settled: Settled) {
+        self.settle.send_replace(Some(settled));
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.in_flight.requests().remove(&self.key);
+    }
+}

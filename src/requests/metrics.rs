@@ -1,0 +1,66 @@
+//! What operators see of requests.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// The counters of requests.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Requests with an id, by what became of them.
+    requests: Family<Labels, Counter>,
+    /// Answers that came and could not be recorded.
+    unrecorded: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    kind: &'static str,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Metrics {
+            requests: Family::default(),
+            unrecorded: Counter::default(),
+        };
+        registry.register(
+            "requests_with_id",
+            "Requests with a request_id: new ones, replayed and joined ones, and reused ids",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "requests_unrecorded",
+            "Answers that came and could not be recorded; the same request again is UNKNOWN",
+            metrics.unrecorded.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn new_request(&self) {
+        self.count("new");
+    }
+
+    pub(super) fn replayed(&self) {
+        self.count("replayed");
+    }
+
+    pub(super) fn joined(&self) {
+        self.count("joined");
+    }
+
+    pub(super) fn reused(&self) {
+        self.count("reused");
+    }
+
+    pub(super) fn unrecorded(&self) {
+        self.unrecorded.inc();
+    }
+
+    fn count(&self, kind: &'static str) {
+        self.requests.get_or_create(&Labels { kind }).inc();
+    }
+}

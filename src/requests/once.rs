@@ -1,0 +1,239 @@
+//! A request with an id: recorded before it is sent, and answered with what is recorded.
+
+use bytes::Bytes;
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant, sleep_until, timeout_at},
+};
+use uuid::Uuid;
+
+use super::{
+    Answered, COME_BACK_AFTER, Call, Requests,
+    answer::{Answer, Failure, stored},
+    detached::{Delivery, deliver, panicked},
+    in_flight::{Joinable, Lead, Role, Settled},
+};
+use crate::{
+    error::{CallError, Reason},
+    kora::Departure,
+    store::{Begun, Ending, Intent, RequestContent, RequestKey, StoredRequest, StoredState},
+};
+
+/// How long before its caller has to be answered an answer is handed over, recorded or not.
+const RECORDING_RESERVE: Duration = Duration::from_millis(20);
+
+/// A call that leads: it alone may send its request.
+struct Leader<M> {
+    requests: Requests,
+    lead: Lead,
+    intent: Intent,
+    departure: Departure,
+    delivery: Delivery<M>,
+    answer_by: Instant,
+}
+
+impl Requests {
+    /// Sends a request if it is new, and otherwise answers what is known of it.
+    pub(super) async fn run_once<M: Answer>(
+        &self,
+        key: RequestKey,
+        content: RequestContent,
+        call: Call,
+        departure: Departure,
+        send: impl Future<Output = Result<M, CallError>> + Send + 'static,
+    ) -> Result<Answered<M>, CallError> {
+        let lead = loop {
+            match self.in_flight.enter(key.clone(), &content) {
+                Role::Lead(lead) => break lead,
+                Role::Join(joinable) if joinable.content != content => {
+                    self.metrics.reused();
+                    return Err(Reason::RequestIdReused.into());
+                }
+                Role::Join(joinable) => {
+                    if let Some(settled) = self.join(joinable, call.answer_by).await? {
+                        self.metrics.joined();
+                        return answered(settled);
+                    }
+                }
+            }
+        };
+        let (delivery, delivered) = oneshot::channel();
+        let (answer_by, place) = (call.answer_by, call.place);
+        let leader = Leader {
+            requests: self.clone(),
+            lead,
+            intent: Intent {
+                key,
+                content,
+                attempt: Uuid::new_v4(),
+            },
+            departure: departure.clone(),
+            delivery,
+            answer_by,
+        };
+        self.calls.spawn(async move {
+            leader.run(send).await;
+            drop(place);
+        });
+        self.wait(delivered, departure, answer_by).await
+    }
+
+    /// Waits for the end of a call that somebody else made; `None` if it was given up unsent, and is over.
+    async fn join(
+        &self,
+        joinable: Joinable,
+        answer_by: Instant,
+    ) -> Result<Option<Settled>, CallError> {
+        tokio::select! {
+            biased;
+            ended = end_of(joinable) => ended,
+            () = sleep_until(answer_by) => Err(Reason::DeadlineExceeded.into()),
+            () = self.orders.give_up.started() => {
+                Err(CallError::new(Reason::KoraOutcomeUnknown)
+                    .because("the gateway stopped before Kora answered"))
+            }
+        }
+    }
+}
+
+impl<M: Answer> Leader<M> {
+    async fn run(self, send: impl Future<Output = Result<M, CallError>> + Send) {
+        let log = &self.requests.log;
+        let begun = tokio::select! {
+            biased;
+            begun = log.begin(self.intent.clone()) => begun.map_err(|error| CallError {
+                retry_after: Some(COME_BACK_AFTER),
+                ..CallError::new(Reason::StoreUnavailable).because(error)
+            }),
+            error = self.departure.given_up() => Err(error),
+        };
+        match begun {
+            Ok(Begun::New) => {
+                self.requests.metrics.new_request();
+                let result = send.await;
+                self.record(result).await;
+            }
+            Ok(Begun::Found(found)) => {
+                let result = self.replay(found);
+                self.hand_over(result);
+            }
+            Ok(Begun::Damaged) => {
+                let error = CallError::new(Reason::KoraOutcomeUnknown)
+                    .because("the record of this request_id is damaged");
+                self.hand_over(Err(error));
+            }
+            // It may have been recorded all the same, and was certainly not sent.
+            Err(error) => self.record(Err(error)).await,
+        }
+    }
+
+    /// Records how the request ended, and hands that over as soon as it is recorded; in time, if it is not.
+    async fn record(self, result: Result<M, CallError>) {
+        let (state, answer) = stored(&result);
+        let requests = self.requests.clone();
+        let recording = requests.log.finish(Ending {
+            key: self.intent.key.clone(),
+            attempt: self.intent.attempt,
+            state,
+            answer,
+        });
+        tokio::pin!(recording);
+        let result = result.map(|message| Answered {
+            message,
+            is_replay: false,
+        });
+        let in_time = timeout_at(self.answer_by - RECORDING_RESERVE, &mut recording).await;
+        // Nobody else gets the request until its end is recorded, or certainly is not.
+        let lead = self.hand_over(result);
+        let recorded = match in_time {
+            Ok(recorded) => recorded,
+            Err(_) => recording.await,
+        };
+        if state != StoredState::MayBeRepeated
+            && let Err(error) = recorded
+        {
+            requests.metrics.unrecorded();
+            tracing::error!(%error, "an answer of Kora's could not be recorded; its request_id reads as UNKNOWN");
+        }
+        drop(lead);
+    }
+
+    fn replay(&self, found: StoredRequest) -> Result<Answered<M>, CallError> {
+        let metrics = &self.requests.metrics;
+        if found.content != self.intent.content {
+            metrics.reused();
+            return Err(Reason::RequestIdReused.into());
+        }
+        metrics.replayed();
+        answered(settled_before(found))
+    }
+
+    fn hand_over(self, result: Result<Answered<M>, CallError>) -> Lead {
+        let is_replay = match &result {
+            Ok(answered) => answered.is_replay,
+            Err(error) => error.is_replay,
+        };
+        self.lead.settle(Settled {
+            result: match &result {
+                Ok(answered) => Ok(answered.message.encode_to_vec().into()),
+                Err(error) => Err(Failure::from(error)),
+            },
+            is_replay,
+        });
+        deliver(self.delivery, result);
+        self.lead
+    }
+}
+
+async fn end_of(joinable: Joinable) -> Result<Option<Settled>, CallError> {
+    let mut settled = joinable.settled;
+    let ended = settled.wait_for(Option::is_some).await;
+    let Some(end) = ended.ok().and_then(|settled| settled.clone()) else {
+        return Err(panicked());
+    };
+    if !was_given_up(&end) {
+        return Ok(Some(end));
+    }
+    // Its place is free when it is gone.
+    while settled.changed().await.is_ok() {}
+    Ok(None)
+}
+
+/// What a record says. One that is still open has nobody who works on it any more.
+fn settled_before(found: StoredRequest) -> Settled {
+    let result = match found.state {
+        StoredState::Succeeded => Ok(found.answer),
+        StoredState::InFlight => Err(Failure::from(&CallError::new(Reason::KoraOutcomeUnknown))),
+        StoredState::Failed | StoredState::MayBeRepeated => {
+            Err(Failure::from(&Failure::decode(&found.answer)))
+        }
+    };
+    Settled {
+        result,
+        is_replay: true,
+    }
+}
+
+/// Whether the one that was joined was given up before it was sent: for a deadline that was its own caller's.
+fn was_given_up(settled: &Settled) -> bool {
+    settled.result.as_ref().is_err_and(|failure| {
+        failure.is(Reason::DeadlineBeforeSend) || failure.is(Reason::RatePaced)
+    })
+}
+
+fn answered<M: Answer>(settled: Settled) -> Result<Answered<M>, CallError> {
+    let Settled { result, is_replay } = settled;
+    match result {
+        Ok(encoded) => decoded(encoded).map(|message| Answered { message, is_replay }),
+        Err(failure) => Err(CallError {
+            is_replay,
+            ..Failure::decode(&failure.encode())
+        }),
+    }
+}
+
+fn decoded<M: Answer>(encoded: Bytes) -> Result<M, CallError> {
+    M::decode(encoded).map_err(|_| {
+        CallError::new(Reason::KoraOutcomeUnknown).because("the stored answer cannot be read")
+    })
+}

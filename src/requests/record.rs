@@ -1,0 +1,99 @@
+//! What became of a request, for whoever asks.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{COME_BACK_AFTER, Requests, answer::Failure};
+use crate::{
+    error::{CallError, Outcome, Reason},
+    store::{ReadError, RequestKey, StoredRequest, StoredState},
+};
+
+/// How far a request is.
+#[derive(Debug)]
+pub enum RecordState {
+    /// It is being worked on.
+    InFlight,
+    /// Answered with this message: a `Screening` or a `Subject`, encoded, as the RPC says.
+    Succeeded(bytes::Bytes),
+    /// Answered with this error, whose outcome says whether it happened.
+    Failed(CallError),
+}
+
+/// What is known of a request.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// The caller's id.
+    pub request_id: Uuid,
+    /// The RPC's name, such as `Screen`.
+    pub rpc: String,
+    /// How far it is.
+    pub state: RecordState,
+    /// When it was recorded.
+    pub create_time: Timestamp,
+    /// When its end was recorded.
+    pub finish_time: Option<Timestamp>,
+}
+
+impl Requests {
+    /// What became of a caller's request. Asks nobody but the store.
+    ///
+    /// # Errors
+    /// `REQUEST_NOT_FOUND`, `STORE_UNAVAILABLE`, `STORE_CORRUPT`.
+    pub async fn request(
+        &self,
+        caller: &str,
+        request_id: Uuid,
+    ) -> Result<RequestRecord, CallError> {
+        let key = RequestKey {
+            caller: caller.to_owned(),
+            request_id,
+        };
+        let was_in_flight = self.in_flight.has(&key);
+        let mut found = self.find(&key).await?;
+        let mut is_in_flight = was_in_flight || self.in_flight.has(&key);
+        if found.state == StoredState::InFlight && !is_in_flight {
+            // It can have ended since the record was read; its end is recorded before it is over.
+            found = self.find(&key).await?;
+            is_in_flight = self.in_flight.has(&key);
+        }
+        Ok(RequestRecord {
+            request_id: found.key.request_id,
+            state: match found.state {
+                StoredState::InFlight if is_in_flight => RecordState::InFlight,
+                StoredState::InFlight => RecordState::Failed(Reason::KoraOutcomeUnknown.into()),
+                StoredState::Succeeded => RecordState::Succeeded(found.answer),
+                StoredState::Failed | StoredState::MayBeRepeated => {
+                    RecordState::Failed(Failure::decode(&found.answer))
+                }
+            },
+            rpc: found.content.rpc,
+            create_time: found.create_time,
+            finish_time: found.finish_time,
+        })
+    }
+
+    async fn find(&self, key: &RequestKey) -> Result<StoredRequest, CallError> {
+        match self.log.request(key.clone()).await {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(Reason::RequestNotFound.into()),
+            Err(error @ ReadError::Corrupt { .. }) => {
+                Err(CallError::new(Reason::StoreCorrupt).because(error))
+            }
+            Err(error) => Err(CallError {
+                retry_after: Some(COME_BACK_AFTER),
+                ..CallError::new(Reason::StoreUnavailable).because(error)
+            }),
+        }
+    }
+}
+
+impl RequestRecord {
+    /// The outcome of one that failed.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.state {
+            RecordState::Failed(error) => Some(error.reason.of_paid_call().1),
+            RecordState::InFlight | RecordState::Succeeded(_) => None,
+        }
+    }
+}

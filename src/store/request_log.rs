@@ -1,0 +1,188 @@
+//! The law of the request records.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{AppendError, ReadError};
+
+/// The number of this form of a request record.
+const FORMAT: u32 = 1;
+
+/// One tenant's records of the requests that had a `request_id`. Every backend keeps this law:
+///
+/// 1. **Durable first.** `begin` and `finish` are answered only when what they wrote would survive a power
+///    cut.
+/// 2. **One at a time.** Of any number of `begin`s with one key, the first one wins, and the others are
+///    told what is there. Only a record that says that it may be repeated gives its place to another
+///    `begin`, and only to one with the same content.
+/// 3. **Compare and set.** `finish` changes the record of its own attempt alone, and only once.
+/// 4. **In order.** What one process asks for with one key happens in the order in which it asked.
+/// 5. **Nothing damaged.** Each record has a checksum. A record that differs is never taken for an answer,
+///    and stands in the way of every `begin`.
+/// 6. **Kept for a while.** A record goes when its `create_time` is longer ago than the retention.
+pub trait RequestLog: Send + Sync + 'static {
+    /// Records that a request is about to be sent.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; it may be recorded all the same.
+    fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>>;
+
+    /// Records how a request ended. False if the record is not this attempt's, or has ended before.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; it may be recorded all the same.
+    fn finish(&self, ending: Ending) -> BoxFuture<'_, Result<bool, AppendError>>;
+
+    /// Reads what is known of a request.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>>;
+}
+
+/// By what a request is known: the id is the caller's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// The caller's name.
+    pub caller: String,
+    /// The caller's id of the request.
+    pub request_id: Uuid,
+}
+
+/// A request that is about to be sent.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// By what it is known.
+    pub key: RequestKey,
+    /// Which RPC, and what its message means. Two requests with one key have to agree on it.
+    pub content: RequestContent,
+    /// Made up anew for each `begin`.
+    pub attempt: Uuid,
+}
+
+/// What a request asks for, as far as a repetition is compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestContent {
+    /// The RPC's name, such as `Screen`.
+    pub rpc: String,
+    /// SHA-256 over what the message means.
+    pub fingerprint: [u8; 32],
+}
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// By what it is known.
+    pub key: RequestKey,
+    /// That of its `begin`.
+    pub attempt: Uuid,
+    /// How.
+    pub state: StoredState,
+    /// What was answered.
+    pub answer: Bytes,
+}
+
+/// What became of a `begin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It is recorded, and may be sent.
+    New,
+    /// This is there, and it may not be sent.
+    Found(StoredRequest),
+    /// What is there is damaged, and it may not be sent.
+    Damaged,
+}
+
+/// How far a recorded request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredState {
+    /// Recorded, and perhaps sent.
+    InFlight,
+    /// Answered with a result.
+    Succeeded,
+    /// Answered with an error, for good.
+    Failed,
+    /// Answered with an error after which the same request may be sent again.
+    MayBeRepeated,
+}
+
+/// A recorded request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// By what it is known.
+    pub key: RequestKey,
+    /// What it asked for.
+    pub content: RequestContent,
+    /// Which `begin` it is.
+    pub attempt: Uuid,
+    /// How far it is.
+    pub state: StoredState,
+    /// What was answered; empty while in flight.
+    pub answer: Bytes,
+    /// When it was recorded, to the millisecond.
+    pub create_time: Timestamp,
+    /// When its end was recorded; `None` while in flight.
+    pub finish_time: Option<Timestamp>,
+}
+
+impl StoredState {
+    /// Its number in a file.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            StoredState::InFlight => 1,
+            StoredState::Succeeded => 2,
+            StoredState::Failed => 3,
+            StoredState::MayBeRepeated => 4,
+        }
+    }
+
+    /// The state of a number.
+    pub(super) fn from_number(number: i64) -> Option<Self> {
+        [
+            StoredState::InFlight,
+            StoredState::Succeeded,
+            StoredState::Failed,
+            StoredState::MayBeRepeated,
+        ]
+        .into_iter()
+        .find(|state| state.number() == number)
+    }
+}
+
+impl StoredRequest {
+    /// Over all of it, each part with its length, so that no two records make the same text.
+    pub(super) fn checksum(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&FORMAT.to_le_bytes());
+        let finish_time = self.finish_time.map(Timestamp::as_millisecond);
+        for part in [
+            self.key.caller.as_bytes(),
+            self.key.request_id.as_bytes(),
+            self.content.rpc.as_bytes(),
+            &self.content.fingerprint,
+            self.attempt.as_bytes(),
+            &self.state.number().to_le_bytes(),
+            &self.answer,
+            &self.create_time.as_millisecond().to_le_bytes(),
+            &finish_time.map_or([0; 8], i64::to_le_bytes),
+        ] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.digest()
+    }
+}
+
+impl fmt::Debug for StoredRequest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StoredRequest")
+            .field("key", &self.key)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
