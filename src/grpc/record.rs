@@ -53,7 +53,7 @@ fn result(rpc: Rpc, answer: &[u8]) -> Result<request_record::Result, CallError> 
         Rpc::CreateSubject => pb::Subject::decode(answer).map(request_record::Result::Subject),
         _ => pb::Screening::decode(answer).map(|screening| {
             request_record::Result::Screening(pb::Screening {
-                raw_json: Vec::new().into(),
+                raw_json: Vec::new(),
                 ..screening
             })
         }),
