@@ -106,6 +106,7 @@ pub async fn run(
         config.requests.clone(),
         kora.clone(),
         log.clone(),
+        log.clone(),
         requests::Metrics::register(&mut registry),
         calls.clone(),
         requests::Orders {

@@ -6,6 +6,7 @@
 //! sent again unless it certainly did not happen.
 
 mod answer;
+mod continue_async;
 mod detached;
 mod fingerprint;
 mod in_flight;
@@ -28,7 +29,7 @@ use crate::{
     lifecycle::Shutdown,
     pb,
     screening::{CreateSubject, ScreenRequest},
-    store::{RequestContent, RequestKey, RequestLog},
+    store::{EventLog, RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
 use in_flight::InFlight;
@@ -77,6 +78,7 @@ pub struct Requests {
     config: Config,
     kora: kora::Client,
     log: Arc<dyn RequestLog>,
+    events: Arc<dyn EventLog>,
     in_flight: InFlight,
     calls: TaskTracker,
     orders: Orders,
@@ -84,11 +86,12 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Requests to `kora`, recorded in `log`. Calls run in `calls`.
+    /// Requests to `kora`, recorded in `log`, whose `events` say how screenings end. Calls run in `calls`.
     pub fn new(
         config: Config,
         kora: kora::Client,
         log: Arc<dyn RequestLog>,
+        events: Arc<dyn EventLog>,
         metrics: Metrics,
         calls: TaskTracker,
         orders: Orders,
@@ -97,6 +100,7 @@ impl Requests {
             config,
             kora,
             log,
+            events,
             in_flight: InFlight::default(),
             calls,
             orders,
@@ -117,13 +121,12 @@ impl Requests {
         let content = fingerprint::screening(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
         let send = {
-            let (kora, departure) = (self.kora.clone(), departure.clone());
+            let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             async move {
-                let screening = kora
-                    .screen(&request, &caller, answer_by, &departure)
-                    .await?;
-                Ok(pb::Screening::from(screening))
+                requests
+                    .screen_to_the_end(request, caller, answer_by, departure)
+                    .await
             }
         };
         self.run(request_id, content, call, departure, send).await

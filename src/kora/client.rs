@@ -18,8 +18,8 @@ use crate::{
     error::{CallError, Reason, Resource},
     lifecycle::Shutdown,
     screening::{
-        CreateSubject, GetScreening, GetSubject, Party, ScreenRequest, Screening, ScreeningStatus,
-        Subject, Unreadable,
+        CreateSubject, GetScreening, GetSubject, Mode, Party, ScreenRequest, Screening,
+        ScreeningStatus, Subject, Unreadable,
     },
 };
 
@@ -70,6 +70,38 @@ impl Client {
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
+        self.post_screening(request, "Screen", caller, wait_until, departure)
+            .await
+    }
+
+    /// Starts the same screening as ASYNC, after Kora gave up on it: another request, with an
+    /// `Idempotency-Key` of its own.
+    ///
+    /// # Errors
+    /// Those of [`Client::screen`]. They say nothing about the first request.
+    pub async fn screen_again_as_async(
+        &self,
+        request: &ScreenRequest,
+        caller: &str,
+        wait_until: Instant,
+        departure: &Departure,
+    ) -> Result<Screening, CallError> {
+        let request = ScreenRequest {
+            mode: Mode::Async,
+            ..request.clone()
+        };
+        self.post_screening(&request, "Screen ASYNC", caller, wait_until, departure)
+            .await
+    }
+
+    async fn post_screening(
+        &self,
+        request: &ScreenRequest,
+        key_name: &str,
+        caller: &str,
+        wait_until: Instant,
+        departure: &Departure,
+    ) -> Result<Screening, CallError> {
         let (resource, subject) = match &request.party {
             Party::Inline(profile) => (None, Some(&profile.additional_fields)),
             Party::Known(id) => (Some(Resource::Subject(id.clone())), None),
@@ -85,7 +117,7 @@ impl Client {
         };
         let key = request
             .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, "Screen", id));
+            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
         let answer = self
             .attempts
             .post(

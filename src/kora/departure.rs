@@ -24,6 +24,7 @@ struct Shared {
 struct State {
     attempt: Option<Transmission>,
     given_up: Option<GivenUp>,
+    unknown_for: Option<Reason>,
 }
 
 /// Why nobody waits any more for what was not sent yet.
@@ -53,6 +54,16 @@ impl Departure {
         let is_taken_back = attempt.is_none_or(|attempt| attempt.revoke());
         self.0.given_up.cancel();
         is_taken_back
+    }
+
+    /// From now on nobody knows whether the call happened, whatever becomes of the attempts that follow.
+    pub fn is_unknown_for(&self, reason: Reason) {
+        self.state().unknown_for = Some(reason);
+    }
+
+    /// Why nobody knows whether the call happened, if that is so already.
+    pub fn unknown_for(&self) -> Option<Reason> {
+        self.state().unknown_for
     }
 
     /// Waits until nobody waits any more, and says what the caller is told of a call that was never sent.
