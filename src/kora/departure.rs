@@ -72,6 +72,11 @@ impl Departure {
         self.error()
     }
 
+    /// Whether nobody waits any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.given_up.is_cancelled()
+    }
+
     /// A new attempt, unless nobody waits for it.
     pub(super) fn attempt(&self) -> Result<Attempt<'_>, CallError> {
         let mut state = self.state();
