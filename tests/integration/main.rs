@@ -15,6 +15,7 @@ mod feed;
 mod harness;
 mod junk_answers;
 mod manual;
+mod mesh;
 mod no_leaks;
 mod not_sent;
 mod operations;
