@@ -41,10 +41,11 @@ impl Emulator {
     }
 
     /// Answers every request with this status and code from now on.
-    pub async fn fail(&self, status: u16, code: &str) {
+    pub async fn fail_screenings(&self, status: u16, code: &str) {
         let fault = json!({"kind": "fail", "status": status, "code": code});
         let request = self.door.put(self.url("scenario"));
-        let scenario = json!({"next": ALWAYS, "fault": fault});
+        let endpoint = "POST /screenings";
+        let scenario = json!({"next": ALWAYS, "endpoint": endpoint, "fault": fault});
         let answer = request.json(&scenario).send().await.unwrap();
         assert_eq!(answer.status(), 204);
     }

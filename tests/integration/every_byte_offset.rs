@@ -111,6 +111,7 @@ async fn play_lane(setting: Setting, places: Vec<Place>) -> Vec<Exchange> {
         let exchange = lane.call(Plan { fault, place }).await;
         check(setting, &exchange);
         exchanges.push(exchange);
+        lane.answer_twice().await;
     }
     lane.end(&exchanges).await;
     exchanges

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use tonic::Code;
 use uuid::Uuid;
 
 use super::Setting;
@@ -69,7 +70,7 @@ impl Lane {
     pub async fn start(setting: Setting) -> Lane {
         let emulator = Emulator::start().await;
         if let Some(code) = setting.kora.failure() {
-            emulator.fail(setting.kora.status(), code).await;
+            emulator.fail_screenings(setting.kora.status(), code).await;
         }
         let proxy = FaultProxy::start(emulator.addr).await;
         let flags: &[_] = match setting.fault {
@@ -102,9 +103,20 @@ impl Lane {
         }
     }
 
+    /// Lets Kora answer twice, so that no circuit opens: less than half of all calls fail.
+    pub async fn answer_twice(&mut self) {
+        self.proxy.plan(Plan::NONE);
+        for _ in 0..2 {
+            let answer = self.caller.send(Rpc::CreateSubject.call()).await.unwrap();
+            assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+            self.proxy.end_of_call().await;
+        }
+    }
+
     /// Sees that the emulator counts no more screenings than the proxy, and stops the gateway.
     pub async fn end(self, exchanges: &[Exchange]) {
-        let arrived = self.emulator.requests().await;
+        let mut arrived = self.emulator.requests().await;
+        arrived.retain(|request| request["path"] == "/api/v1/screenings");
         let passages = || exchanges.iter().flat_map(|exchange| &exchange.passages);
         let whole = passages().filter(|passage| passage.request_length.is_some());
         let begun = passages().filter(|passage| passage.sent_on > 0);
