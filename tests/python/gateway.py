@@ -22,8 +22,10 @@ KORA_REQUESTS = "kora_gateway_kora_request_duration_seconds_count"
 
 
 def connect(address: str) -> grpc.Channel:
-    # A proxy variable in the environment must not send loopback calls elsewhere.
-    return grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+    # A proxy variable in the environment must not send loopback calls elsewhere. Channels to one address share
+    # a connection, and the pause after it was refused: to a gateway that was started again that would be an answer.
+    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    return grpc.insecure_channel(address, options=options)
 
 
 def http_call(address: str, method: str, path: str, body: Any = None) -> tuple[int, str]:
