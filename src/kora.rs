@@ -13,6 +13,7 @@ mod departure;
 mod exchange;
 mod idempotency;
 mod metrics;
+mod order;
 mod refusal;
 mod request_body;
 mod retry_hint;

@@ -2,24 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
-use uuid::Uuid;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Config, Departure, Endpoint, Metrics, SetupError,
-    attempt::Attempts,
-    exchange::Answer,
-    idempotency::idempotency_key,
-    refusal::{Asked, refusal},
-    request_body,
-    retrying::Retries,
-    screening_answer, subject_answer,
-    tries::Tries,
-    violations::Sent,
+    Config, Departure, Endpoint, Metrics, SetupError, attempt::Attempts, exchange::Answer,
+    idempotency::idempotency_key, order::Order, refusal::Asked, request_body, retrying::Retries,
+    screening_answer, subject_answer, violations::Sent,
 };
 use crate::{
     clock::Clock,
@@ -27,26 +15,18 @@ use crate::{
     lifecycle::Shutdown,
     screening::{
         CreateSubject, GetScreening, GetSubject, Mode, Party, ScreenRequest, Screening,
-        ScreeningStatus, Subject, Unreadable,
+        ScreeningStatus, Subject,
     },
 };
-
-/// What is created, and for whom.
-struct Order<'a> {
-    body: Bytes,
-    key: Option<Uuid>,
-    wait_until: Instant,
-    departure: &'a Departure,
-}
 
 /// Kora, for one tenant. Clones share everything.
 #[derive(Clone)]
 pub struct Client {
-    attempts: Arc<Attempts>,
-    retries: Arc<Retries>,
+    pub(super) attempts: Arc<Attempts>,
+    pub(super) retries: Arc<Retries>,
     tenant_id: Arc<str>,
     is_503_trusted: bool,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 impl Client {
@@ -241,86 +221,6 @@ impl Client {
             subject_answer::found(&answer.body, id)
         });
         Ok(found.await?.0)
-    }
-
-    /// Creates something, in as many attempts as it takes and is certain to be harmless.
-    async fn post<T>(
-        &self,
-        asked: &Asked<'_>,
-        order: &Order<'_>,
-        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
-    ) -> Result<(T, Answer), CallError> {
-        let Order {
-            body,
-            key,
-            wait_until,
-            departure,
-        } = order;
-        let mut tries = Tries::new(&self.retries, asked.endpoint, *wait_until);
-        loop {
-            let attempt =
-                self.attempts
-                    .post(asked.endpoint, body.clone(), *key, *wait_until, departure);
-            let answered = attempt.await;
-            let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
-                Ok(read) => {
-                    tries.succeeded();
-                    return Ok(read);
-                }
-                Err(error) => error,
-            };
-            let pause = tries.failed(error, departure.is_given_up())?;
-            tokio::select! {
-                biased;
-                error = departure.given_up() => return Err(tries.end(error)),
-                () = sleep(pause) => {}
-            }
-        }
-    }
-
-    /// Reads something, in as many attempts as it takes.
-    async fn get<T>(
-        &self,
-        asked: &Asked<'_>,
-        id: &str,
-        wait_until: Instant,
-        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
-    ) -> Result<(T, Answer), CallError> {
-        let mut tries = Tries::new(&self.retries, asked.endpoint, wait_until);
-        loop {
-            let answered = self.attempts.get(asked.endpoint, id, wait_until).await;
-            let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
-                Ok(read) => {
-                    tries.succeeded();
-                    return Ok(read);
-                }
-                Err(error) => error,
-            };
-            let pause = tries.failed(error, self.attempts.is_given_up())?;
-            tokio::select! {
-                biased;
-                error = self.attempts.given_up(asked.endpoint) => return Err(tries.end(error)),
-                () = sleep(pause) => {}
-            }
-        }
-    }
-
-    fn read<T>(
-        &self,
-        asked: &Asked<'_>,
-        answer: Answer,
-        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
-    ) -> Result<(T, Answer), CallError> {
-        if !answer.status.is_success() {
-            return Err(refusal(asked, &answer, self.clock.now()));
-        }
-        match parse(&answer) {
-            Ok(read) => Ok((read, answer)),
-            Err(unreadable) => Err(CallError {
-                kora_request_id: answer.kora_request_id(),
-                ..CallError::new(Reason::KoraResponseInvalid).because(unreadable)
-            }),
-        }
     }
 }
 
