@@ -15,7 +15,10 @@ mod record;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -27,7 +30,8 @@ use crate::{
     kora::{self, Departure},
     lifecycle::Shutdown,
     pb,
-    screening::{CreateSubject, ScreenRequest},
+    reconciler::Reconciler,
+    screening::{CreateSubject, ScreenRequest, Screening},
     store::{RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
@@ -35,6 +39,10 @@ use in_flight::InFlight;
 
 /// When to come back where the store cannot take a record.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long before its caller has to be answered an answer is given, whether its screening waits to be polled or
+/// not. What is left is for recording the answer.
+const POLL_RESERVE: Duration = Duration::from_millis(40);
 
 /// What is asked of requests.
 #[derive(Clone, Debug)]
@@ -77,6 +85,7 @@ pub struct Requests {
     config: Config,
     kora: kora::Client,
     log: Arc<dyn RequestLog>,
+    reconciler: Reconciler,
     in_flight: InFlight,
     calls: TaskTracker,
     orders: Orders,
@@ -84,11 +93,12 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Requests to `kora`, recorded in `log`. Calls run in `calls`.
+    /// Requests to `kora`, recorded in `log`. Calls run in `calls`. What Kora has not finished is `reconciler`'s.
     pub fn new(
         config: Config,
         kora: kora::Client,
         log: Arc<dyn RequestLog>,
+        reconciler: Reconciler,
         metrics: Metrics,
         calls: TaskTracker,
         orders: Orders,
@@ -97,6 +107,7 @@ impl Requests {
             config,
             kora,
             log,
+            reconciler,
             in_flight: InFlight::default(),
             calls,
             orders,
@@ -117,16 +128,29 @@ impl Requests {
         let content = fingerprint::screening(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
         let send = {
-            let (kora, departure) = (self.kora.clone(), departure.clone());
+            let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             async move {
-                let screening = kora
+                let screening = requests
+                    .kora
                     .screen(&request, &caller, answer_by, &departure)
                     .await?;
+                requests.await_end(&screening, answer_by).await;
                 Ok(pb::Screening::from(screening))
             }
         };
         self.run(request_id, content, call, departure, send).await
+    }
+
+    /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
+    /// is too slow for that caller goes on with it.
+    async fn await_end(&self, screening: &Screening, answer_by: Instant) {
+        if screening.status.is_final() {
+            return;
+        }
+        let (reconciler, id) = (self.reconciler.clone(), screening.screening_id.clone());
+        let recording = self.calls.spawn(async move { reconciler.expect(id).await });
+        let _ = timeout_at(answer_by - POLL_RESERVE, recording).await;
     }
 
     /// Creates a subject.
