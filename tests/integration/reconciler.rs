@@ -10,13 +10,14 @@ use kora_gateway::{
     pb::{self, EventSource, event::Payload},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     call::{Rpc, SCREENING_ID},
     deliveries::Webhooks,
     harness::Gateway,
     scripted_kora::{Act, Received, ScriptedKora},
-    subscriber::{Subscriber, from_earliest},
+    subscriber::{PATIENCE, Subscriber, from_earliest},
 };
 
 pub const COMPLETED: &str = "screening.completed";
@@ -97,9 +98,18 @@ pub fn polls(received: &[Received]) -> usize {
     received.iter().filter(is_poll).count()
 }
 
-pub async fn wait_for_polls(gateway: &Gateway, result: &str, count: usize) {
-    let metric = format!("reconciler_polls_total{{result=\"{result}\"}} {count}\n");
-    gateway.wait_for_metric(&metric).await;
+/// How many polls ended so.
+pub async fn polled(gateway: &Gateway, result: &str) -> u64 {
+    let name = format!("kora_gateway_reconciler_polls_total{{result=\"{result}\"}} ");
+    let metrics = gateway.metrics().await;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+/// Waits until at least so many have.
+pub async fn wait_for_polls(gateway: &Gateway, result: &str, count: u64) {
+    let wait = async { while polled(gateway, result).await < count {} };
+    timeout(PATIENCE, wait).await.unwrap();
 }
 
 pub async fn wait_for_waiting(gateway: &Gateway, count: usize) {

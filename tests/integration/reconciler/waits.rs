@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{
     COMPLETED, NEVER, SOON, assert_reconciled, ended, events, gateway_on, gateway_with, pending,
-    polls, screen, wait_for_polls, wait_for_waiting,
+    polled, polls, screen, wait_for_polls, wait_for_waiting,
 };
 use crate::{
     call::{Rpc, SCREENING_ID, screen_request},
@@ -99,12 +99,8 @@ async fn polls_that_fail_are_made_again_and_say_nothing() {
         ),
     ] {
         kora.act(act);
-        failures += 1;
-        let reached = async { while failed(&gateway).await < failures {} };
-        tokio::time::timeout(Duration::from_secs(10), reached)
-            .await
-            .unwrap();
-        failures = failed(&gateway).await;
+        wait_for_polls(&gateway, "failed", failures + 1).await;
+        failures = polled(&gateway, "failed").await;
     }
     assert!(events(&gateway).await.is_empty());
     let attempts: i64 = connect(directory.path())
@@ -114,13 +110,6 @@ async fn polls_that_fail_are_made_again_and_say_nothing() {
     kora.act(completed());
     wait_for_polls(&gateway, "reconciled", 1).await;
     gateway.stop().await;
-}
-
-async fn failed(gateway: &Gateway) -> u64 {
-    let metrics = gateway.metrics().await;
-    let name = "kora_gateway_reconciler_polls_total{result=\"failed\"} ";
-    let count = metrics.lines().find_map(|line| line.strip_prefix(name));
-    count.map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test]
@@ -186,7 +175,7 @@ async fn a_slow_store_does_not_cost_the_caller_its_answer() {
     let other = connect(directory.path());
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     // Less than the store waits for its lock.
-    let call = Rpc::Screen.call().header("grpc-timeout", "1500m");
+    let call = Rpc::Screen.call().header("grpc-timeout", "1000m");
     let answer = call.send(gateway.grpc).await;
     assert_eq!(answer.screening().screening_id, SCREENING_ID);
     other.execute_batch("ROLLBACK").unwrap();
