@@ -68,10 +68,10 @@ impl Reconciler {
             tracing::error!(screening_id, "a poll differs from its checksum");
             self.give_up(screening_id).await?;
         }
-        let now = self.clock.now();
         let Some(first) = polls.sound.first() else {
             return Ok(Some(MAX_SLEEP));
         };
+        let now = self.clock.now();
         if first.next_poll > now {
             let pause = Duration::try_from(first.next_poll.duration_since(now));
             return Ok(Some(pause.unwrap_or(MAX_SLEEP).min(MAX_SLEEP)));
