@@ -113,7 +113,10 @@ pub async fn run(
     let requests = Requests::new(
         config.requests.clone(),
         kora.clone(),
-        log.clone(),
+        requests::Logs {
+            requests: log.clone(),
+            events: log.clone(),
+        },
         reconciler.clone(),
         requests::Metrics::register(&mut registry),
         calls.clone(),

@@ -53,6 +53,9 @@ enum Verb {
     /// Create or read a subject through a running gateway
     #[command(subcommand)]
     Subject(call_args::SubjectVerb),
+    /// Tell what became of a request
+    #[command(subcommand)]
+    Request(call_args::RequestVerb),
     /// Print Kora's events as a running gateway has them, and come back by itself when it was away
     Watch(watch::WatchArgs),
 }
@@ -89,6 +92,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,
+        Verb::Request(call_args::RequestVerb::Get(args)) => client::get_request(args).await,
         Verb::Watch(args) => watch::watch(args).await,
     }
 }

@@ -3,23 +3,13 @@
 //! The set is generated from the options of `ErrorReason` in the API's protos, so that code, manual and
 //! tests read one catalogue. This room knows neither protobuf nor tonic: a code is a number here.
 
+mod outcome;
+
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
+pub use outcome::Outcome;
 
-/// Whether a failed Screen or CreateSubject may have happened at Kora. Ordered: a call that had several
-/// attempts reports the highest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// It is certain that no byte of the request left the gateway.
-    NotSent,
-    /// Kora refused it and said so.
-    Rejected,
-    /// Kora took it and answered finally, with a failure.
-    Accepted,
-    /// It may or may not have happened.
-    Unknown,
-}
+include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
 
 /// When to try another gateway, if this one is stopping.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
@@ -105,18 +95,6 @@ const _: () = {
         row += 1;
     }
 };
-
-impl Outcome {
-    /// The name that callers see, such as `NOT_SENT`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::NotSent => "NOT_SENT",
-            Outcome::Rejected => "REJECTED",
-            Outcome::Accepted => "ACCEPTED",
-            Outcome::Unknown => "UNKNOWN",
-        }
-    }
-}
 
 impl Reason {
     /// The name that callers see, such as `KORA_UNREACHABLE`.

@@ -6,6 +6,7 @@
 //! never a guess.
 
 mod attempt;
+mod breaker;
 mod client;
 mod connection;
 mod departure;
@@ -15,9 +16,11 @@ mod metrics;
 mod refusal;
 mod request_body;
 mod retry_hint;
+mod retrying;
 mod screening_answer;
 mod subject_answer;
 mod transmission;
+mod tries;
 mod violations;
 
 use std::{fmt, path::PathBuf, time::Duration};

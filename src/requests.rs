@@ -6,6 +6,7 @@
 //! sent again unless it certainly did not happen.
 
 mod answer;
+mod continue_async;
 mod detached;
 mod fingerprint;
 mod in_flight;
@@ -32,7 +33,7 @@ use crate::{
     pb,
     reconciler::Reconciler,
     screening::{CreateSubject, ScreenRequest, Screening},
-    store::{RequestContent, RequestKey, RequestLog},
+    store::{EventLog, RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
 use in_flight::InFlight;
@@ -60,6 +61,15 @@ pub struct Orders {
     pub give_up: Shutdown,
 }
 
+/// What is kept of requests, and of what becomes of them.
+#[derive(Clone)]
+pub struct Logs {
+    /// The requests' records.
+    pub requests: Arc<dyn RequestLog>,
+    /// Kora's events, which say how screenings end.
+    pub events: Arc<dyn EventLog>,
+}
+
 /// One call, as far as it matters here.
 pub struct Call {
     /// The caller's name.
@@ -85,6 +95,7 @@ pub struct Requests {
     config: Config,
     kora: kora::Client,
     log: Arc<dyn RequestLog>,
+    events: Arc<dyn EventLog>,
     reconciler: Reconciler,
     in_flight: InFlight,
     calls: TaskTracker,
@@ -93,11 +104,11 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Requests to `kora`, recorded in `log`. Calls run in `calls`. What Kora has not finished is `reconciler`'s.
+    /// Requests to `kora`, kept in `logs`. Calls run in `calls`. What Kora has not finished is `reconciler`'s.
     pub fn new(
         config: Config,
         kora: kora::Client,
-        log: Arc<dyn RequestLog>,
+        logs: Logs,
         reconciler: Reconciler,
         metrics: Metrics,
         calls: TaskTracker,
@@ -106,7 +117,8 @@ impl Requests {
         Requests {
             config,
             kora,
-            log,
+            log: logs.requests,
+            events: logs.events,
             reconciler,
             in_flight: InFlight::default(),
             calls,
@@ -131,12 +143,9 @@ impl Requests {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             async move {
-                let screening = requests
-                    .kora
-                    .screen(&request, &caller, answer_by, &departure)
-                    .await?;
-                requests.await_end(&screening, answer_by).await;
-                Ok(pb::Screening::from(screening))
+                requests
+                    .screen_to_the_end(request, caller, answer_by, departure)
+                    .await
             }
         };
         self.run(request_id, content, call, departure, send).await

@@ -19,7 +19,7 @@ pub use from_kora::{risk_band, risk_score, time};
 pub use kora_object::{KoraObject, Unreadable};
 pub use request::{
     CheckType, CreateSubject, GetRequest, GetScreening, GetSubject, Mode, Party, Purpose,
-    ScreenRequest,
+    ScreenRequest, TimeoutPolicy,
 };
 pub use result::{
     Decision, DecisionOutcome, Match, MatchSummary, RiskBand, Screening, ScreeningStatus,

@@ -77,6 +77,9 @@ pub(super) struct ScreenArgs {
     /// A UUID of your own for this request
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
+    /// What to do when Kora gives up on a SYNC screening
+    #[arg(long, value_enum, default_value = "fail")]
+    on_timeout: OnTimeout,
 }
 
 #[derive(Subcommand)]
@@ -96,6 +99,20 @@ pub(super) struct CreateSubjectArgs {
     /// A UUID of your own for this request
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum RequestVerb {
+    /// Tell what became of a Screen or CreateSubject that had a request_id
+    Get(GetRequestArgs),
+}
+
+#[derive(Args)]
+pub(super) struct GetRequestArgs {
+    #[command(flatten)]
+    call: CallArgs,
+    /// The UUID that the request had
+    request_id: String,
 }
 
 #[derive(Args)]
@@ -123,6 +140,12 @@ enum Check {
     Sanctions,
     Pep,
     AdverseMedia,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnTimeout {
+    Fail,
+    ContinueAsync,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -161,6 +184,10 @@ impl ScreenArgs {
             Mode::Sync => pb::ScreeningMode::Sync,
             Mode::Async => pb::ScreeningMode::Async,
         };
+        let on_timeout = match self.on_timeout {
+            OnTimeout::Fail => pb::TimeoutPolicy::Fail,
+            OnTimeout::ContinueAsync => pb::TimeoutPolicy::ContinueAsync,
+        };
         let checks = self.checks.into_iter().map(|check| match check {
             Check::Sanctions => pb::CheckType::Sanctions.into(),
             Check::Pep => pb::CheckType::Pep.into(),
@@ -175,6 +202,7 @@ impl ScreenArgs {
             purpose: purpose.into(),
             checks: checks.collect(),
             request_id: self.request_id.unwrap_or_default(),
+            on_timeout: on_timeout.into(),
             ..Default::default()
         };
         (self.call, request)
@@ -197,6 +225,14 @@ impl GetSubjectArgs {
     pub(super) fn into_call(self) -> (CallArgs, pb::GetSubjectRequest) {
         let subject_id = self.subject_id;
         (self.call, pb::GetSubjectRequest { subject_id })
+    }
+}
+
+impl GetRequestArgs {
+    /// How to call, and the request.
+    pub(super) fn into_call(self) -> (CallArgs, pb::GetRequestRequest) {
+        let request_id = self.request_id;
+        (self.call, pb::GetRequestRequest { request_id })
     }
 }
 

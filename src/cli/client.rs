@@ -9,13 +9,13 @@ use tonic::{
 
 use super::{
     BAD_CONFIGURATION,
-    call_args::{CallArgs, CreateSubjectArgs, GetSubjectArgs, ScreenArgs},
+    call_args::{CallArgs, CreateSubjectArgs, GetRequestArgs, GetSubjectArgs, ScreenArgs},
     complain,
     failure::{Failed, Kind},
     print, say,
 };
 use crate::pb::{
-    CreateSubjectResponse, GetSubjectResponse, ScreenResponse,
+    CreateSubjectResponse, GetRequestResponse, GetSubjectResponse, ScreenResponse,
     compliance_service_client::ComplianceServiceClient,
 };
 
@@ -66,6 +66,21 @@ pub(super) async fn get_subject(args: GetSubjectArgs) -> ExitCode {
         answer,
         "GetSubjectResponse",
         |answer: &GetSubjectResponse| answer.subject.as_ref().map(print::subject),
+    )
+}
+
+pub(super) async fn get_request(args: GetRequestArgs) -> ExitCode {
+    let (to, request) = args.into_call();
+    let answer = call(&to, request, async |mut client, request| {
+        client.get_request(request).await
+    })
+    .await;
+    show(
+        &to,
+        Kind::Reading,
+        answer,
+        "GetRequestResponse",
+        |answer: &GetRequestResponse| answer.record.as_ref().map(print::request_record),
     )
 }
 

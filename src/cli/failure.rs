@@ -56,6 +56,7 @@ fn sentence(status: &Status, kind: Kind) -> String {
         _ if outcome == Some("UNKNOWN") => "look for it at Kora before you send it again",
         Code::InvalidArgument => "correct it and try again",
         Code::NotFound => "check the id",
+        _ if info.reason == "REQUEST_ID_REUSED" => "make up a new request_id",
         Code::Internal | Code::FailedPrecondition => "tell the gateway's operator",
         Code::AlreadyExists => "use the one that is there",
         Code::Aborted => "start a new one if it is still wanted",

@@ -3,17 +3,33 @@
 use std::sync::LazyLock;
 
 use comfy_table::{Table, presets};
+use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_types::FileDescriptorSet;
+use tonic_types::RpcStatusExt;
 
 use crate::pb;
 
 /// What stands in the place of a decision that is not there.
 pub(super) const NO_DECISION: &str = "none yet: not an approval";
 
+/// The file of Google's messages that are details of errors.
+const ERROR_DETAILS: &str = "error_details.proto";
+
+const STANDARD_IS_VALID: &str = "the descriptors are the standard's";
+
 /// The API's messages, by name.
 static MESSAGES: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(pb::DESCRIPTORS)
-        .expect("the descriptors were encoded by the compiler that checked them")
+    let mut messages = DescriptorPool::decode(pb::DESCRIPTORS)
+        .expect("the descriptors were encoded by the compiler that checked them");
+    // What the details of an error are made of; the rest of that set is here already.
+    let standard =
+        FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET).expect(STANDARD_IS_VALID);
+    let details = standard.file.into_iter();
+    messages
+        .add_file_descriptor_protos(details.filter(|file| file.name() == ERROR_DETAILS))
+        .expect(STANDARD_IS_VALID);
+    messages
 });
 
 /// A screening as a table.
@@ -109,6 +125,44 @@ pub(super) fn subject(subject: &pb::Subject) -> String {
         add_row(&mut table, ["risk", &subject.risk_band_code]);
     }
     table.to_string()
+}
+
+/// What became of a request, as a table, with what was answered.
+pub(super) fn request_record(record: &pb::RequestRecord) -> String {
+    let mut table = rows();
+    let state = short(record.state().as_str_name(), "REQUEST_STATE_");
+    let time = |time: &Option<prost_types::Timestamp>| {
+        time.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
+    let reason = record.error.as_ref().map(reason).unwrap_or_default();
+    for (name, value) in [
+        ("request", record.request_id.as_str()),
+        (
+            "method",
+            record.method.rsplit('/').next().unwrap_or_default(),
+        ),
+        ("state", state),
+        ("error", &reason),
+        ("created", &time(&record.create_time)),
+        ("finished", &time(&record.finish_time)),
+    ] {
+        if !value.is_empty() {
+            add_row(&mut table, [name, value]);
+        }
+    }
+    let answer = match &record.result {
+        Some(pb::request_record::Result::Screening(answer)) => screening(answer),
+        Some(pb::request_record::Result::Subject(answer)) => subject(answer),
+        None => return table.to_string(),
+    };
+    format!("{table}\n{answer}")
+}
+
+/// The reason of a recorded error, and its sentence.
+fn reason(error: &tonic_types::pb::Status) -> String {
+    let info = error.get_details_error_info();
+    let reason = info.map(|info| info.reason).unwrap_or_default();
+    format!("{reason}: {}", error.message)
 }
 
 /// A message of the API in protobuf's JSON form, field names as in the protos.

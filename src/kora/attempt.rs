@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Config, Endpoint, Metrics, SetupError,
+    breaker::{Admitted, Breaker},
     connection::Connection,
     departure::Departure,
     exchange::{Answer, Lost, exchange},
@@ -29,7 +30,7 @@ use crate::{
 
 /// A POST that has less time than this is not sent: it would hardly be answered in time, and its caller
 /// would be left not knowing.
-const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
+pub(super) const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
 
 /// Makes attempts.
 pub(super) struct Attempts {
@@ -37,6 +38,7 @@ pub(super) struct Attempts {
     timeout: Duration,
     max_response_bytes: usize,
     metrics: Metrics,
+    breaker: Breaker,
     give_up: Shutdown,
     answering: watch::Sender<Option<bool>>,
 }
@@ -62,6 +64,7 @@ impl Attempts {
             connection: Connection::new(config)?,
             timeout: config.timeout,
             max_response_bytes: config.max_response_bytes,
+            breaker: Breaker::new(metrics.clone()),
             metrics,
             give_up,
             answering: watch::Sender::new(None),
@@ -84,13 +87,14 @@ impl Attempts {
         departure: &Departure,
     ) -> Result<Answer, CallError> {
         check_time(wait_until)?;
+        let admitted = self.breaker.admit()?;
         let attempt = departure.attempt()?;
         let transmission = &attempt.transmission;
         let request = self
             .connection
             .post(endpoint, transmission.body(body), idempotency_key);
         let exchange = self.exchange_once_sent(request, transmission);
-        let ended = self.observed(endpoint, Some(transmission), exchange);
+        let ended = self.observed(endpoint, Some(transmission), admitted, exchange);
         tokio::pin!(ended);
         let given_up = async {
             tokio::select! {
@@ -116,6 +120,7 @@ impl Attempts {
         wait_until: Instant,
     ) -> Result<Answer, CallError> {
         check_time(wait_until)?;
+        let admitted = self.breaker.admit()?;
         let request = self.connection.get(endpoint, id);
         let limit = Instant::now() + self.timeout;
         let exchange = async {
@@ -127,9 +132,20 @@ impl Attempts {
         };
         tokio::select! {
             biased;
-            result = self.observed(endpoint, None, exchange) => result,
-            () = self.give_up.started() => Err(given_up(endpoint)),
+            result = self.observed(endpoint, None, admitted, exchange) => result,
+            error = self.given_up(endpoint) => Err(error),
         }
+    }
+
+    /// Waits until the gateway ends, answered or not.
+    pub(super) async fn given_up(&self, endpoint: Endpoint) -> CallError {
+        self.give_up.started().await;
+        CallError::new(lost_reason(endpoint)).because("the gateway stopped before Kora answered")
+    }
+
+    /// Whether the gateway ends.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.give_up.is_started()
     }
 
     async fn exchange(&self, request: Request) -> Ended {
@@ -157,6 +173,7 @@ impl Attempts {
         &self,
         endpoint: Endpoint,
         transmission: Option<&Transmission>,
+        admitted: Admitted,
         exchange: impl Future<Output = Ended>,
     ) -> Result<Answer, CallError> {
         let start = Instant::now();
@@ -174,6 +191,14 @@ impl Attempts {
             Ended::CallerGaveUp => (Ending::TimedOut, None, Err(Reason::DeadlineExceeded.into())),
         };
         self.metrics.observe(endpoint, ending, start.elapsed());
+        match &result {
+            Ok(answer) if answer.is_from_something_else() => admitted.failed(),
+            _ => match answers {
+                Some(true) => admitted.succeeded(),
+                Some(false) => admitted.failed(),
+                None => drop(admitted),
+            },
+        }
         // A caller in a hurry says nothing about Kora.
         if answers.is_some() {
             self.answering.send_if_modified(|last| {
@@ -213,11 +238,6 @@ fn lost_result(
         ..CallError::new(reason).because(cause)
     };
     (ending, answers, Err(error))
-}
-
-/// The gateway ends before the answer came.
-fn given_up(endpoint: Endpoint) -> CallError {
-    CallError::new(lost_reason(endpoint)).because("the gateway stopped before Kora answered")
 }
 
 fn check_time(wait_until: Instant) -> Result<(), CallError> {

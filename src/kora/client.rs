@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::watch, time::Instant};
+use bytes::Bytes;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
 
 use super::{
     Config, Departure, Endpoint, Metrics, SetupError,
@@ -10,7 +15,10 @@ use super::{
     exchange::Answer,
     idempotency::idempotency_key,
     refusal::{Asked, refusal},
-    request_body, screening_answer, subject_answer,
+    request_body,
+    retrying::Retries,
+    screening_answer, subject_answer,
+    tries::Tries,
     violations::Sent,
 };
 use crate::{
@@ -18,15 +26,24 @@ use crate::{
     error::{CallError, Reason, Resource},
     lifecycle::Shutdown,
     screening::{
-        CreateSubject, GetScreening, GetSubject, Party, ScreenRequest, Screening, ScreeningStatus,
-        Subject, Unreadable,
+        CreateSubject, GetScreening, GetSubject, Mode, Party, ScreenRequest, Screening,
+        ScreeningStatus, Subject, Unreadable,
     },
 };
+
+/// What is created, and for whom.
+struct Order<'a> {
+    body: Bytes,
+    key: Option<Uuid>,
+    wait_until: Instant,
+    departure: &'a Departure,
+}
 
 /// Kora, for one tenant. Clones share everything.
 #[derive(Clone)]
 pub struct Client {
     attempts: Arc<Attempts>,
+    retries: Arc<Retries>,
     tenant_id: Arc<str>,
     is_503_trusted: bool,
     clock: Clock,
@@ -45,6 +62,7 @@ impl Client {
         give_up: Shutdown,
     ) -> Result<Self, SetupError> {
         Ok(Client {
+            retries: Arc::new(Retries::new(metrics.clone())),
             attempts: Arc::new(Attempts::new(config, metrics, give_up)?),
             tenant_id: config.tenant_id.as_str().into(),
             is_503_trusted: config.trust_503,
@@ -70,6 +88,38 @@ impl Client {
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
+        self.post_screening(request, "Screen", caller, wait_until, departure)
+            .await
+    }
+
+    /// Starts the same screening as ASYNC, after Kora gave up on it: another request, with an
+    /// `Idempotency-Key` of its own.
+    ///
+    /// # Errors
+    /// Those of [`Client::screen`]. They say nothing about the first request.
+    pub async fn screen_again_as_async(
+        &self,
+        request: &ScreenRequest,
+        caller: &str,
+        wait_until: Instant,
+        departure: &Departure,
+    ) -> Result<Screening, CallError> {
+        let request = ScreenRequest {
+            mode: Mode::Async,
+            ..request.clone()
+        };
+        self.post_screening(&request, "Screen ASYNC", caller, wait_until, departure)
+            .await
+    }
+
+    async fn post_screening(
+        &self,
+        request: &ScreenRequest,
+        key_name: &str,
+        caller: &str,
+        wait_until: Instant,
+        departure: &Departure,
+    ) -> Result<Screening, CallError> {
         let (resource, subject) = match &request.party {
             Party::Inline(profile) => (None, Some(&profile.additional_fields)),
             Party::Known(id) => (Some(Resource::Subject(id.clone())), None),
@@ -85,20 +135,18 @@ impl Client {
         };
         let key = request
             .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, "Screen", id));
-        let answer = self
-            .attempts
-            .post(
-                asked.endpoint,
-                request_body::screening(request),
-                key,
-                wait_until,
-                departure,
-            )
+            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
+        let order = Order {
+            body: request_body::screening(request),
+            key,
+            wait_until,
+            departure,
+        };
+        let (screening, answer) = self
+            .post(&asked, &order, |answer| {
+                screening_answer::created(answer.status, &answer.body, request)
+            })
             .await?;
-        let screening = self.read(&asked, &answer, |answer| {
-            screening_answer::created(answer.status, &answer.body, request)
-        })?;
         let screening = with_request_id(screening, &answer);
         if screening.status == ScreeningStatus::Failed {
             return Err(CallError {
@@ -126,10 +174,11 @@ impl Client {
             sent: Sent::default(),
             is_503_trusted: self.is_503_trusted,
         };
-        let answer = self.attempts.get(asked.endpoint, id, wait_until).await?;
-        let mut screening = self.read(&asked, &answer, |answer| {
-            screening_answer::found(&answer.body, id)
-        })?;
+        let (mut screening, answer) = self
+            .get(&asked, id, wait_until, |answer| {
+                screening_answer::found(&answer.body, id)
+            })
+            .await?;
         if request.include_raw_json {
             screening.raw_json = answer.body.clone();
         }
@@ -160,19 +209,16 @@ impl Client {
         let key = request
             .request_id
             .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
-        let answer = self
-            .attempts
-            .post(
-                asked.endpoint,
-                request_body::subject(request),
-                key,
-                wait_until,
-                departure,
-            )
-            .await?;
-        self.read(&asked, &answer, |answer| {
+        let order = Order {
+            body: request_body::subject(request),
+            key,
+            wait_until,
+            departure,
+        };
+        let created = self.post(&asked, &order, |answer| {
             subject_answer::created(&answer.body)
-        })
+        });
+        Ok(created.await?.0)
     }
 
     /// Reads a subject.
@@ -191,25 +237,90 @@ impl Client {
             sent: Sent::default(),
             is_503_trusted: self.is_503_trusted,
         };
-        let answer = self.attempts.get(asked.endpoint, id, wait_until).await?;
-        self.read(&asked, &answer, |answer| {
+        let found = self.get(&asked, id, wait_until, |answer| {
             subject_answer::found(&answer.body, id)
-        })
+        });
+        Ok(found.await?.0)
+    }
+
+    /// Creates something, in as many attempts as it takes and is certain to be harmless.
+    async fn post<T>(
+        &self,
+        asked: &Asked<'_>,
+        order: &Order<'_>,
+        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
+    ) -> Result<(T, Answer), CallError> {
+        let Order {
+            body,
+            key,
+            wait_until,
+            departure,
+        } = order;
+        let mut tries = Tries::new(&self.retries, asked.endpoint, *wait_until);
+        loop {
+            let attempt =
+                self.attempts
+                    .post(asked.endpoint, body.clone(), *key, *wait_until, departure);
+            let answered = attempt.await;
+            let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
+                Ok(read) => {
+                    tries.succeeded();
+                    return Ok(read);
+                }
+                Err(error) => error,
+            };
+            let pause = tries.failed(error, departure.is_given_up())?;
+            tokio::select! {
+                biased;
+                error = departure.given_up() => return Err(tries.end(error)),
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads something, in as many attempts as it takes.
+    async fn get<T>(
+        &self,
+        asked: &Asked<'_>,
+        id: &str,
+        wait_until: Instant,
+        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
+    ) -> Result<(T, Answer), CallError> {
+        let mut tries = Tries::new(&self.retries, asked.endpoint, wait_until);
+        loop {
+            let answered = self.attempts.get(asked.endpoint, id, wait_until).await;
+            let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
+                Ok(read) => {
+                    tries.succeeded();
+                    return Ok(read);
+                }
+                Err(error) => error,
+            };
+            let pause = tries.failed(error, self.attempts.is_given_up())?;
+            tokio::select! {
+                biased;
+                error = self.attempts.given_up(asked.endpoint) => return Err(tries.end(error)),
+                () = sleep(pause) => {}
+            }
+        }
     }
 
     fn read<T>(
         &self,
         asked: &Asked<'_>,
-        answer: &Answer,
-        parse: impl FnOnce(&Answer) -> Result<T, Unreadable>,
-    ) -> Result<T, CallError> {
+        answer: Answer,
+        parse: impl Fn(&Answer) -> Result<T, Unreadable>,
+    ) -> Result<(T, Answer), CallError> {
         if !answer.status.is_success() {
-            return Err(refusal(asked, answer, self.clock.now()));
+            return Err(refusal(asked, &answer, self.clock.now()));
         }
-        parse(answer).map_err(|unreadable| CallError {
-            kora_request_id: answer.kora_request_id(),
-            ..CallError::new(Reason::KoraResponseInvalid).because(unreadable)
-        })
+        match parse(&answer) {
+            Ok(read) => Ok((read, answer)),
+            Err(unreadable) => Err(CallError {
+                kora_request_id: answer.kora_request_id(),
+                ..CallError::new(Reason::KoraResponseInvalid).because(unreadable)
+            }),
+        }
     }
 }
 

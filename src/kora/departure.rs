@@ -24,6 +24,7 @@ struct Shared {
 struct State {
     attempt: Option<Transmission>,
     given_up: Option<GivenUp>,
+    unknown_for: Option<Reason>,
 }
 
 /// Why nobody waits any more for what was not sent yet.
@@ -55,10 +56,25 @@ impl Departure {
         is_taken_back
     }
 
+    /// From now on nobody knows whether the call happened, whatever becomes of the attempts that follow.
+    pub fn is_unknown_for(&self, reason: Reason) {
+        self.state().unknown_for = Some(reason);
+    }
+
+    /// Why nobody knows whether the call happened, if that is so already.
+    pub fn unknown_for(&self) -> Option<Reason> {
+        self.state().unknown_for
+    }
+
     /// Waits until nobody waits any more, and says what the caller is told of a call that was never sent.
     pub async fn given_up(&self) -> CallError {
         self.0.given_up.cancelled().await;
         self.error()
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.given_up.is_cancelled()
     }
 
     /// A new attempt, unless nobody waits for it.

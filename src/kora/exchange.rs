@@ -35,6 +35,14 @@ pub(super) enum LostCause {
 }
 
 impl Answer {
+    /// Whether it is a failure that Kora itself did not put into words: a proxy's, or a broken server's.
+    pub(super) fn is_from_something_else(&self) -> bool {
+        let is_failure =
+            self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT;
+        let has_code = || KoraObject::read(&self.body).is_ok_and(|body| body.has("code"));
+        is_failure && !has_code()
+    }
+
     /// Kora's id of the request: the header, else the body's field (Kora docs: authentication, error-codes).
     /// One that does not look like an id is not repeated to anybody.
     pub(super) fn kora_request_id(&self) -> Option<String> {

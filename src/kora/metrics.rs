@@ -1,15 +1,15 @@
-//! Requests to Kora, counted and timed by endpoint and status.
+//! What operators see of the calls to Kora: requests by endpoint and status, retries, the circuit.
 
 use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use super::Endpoint;
-use crate::telemetry::DURATION_BUCKETS;
+use super::{Endpoint, breaker::Position};
+use crate::{error::Reason, telemetry::DURATION_BUCKETS};
 
 /// How a request to Kora ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub(super) enum Ending {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    retries: Family<RetryLabels, Counter>,
+    retries_refused: Counter,
+    circuit_state: Gauge,
+    circuit_openings: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,19 +40,48 @@ struct RequestLabels {
     status: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetryLabels {
+    reason: &'static str,
+}
+
 impl Metrics {
     /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let requests = Family::new_with_constructor(
-            (|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram,
-        );
+        let metrics = Metrics {
+            requests: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            retries: Family::default(),
+            retries_refused: Counter::default(),
+            circuit_state: Gauge::default(),
+            circuit_openings: Counter::default(),
+        };
         registry.register_with_unit(
             "kora_request_duration",
             "Requests to Kora by endpoint and HTTP status (or not_sent, lost, timed_out)",
             Unit::Seconds,
-            requests.clone(),
+            metrics.requests.clone(),
         );
-        Metrics { requests }
+        registry.register(
+            "kora_retries",
+            "Retries by the reason of the attempt before",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "kora_retries_refused",
+            "Retries refused because too few calls succeed to pay for them",
+            metrics.retries_refused.clone(),
+        );
+        registry.register(
+            "kora_circuit_state",
+            "Whether calls go to Kora: 0 closed (they do), 1 half-open (one is tried), 2 open (none does)",
+            metrics.circuit_state.clone(),
+        );
+        registry.register(
+            "kora_circuit_openings",
+            "Times that calls to Kora were stopped because too many had failed",
+            metrics.circuit_openings.clone(),
+        );
+        metrics
     }
 
     pub(super) fn observe(&self, endpoint: Endpoint, ending: Ending, took: Duration) {
@@ -64,5 +97,25 @@ impl Metrics {
                 status,
             })
             .observe(took.as_secs_f64());
+    }
+
+    /// Another attempt is made after one that failed for `reason`.
+    pub(super) fn retried(&self, reason: Reason) {
+        let labels = RetryLabels {
+            reason: reason.name(),
+        };
+        self.retries.get_or_create(&labels).inc();
+    }
+
+    /// No other attempt is made, because the budget is spent.
+    pub(super) fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    pub(super) fn circuit_is(&self, position: Position) {
+        self.circuit_state.set(position as i64);
+        if position == Position::Open {
+            self.circuit_openings.inc();
+        }
     }
 }

@@ -57,7 +57,8 @@ impl Requests {
                 () = sleep_until(answer_by), if !is_due => {
                     is_due = true;
                     if !departure.0.give_up(GivenUp::CallerGone) {
-                        return Err(Reason::DeadlineExceeded.into());
+                        let reason = departure.0.unknown_for();
+                        return Err(reason.unwrap_or(Reason::DeadlineExceeded).into());
                     }
                 }
                 () = self.orders.stop.started(), if !is_stopping => {
@@ -70,8 +71,11 @@ impl Requests {
                     let patience = if is_ending { LAST_WORD } else { Duration::ZERO };
                     return match timeout(patience, delivered).await {
                         Ok(Ok(answer)) => answer,
-                        _ => Err(CallError::new(Reason::KoraOutcomeUnknown)
-                            .because("the gateway stopped before Kora answered")),
+                        _ => {
+                            let reason = departure.0.unknown_for();
+                            Err(CallError::new(reason.unwrap_or(Reason::KoraOutcomeUnknown))
+                                .because("the gateway stopped before Kora answered"))
+                        }
                     };
                 }
             }

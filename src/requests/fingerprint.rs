@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     screening::{
         CheckType, CreateSubject, JsonObject, Mode, Party, Purpose, ScreenRequest, SubjectProfile,
-        SubjectType,
+        SubjectType, TimeoutPolicy,
     },
     store::RequestContent,
 };
@@ -28,6 +28,10 @@ struct Text(Sha256);
 pub(super) fn screening(request: &ScreenRequest) -> RequestContent {
     let mut text = Text::new();
     text.part(Mode::code(request.mode));
+    text.part(match request.on_timeout {
+        TimeoutPolicy::Fail => "FAIL",
+        TimeoutPolicy::ContinueAsync => "CONTINUE_ASYNC",
+    });
     text.part(request.purpose.map_or("", Purpose::code));
     let checks: BTreeSet<_> = request.checks.iter().map(|c| CheckType::code(*c)).collect();
     text.count(checks.len());
@@ -158,6 +162,7 @@ mod tests {
             purpose: Some(Purpose::Onboarding),
             checks: vec![CheckType::Sanctions, CheckType::Pep],
             request_id: None,
+            on_timeout: TimeoutPolicy::Fail,
             additional_fields: object(json!({"a": {"x": 1, "y": [1, "2"]}, "b": null})),
             include_raw_json: false,
         }
@@ -188,9 +193,10 @@ mod tests {
     #[test]
     fn every_part_counts() {
         type Change = fn(&mut ScreenRequest);
-        let changes: [Change; 14] = [
+        let changes: [Change; 15] = [
             |_| {},
             |r| r.mode = Mode::Async,
+            |r| r.on_timeout = TimeoutPolicy::ContinueAsync,
             |r| r.purpose = Some(Purpose::Periodic),
             |r| r.checks.truncate(1),
             |r| r.party = Party::Known("A".to_owned()),

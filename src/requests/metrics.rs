@@ -11,6 +11,8 @@ use prometheus_client::{
 pub struct Metrics {
     /// Requests with an id, by what became of them.
     requests: Family<Labels, Counter>,
+    /// SYNC screenings that went on as ASYNC, by how the caller was answered.
+    continued: Family<Labels, Counter>,
     /// Answers that came and could not be recorded.
     unrecorded: Counter,
 }
@@ -25,12 +27,18 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics {
             requests: Family::default(),
+            continued: Family::default(),
             unrecorded: Counter::default(),
         };
         registry.register(
             "requests_with_id",
             "Requests with a request_id: new ones, replayed and joined ones, and reused ids",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "screenings_continued",
+            "SYNC screenings that Kora gave up on and that went on as ASYNC, by how their callers were answered",
+            metrics.continued.clone(),
         );
         registry.register(
             "requests_unrecorded",
@@ -54,6 +62,10 @@ impl Metrics {
 
     pub(super) fn reused(&self) {
         self.count("reused");
+    }
+
+    pub(super) fn continued(&self, kind: &'static str) {
+        self.continued.get_or_create(&Labels { kind }).inc();
     }
 
     pub(super) fn unrecorded(&self) {

@@ -15,6 +15,15 @@ pub enum Mode {
     Async,
 }
 
+/// What to do when Kora gives up on a SYNC screening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutPolicy {
+    /// Say so.
+    Fail,
+    /// Submit it again as ASYNC, and wait for its event.
+    ContinueAsync,
+}
+
 /// Why a party is screened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -57,6 +66,8 @@ pub struct ScreenRequest {
     pub checks: Vec<CheckType>,
     /// The caller's id of this request.
     pub request_id: Option<Uuid>,
+    /// What to do when Kora gives up on a SYNC screening.
+    pub on_timeout: TimeoutPolicy,
     /// Fields of Kora's that have no field here. None of them has the name of one that has.
     pub additional_fields: JsonObject,
     /// Whether the answer shall hold Kora's body.

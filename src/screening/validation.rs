@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     CheckType, CreateSubject, GetRequest, GetScreening, GetSubject, Identifier, JsonObject, Mode,
-    Party, Purpose, ScreenRequest, SubjectProfile, SubjectType,
+    Party, Purpose, ScreenRequest, SubjectProfile, SubjectType, TimeoutPolicy,
     fields::{SCREEN_FIELDS, SUBJECT_FIELDS},
     rules::{NO_SUCH_VALUE, REQUIRED, Violations},
 };
@@ -31,10 +31,10 @@ impl ScreenRequest {
             purpose: purpose(wire.purpose, &additional_fields, &mut bad),
             checks: checks(&wire.checks, &additional_fields, &mut bad),
             request_id: bad.check_request_id(&wire.request_id),
+            on_timeout: timeout_policy(wire.on_timeout, &mut bad),
             additional_fields,
             include_raw_json: wire.include_raw_json,
         };
-        check_timeout_policy(wire.on_timeout, &mut bad);
         bad.none_or(request)
     }
 }
@@ -162,17 +162,14 @@ fn says(additional: &JsonObject, name: &str) -> bool {
     additional.get(name).is_some_and(|value| !value.is_null())
 }
 
-fn check_timeout_policy(wire: i32, bad: &mut Violations) {
+fn timeout_policy(wire: i32, bad: &mut Violations) -> TimeoutPolicy {
     match pb::TimeoutPolicy::try_from(wire) {
-        Ok(pb::TimeoutPolicy::Unspecified | pb::TimeoutPolicy::Fail) => {}
-        // Taken for FAIL, it would leave a caller alone with a timeout that it had asked to be spared.
-        Ok(pb::TimeoutPolicy::ContinueAsync) => {
-            bad.add(
-                "on_timeout",
-                "this gateway does not serve CONTINUE_ASYNC yet",
-            );
+        Ok(pb::TimeoutPolicy::Unspecified | pb::TimeoutPolicy::Fail) => TimeoutPolicy::Fail,
+        Ok(pb::TimeoutPolicy::ContinueAsync) => TimeoutPolicy::ContinueAsync,
+        Err(_) => {
+            bad.add("on_timeout", NO_SUCH_VALUE);
+            TimeoutPolicy::Fail
         }
-        Err(_) => bad.add("on_timeout", NO_SUCH_VALUE),
     }
 }
 

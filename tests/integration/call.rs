@@ -29,7 +29,8 @@ pub struct Answer {
     pub message: Bytes,
 }
 
-/// One call, to be sent once.
+/// One call, to be sent once; a clone is the same bytes again.
+#[derive(Clone)]
 pub struct Call {
     path: String,
     headers: Vec<(&'static str, String)>,

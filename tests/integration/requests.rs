@@ -1,5 +1,6 @@
 //! A request with a `request_id` is done once, and what became of it can be asked.
 
+mod continue_async;
 mod endings;
 mod places;
 mod records;

@@ -33,6 +33,8 @@ pub enum Act {
     Hang,
     /// Waits for the word, and answers then.
     AnswerOnceTold(Arc<Notify>, Box<Act>),
+    /// The first for a SYNC screening, the second for an ASYNC one.
+    ByMode(Box<[Act; 2]>),
 }
 
 /// One request as it arrived.
@@ -77,6 +79,11 @@ impl Act {
                 "code": code, "message": "VENDOR-TEXT about Jane Smith", "request_id": "req_body"
             }),
         )
+    }
+
+    /// SCREENING_TIMEOUT for a SYNC screening, and this for an ASYNC one.
+    pub fn timeout_then(for_async: Act) -> Act {
+        Act::ByMode(Box::new([Act::error(503, "SCREENING_TIMEOUT"), for_async]))
     }
 
     /// An answer that waits for the word.
@@ -212,6 +219,16 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State
         }
         request.body = buffer[end_of_head..end_of_head + length].to_vec();
         buffer.drain(..end_of_head + length);
+        let act = match act {
+            Act::ByMode(acts) => {
+                let [for_sync, for_async] = *acts;
+                match request.json()["mode"] == "ASYNC" {
+                    true => for_async,
+                    false => for_sync,
+                }
+            }
+            other => other,
+        };
         state.received.send_modify(|all| all.push(request));
         let act = match act {
             Act::AnswerOnceTold(told, then) => {
@@ -237,7 +254,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State
                 return;
             }
             Act::CloseAfterHead | Act::CloseAfterRequest => return,
-            Act::Hang | Act::AnswerOnceTold(..) => {
+            Act::Hang | Act::AnswerOnceTold(..) | Act::ByMode(_) => {
                 // Ends when the gateway closes the connection.
                 let _ = stream.read(&mut [0]).await;
                 return;

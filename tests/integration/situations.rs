@@ -26,6 +26,16 @@ fn row(situation: &'static str, act: Act, expected: fn(Rpc) -> Option<Expected>)
     }
 }
 
+/// How many requests reach Kora if it goes on like that: what certainly did not happen is tried again, and
+/// a read that failed at Kora.
+pub fn attempts(rpc: Rpc, reason: &str) -> usize {
+    match reason {
+        "KORA_RATE_LIMITED" | "KORA_UNAVAILABLE" => 3,
+        "KORA_INTERNAL" | "KORA_SCREENING_TIMEOUT" | "DEADLINE_EXCEEDED" if !rpc.is_paid() => 3,
+        _ => 1,
+    }
+}
+
 /// A failure on Kora's side or on the way back.
 pub fn lost(rpc: Rpc) -> Option<Expected> {
     Some(match rpc.is_paid() {

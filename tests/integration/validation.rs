@@ -25,13 +25,6 @@ async fn every_rule_names_its_field_and_nothing_is_sent() {
     for (request, field) in [
         (
             pb::ScreenRequest {
-                on_timeout: pb::TimeoutPolicy::ContinueAsync.into(),
-                ..screen()
-            },
-            "on_timeout",
-        ),
-        (
-            pb::ScreenRequest {
                 on_timeout: 9,
                 ..screen()
             },

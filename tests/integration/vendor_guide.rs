@@ -13,6 +13,7 @@ use crate::{
     call::{Answer, Call, Rpc},
     harness::{API_KEY, Gateway, TENANT_ID},
     scripted_kora::{Act, Received, ScriptedKora},
+    situations::attempts,
 };
 
 #[tokio::test]
@@ -48,7 +49,8 @@ async fn play(fixture: &Value, name: &str) {
         );
         let came = Call::raw(rpc.path(), &message).send(gateway.grpc).await;
         let sent = kora.take_received();
-        assert_eq!(sent.len(), 1, "{name}");
+        let reason = answer.get("reason").and_then(Value::as_str);
+        assert_eq!(sent.len(), attempts(rpc, reason.unwrap_or("OK")), "{name}");
         check_request(&fixture["request"], &sent[0], name);
         match answer.get("reason") {
             Some(reason) => check_error(&came, reason, answer, name),

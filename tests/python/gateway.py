@@ -53,6 +53,10 @@ class Emulator:
         assert listed["dropped"] == 0
         return listed["requests"]
 
+    def forget_requests(self) -> None:
+        """Empties the list, which holds a thousand at most."""
+        self._door("DELETE", "requests")
+
     def wait_for_requests(self, count: int) -> list[dict[str, Any]]:
         """Waits until so many requests have arrived."""
         deadline = time.monotonic() + PATIENCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 
@@ -59,3 +60,25 @@ def test_the_advice_is_the_outcomes(start_gateway: StartGateway) -> None:
     gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 7})
     ended = run("screen", *where(gateway), "--name", "x")
     assert ended.stderr.strip().endswith("try again in 7s")
+
+
+def test_what_became_of_a_request_is_told(gateway: Gateway) -> None:
+    request_id = str(uuid.uuid4())
+    screen = ("screen", *where(gateway), "--request-id", request_id, "--on-timeout", "continue-async")
+    gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 3600})
+    assert run(*screen, "--name", messages.CLEAN).returncode == 1
+    told = run("request", "get", *where(gateway), request_id)
+    assert "REJECTED" in told.stdout and "KORA_RATE_LIMITED" in told.stdout
+    told = run("request", "get", *where(gateway), "--json", request_id)
+    details = json.loads(told.stdout)["record"]["error"]["details"]
+    assert details[0]["reason"] == "KORA_RATE_LIMITED"
+
+    first = run(*screen, "--name", messages.CLEAN)
+    assert first.returncode == 0, first.stderr
+    assert run(*screen, "--name", messages.CLEAN).stdout == first.stdout
+    told = run("request", "get", *where(gateway), request_id)
+    assert "SUCCEEDED" in told.stdout and told.stdout.endswith(first.stdout)
+    reused = run(*screen, "--name", messages.PEP)
+    assert "REQUEST_ID_REUSED" in reused.stderr and "make up a new request_id" in reused.stderr
+    unknown = run("request", "get", *where(gateway), str(uuid.uuid4()))
+    assert unknown.returncode == 1 and "REQUEST_NOT_FOUND" in unknown.stderr

@@ -217,8 +217,8 @@ def test_a_method_that_does_not_exist_says_so(gateway: Gateway, path: str) -> No
     fails(gateway.channel.unary_unary(path), b"", "UNKNOWN_METHOD", paid=False)
 
 
-def test_a_method_that_is_not_served_says_so(gateway: Gateway) -> None:
-    fails(gateway.stub.GetRequest, GetRequestRequest(request_id=str(uuid.uuid4())), "UNKNOWN_METHOD", paid=False)
+def test_a_request_that_was_never_seen_is_not_found(gateway: Gateway) -> None:
+    fails(gateway.stub.GetRequest, GetRequestRequest(request_id=str(uuid.uuid4())), "REQUEST_NOT_FOUND", paid=False)
 
 
 def test_a_kora_that_is_not_there_was_sent_nothing(start_gateway: StartGateway) -> None:
