@@ -23,6 +23,7 @@ use crate::{
     feed::{self, Feed},
     grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
+    reconciler::{self, Reconciler},
     requests::{self, Requests},
     store::{self, EventLog, Sqlite},
     telemetry::Metrics,
@@ -102,11 +103,21 @@ pub async fn run(
         give_up.clone(),
     )?;
     let kora_answering = kora.answering();
+    let reconciler = Reconciler::new(
+        config.reconciler.clone(),
+        kora.clone(),
+        log.clone(),
+        clock.clone(),
+        reconciler::Metrics::register(&mut registry),
+    );
     let requests = Requests::new(
         config.requests.clone(),
         kora.clone(),
-        log.clone(),
-        log.clone(),
+        requests::Logs {
+            requests: log.clone(),
+            events: log.clone(),
+        },
+        reconciler.clone(),
         requests::Metrics::register(&mut registry),
         calls.clone(),
         requests::Orders {
@@ -170,6 +181,7 @@ pub async fn run(
         shutdown.clone(),
         calls_done.clone(),
     ));
+    let reconciler = tokio::spawn(reconciler.run(shutdown.clone()));
     if *log.writable().borrow() {
         admin::announce_ready(&reporter).await;
         readiness.ready();
@@ -188,6 +200,7 @@ pub async fn run(
         calls_done.start();
         ended(grpc).await;
         ended(webhooks).await;
+        ended(reconciler).await;
         log.close().await;
         grpc_done.start();
         ended(admin).await;

@@ -20,7 +20,7 @@ pub use sources::{Environment, Flags, Origin};
 use crate::{
     emulator, feed, grpc, kora,
     listener::{self, Protocol},
-    requests, store, webhook,
+    reconciler, requests, store, webhook,
 };
 use reader::Reader;
 use rooms::{emulator_addr, kora_config, preset_webhook, store_config, webhook_secrets};
@@ -45,6 +45,8 @@ pub struct Config {
     pub webhook: webhook::Config,
     /// What is asked of requests.
     pub requests: requests::Config,
+    /// When screenings are polled whose end does not come.
+    pub reconciler: reconciler::Config,
     /// How events and request records are kept.
     pub store: store::Config,
     /// What streams are served.
@@ -187,6 +189,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         requests: requests::Config {
             is_request_id_required,
         },
+        reconciler: reconciler::Config::default(),
         webhook: webhook::Config {
             secrets: secrets?,
             tenant: kora.tenant_id.clone(),

@@ -11,11 +11,18 @@ mod watch;
 
 pub use content::{
     BODY_ID_PREFIX, Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG,
+    RECONCILED_ID_PREFIX, reconciled_id,
 };
 pub use filter::{Filter, Keys};
 pub use position::{LogId, Position};
 pub use token::{MalformedToken, ResumeToken};
 pub use watch::{OnGap, Start, WatchRequest};
+
+/// The type of the event that tells a screening's result.
+pub const SCREENING_COMPLETED: &str = "screening.completed";
+
+/// The type of the event that tells that Kora gave a screening up.
+pub const SCREENING_FAILED: &str = "screening.failed";
 
 /// The type of an authentic event that cannot be read.
 pub const UNREADABLE: &str = "gateway.unreadable";

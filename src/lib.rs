@@ -14,7 +14,8 @@
 //! | [`screening`] | screenings and subjects, validation, the wire |
 //! | [`event`] | what an event says, filters, tokens |
 //! | [`kora`] | the client of Kora's REST API |
-//! | [`store`] | events and request records, durable |
+//! | [`store`] | events, request records and polls, durable |
+//! | [`reconciler`] | polls screenings whose end never came |
 //! | [`requests`] | doing it once: intent, in flight, answer |
 //! | [`webhook`] | Kora's signed webhooks into the log |
 //! | [`feed`] | streams of events |
@@ -39,6 +40,7 @@ pub mod kora;
 pub mod lifecycle;
 pub mod listener;
 pub mod pb;
+pub mod reconciler;
 pub mod requests;
 pub mod screening;
 pub mod store;

@@ -16,7 +16,10 @@ mod record;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -28,7 +31,8 @@ use crate::{
     kora::{self, Departure},
     lifecycle::Shutdown,
     pb,
-    screening::{CreateSubject, ScreenRequest},
+    reconciler::Reconciler,
+    screening::{CreateSubject, ScreenRequest, Screening},
     store::{EventLog, RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
@@ -36,6 +40,10 @@ use in_flight::InFlight;
 
 /// When to come back where the store cannot take a record.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long before its caller has to be answered an answer is given, whether its screening waits to be polled or
+/// not. What is left is for recording the answer.
+const POLL_RESERVE: Duration = Duration::from_millis(40);
 
 /// What is asked of requests.
 #[derive(Clone, Debug)]
@@ -51,6 +59,15 @@ pub struct Orders {
     pub stop: Shutdown,
     /// Whoever still waits is answered now.
     pub give_up: Shutdown,
+}
+
+/// What is kept of requests, and of what becomes of them.
+#[derive(Clone)]
+pub struct Logs {
+    /// The requests' records.
+    pub requests: Arc<dyn RequestLog>,
+    /// Kora's events, which say how screenings end.
+    pub events: Arc<dyn EventLog>,
 }
 
 /// One call, as far as it matters here.
@@ -79,6 +96,7 @@ pub struct Requests {
     kora: kora::Client,
     log: Arc<dyn RequestLog>,
     events: Arc<dyn EventLog>,
+    reconciler: Reconciler,
     in_flight: InFlight,
     calls: TaskTracker,
     orders: Orders,
@@ -86,12 +104,12 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Requests to `kora`, recorded in `log`, whose `events` say how screenings end. Calls run in `calls`.
+    /// Requests to `kora`, kept in `logs`. Calls run in `calls`. What Kora has not finished is `reconciler`'s.
     pub fn new(
         config: Config,
         kora: kora::Client,
-        log: Arc<dyn RequestLog>,
-        events: Arc<dyn EventLog>,
+        logs: Logs,
+        reconciler: Reconciler,
         metrics: Metrics,
         calls: TaskTracker,
         orders: Orders,
@@ -99,8 +117,9 @@ impl Requests {
         Requests {
             config,
             kora,
-            log,
-            events,
+            log: logs.requests,
+            events: logs.events,
+            reconciler,
             in_flight: InFlight::default(),
             calls,
             orders,
@@ -130,6 +149,17 @@ impl Requests {
             }
         };
         self.run(request_id, content, call, departure, send).await
+    }
+
+    /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
+    /// is too slow for that caller goes on with it.
+    async fn await_end(&self, screening: &Screening, answer_by: Instant) {
+        if screening.status.is_final() {
+            return;
+        }
+        let (reconciler, id) = (self.reconciler.clone(), screening.screening_id.clone());
+        let recording = self.calls.spawn(async move { reconciler.expect(id).await });
+        let _ = timeout_at(answer_by - POLL_RESERVE, recording).await;
     }
 
     /// Creates a subject.

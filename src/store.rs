@@ -1,12 +1,13 @@
-//! Where events and request records are kept: one log per tenant, durable before anybody hears of it.
+//! Where events, request records and polls are kept: one log per tenant, durable before anybody hears of it.
 //!
-//! [`EventLog`] and [`RequestLog`] are the laws that every backend keeps. [`Sqlite`] is the embedded backend: one
-//! file per tenant in one directory.
+//! [`EventLog`], [`RequestLog`] and [`PollLog`] are the laws that every backend keeps. [`Sqlite`] is the embedded
+//! backend: one file per tenant in one directory.
 
 mod directory;
 mod event_log;
 mod hot_tail;
 mod metrics;
+mod poll_log;
 mod record;
 mod request_log;
 mod sqlite;
@@ -17,6 +18,7 @@ pub use directory::OpenError;
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use metrics::Metrics;
+pub use poll_log::{Poll, PollLog, Polls};
 pub use record::Record;
 pub use request_log::{
     Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredRequest, StoredState,

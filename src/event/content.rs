@@ -31,10 +31,13 @@ pub const RAW_JSON_TAG: u32 = 11;
 /// What the event ids begin with that are made of a body's hash. No id of Kora's may begin so.
 pub const BODY_ID_PREFIX: &str = "sha256-";
 
+/// What the event ids begin with that the gateway made for what it read from Kora. No id of Kora's may begin so.
+pub const RECONCILED_ID_PREFIX: &str = "reconciled-";
+
 /// By what an event is known when it comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// The id that Kora signed.
+    /// The id that Kora signed, or that the gateway made for what it read from Kora.
     Vendor(String),
     /// The SHA-256 of the body, where Kora gave no id.
     Body([u8; 32]),
@@ -90,7 +93,7 @@ pub struct NewEvent {
     pub keys: Keys,
     /// `Event` without `event_id`, `receive_time` and `raw_json`.
     pub content: Bytes,
-    /// The exact body, encoded as the field `Event.raw_json`.
+    /// The exact body of the webhook, or of Kora's answer, encoded as the field `Event.raw_json`.
     pub raw: Bytes,
 }
 
@@ -106,8 +109,22 @@ impl Identity {
 impl NewEvent {
     /// Encodes an event that came by webhook with this body.
     pub fn from_webhook(identity: Identity, content: Content, body: &[u8]) -> Self {
+        Self::encode(identity, content, pb::EventSource::Webhook, body)
+    }
+
+    /// Encodes what Kora answered, with this body, when the gateway asked for the screening of the keys.
+    pub fn reconciled(content: Content, body: &[u8]) -> Self {
+        let id = reconciled_id(&content.keys.screening_id);
+        let source = pb::EventSource::Reconciled;
+        Self::encode(Identity::Vendor(id), content, source, body)
+    }
+
+    fn encode(identity: Identity, content: Content, source: pb::EventSource, body: &[u8]) -> Self {
         let keys = content.keys.clone();
-        let mut event = pb::Event::from(content);
+        let mut event = pb::Event {
+            source: source.into(),
+            ..content.into()
+        };
         if event.encoded_len() > MAX_EVENT_BYTES {
             event.payload = None;
         }
@@ -116,6 +133,21 @@ impl NewEvent {
             keys,
             content: event.encode_to_vec().into(),
             raw: raw_json(body),
+        }
+    }
+
+    /// The same, as one that replaces another.
+    #[must_use]
+    pub fn superseding(self, event_id: &str) -> Self {
+        let supersedes = pb::Event {
+            supersedes_event_id: event_id.to_owned(),
+            ..Default::default()
+        };
+        // Parts of a message that are laid end to end make one message.
+        let content = [self.content.to_vec(), supersedes.encode_to_vec()].concat();
+        NewEvent {
+            content: content.into(),
+            ..self
         }
     }
 
@@ -133,6 +165,13 @@ impl NewEvent {
     }
 }
 
+/// The id of the one event of a screening that the gateway read from Kora itself.
+pub fn reconciled_id(screening_id: &str) -> String {
+    let hash = Sha256::digest(screening_id);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{RECONCILED_ID_PREFIX}{hex}")
+}
+
 impl From<Content> for pb::Event {
     fn from(content: Content) -> Self {
         pb::Event {
@@ -142,7 +181,6 @@ impl From<Content> for pb::Event {
             subject_id: content.keys.subject_id,
             case_id: content.case_id,
             batch_id: content.batch_id,
-            source: pb::EventSource::Webhook.into(),
             payload: content.payload.map(pb::event::Payload::from),
             ..Default::default()
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::{SCREENING_COMPLETED, SCREENING_FAILED};
 use crate::{
     error::{CallError, MAX_VIOLATIONS, Reason, Violation},
     pb,
@@ -23,6 +24,14 @@ pub struct Keys {
     pub screening_id: String,
     /// Kora's id of the subject.
     pub subject_id: String,
+}
+
+impl Keys {
+    /// The screening that is over with this event, if one is.
+    pub fn ended_screening(&self) -> Option<&str> {
+        let is_end = matches!(self.kind.as_str(), SCREENING_COMPLETED | SCREENING_FAILED);
+        (is_end && !self.screening_id.is_empty()).then_some(&self.screening_id)
+    }
 }
 
 /// A valid filter. Kinds of conditions are AND-ed, values of one kind OR-ed; no values: no condition.

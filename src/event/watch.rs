@@ -52,7 +52,7 @@ pub struct WatchRequest {
     pub until_caught_up: bool,
     /// What to do about a gap.
     pub on_gap: OnGap,
-    /// Whether events carry the body that Kora signed.
+    /// Whether events carry Kora's exact body.
     pub include_raw_json: bool,
 }
 

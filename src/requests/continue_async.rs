@@ -43,7 +43,11 @@ impl Requests {
         let first = self.kora.screen(&request, &caller, answer_by, &departure);
         let timeout = match first.await {
             Err(error) if goes_on && error.reason == Reason::KoraScreeningTimeout => error,
-            other => return other.map(pb::Screening::from),
+            other => {
+                let screening = other?;
+                self.await_end(&screening, answer_by).await;
+                return Ok(screening.into());
+            }
         };
         departure.is_unknown_for(Reason::KoraScreeningTimeout);
         // The event can be there before the answer that names the screening.
@@ -59,6 +63,7 @@ impl Requests {
                 return Err(after(timeout, error.reason));
             }
         };
+        self.await_end(&taken, answer_by).await;
         let give_up_at = answer_by.checked_sub(ANSWER_RESERVE).unwrap_or(answer_by);
         let end = tokio::select! {
             biased;

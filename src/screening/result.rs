@@ -148,6 +148,11 @@ impl ScreeningStatus {
         }
     }
 
+    /// Whether Kora has nothing more to say of it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, ScreeningStatus::Completed | ScreeningStatus::Failed)
+    }
+
     /// Kora's word; empty where Kora sent none.
     pub fn code(&self) -> &str {
         match self {

@@ -18,6 +18,10 @@ pub struct Metrics {
     pub(super) corrupt: Counter,
     /// 1 while appends succeed.
     pub(super) writable: Gauge,
+    /// Screenings that wait to be polled.
+    pub(super) polls: Gauge,
+    /// Webhooks that told another end than the RECONCILED event that they replace.
+    pub(super) disputed: Counter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
 }
@@ -30,6 +34,8 @@ impl Metrics {
             trimmed: Counter::default(),
             corrupt: Counter::default(),
             writable: Gauge::default(),
+            polls: Gauge::default(),
+            disputed: Counter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
         };
         registry.register(
@@ -51,6 +57,16 @@ impl Metrics {
             "store_writable",
             "1 while the last append succeeded, else 0",
             metrics.writable.clone(),
+        );
+        registry.register(
+            "store_polls_waiting",
+            "Screenings that Kora took and whose end is not known yet",
+            metrics.polls.clone(),
+        );
+        registry.register(
+            "store_reconciled_disputed",
+            "Webhooks that told another end than the RECONCILED event that they replace",
+            metrics.disputed.clone(),
         );
         registry.register_with_unit(
             "store_commit",

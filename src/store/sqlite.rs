@@ -8,12 +8,15 @@ mod append;
 mod durable;
 mod failure;
 mod log_row;
+mod poll_log;
+mod polls;
 mod queue;
 mod reader;
 mod requests;
 mod retention;
 mod schema;
 mod snapshot;
+mod transaction;
 mod writable;
 mod writer;
 

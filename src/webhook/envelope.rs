@@ -5,7 +5,7 @@
 
 use super::payload;
 use crate::{
-    event::{BODY_ID_PREFIX, Content, Identity, Keys, UNREADABLE},
+    event::{BODY_ID_PREFIX, Content, Identity, Keys, RECONCILED_ID_PREFIX, UNREADABLE},
     screening::{KoraObject, MAX_ID_BYTES, time},
 };
 
@@ -115,7 +115,14 @@ fn vendor_id(envelope: &KoraObject<'_>) -> Option<String> {
     ID_FIELDS
         .iter()
         .filter_map(|field| id_in(envelope, field))
-        .find(|id| !id.chars().any(char::is_control) && !id.starts_with(BODY_ID_PREFIX))
+        .find(|id| !id.chars().any(char::is_control) && !is_made_by_gateway(id))
+}
+
+/// An id that the gateway makes itself is not to be taken by a webhook.
+fn is_made_by_gateway(id: &str) -> bool {
+    [BODY_ID_PREFIX, RECONCILED_ID_PREFIX]
+        .iter()
+        .any(|prefix| id.starts_with(prefix))
 }
 
 /// The ids that an event concerns. What an event is about may call its own id `id`.

@@ -5,7 +5,7 @@
 
 use super::envelope::Data;
 use crate::{
-    event::{Keys, Payload},
+    event::{Keys, Payload, SCREENING_COMPLETED as COMPLETED, SCREENING_FAILED as FAILED},
     screening::{
         JsonObject, KoraObject, Match, Screening, ScreeningStatus, Unreadable, risk_band,
         risk_score,
@@ -17,8 +17,6 @@ const SCREENING_GROUP: &str = "screening.";
 const MATCH_FOUND: &str = "screening.match_found";
 const MATCH_RESOLVED: &str = "screening.match_resolved";
 const STARTED: &str = "screening.started";
-const COMPLETED: &str = "screening.completed";
-const FAILED: &str = "screening.failed";
 const RISK_THRESHOLD_BREACHED: &str = "risk.threshold_breached";
 
 /// What it says cannot be used.

@@ -24,8 +24,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["clock", "error", "lifecycle", "screening", "telemetry"],
     ),
     (
+        "reconciler",
+        &[
+            "clock",
+            "error",
+            "event",
+            "kora",
+            "lifecycle",
+            "screening",
+            "store",
+            "telemetry",
+        ],
+    ),
+    (
         "requests",
-        &["error", "kora", "lifecycle", "pb", "screening", "store"],
+        &[
+            "error",
+            "kora",
+            "lifecycle",
+            "pb",
+            "reconciler",
+            "screening",
+            "store",
+        ],
     ),
     ("webhook", &["event", "screening", "store", "telemetry"]),
     (
@@ -51,7 +72,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "emulator", "feed", "grpc", "kora", "listener", "requests", "store", "webhook",
+            "emulator",
+            "feed",
+            "grpc",
+            "kora",
+            "listener",
+            "reconciler",
+            "requests",
+            "store",
+            "webhook",
         ],
     ),
     (
@@ -66,6 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kora",
             "lifecycle",
             "listener",
+            "reconciler",
             "requests",
             "store",
             "telemetry",
@@ -96,6 +126,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("store", &["tonic", "reqwest", "hyper", "axum"]),
     ("webhook", &["tonic", "prost", "reqwest", "rusqlite"]),
     ("feed", &["tonic", "reqwest", "hyper", "rusqlite"]),
+    ("reconciler", &["tonic", "reqwest", "hyper", "rusqlite"]),
     ("requests", &["tonic", "reqwest", "hyper", "rusqlite"]),
     ("grpc", &["reqwest", "rusqlite"]),
     ("emulator", &["tonic", "prost", "reqwest"]),

@@ -1,6 +1,7 @@
 //! The law of a log, clause by clause, on the embedded backend.
 
 mod disk;
+mod polls;
 mod waiting;
 
 use std::{

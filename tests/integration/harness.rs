@@ -36,11 +36,29 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway whose Kora is at `base_url`, with these flags besides.
     pub async fn start(base_url: &str, flags: &[(&'static str, &str)]) -> Gateway {
-        Self::start_on(base_url, flags, Clock::system()).await
+        Self::run(base_url, flags, Clock::system(), |_| {}).await
     }
 
     /// The same, on a day of the test's choice.
     pub async fn start_on(base_url: &str, flags: &[(&'static str, &str)], clock: Clock) -> Gateway {
+        Self::run(base_url, flags, clock, |_| {}).await
+    }
+
+    /// The same with what is no setting changed.
+    pub async fn start_with(
+        base_url: &str,
+        flags: &[(&'static str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Gateway {
+        Self::run(base_url, flags, Clock::system(), change).await
+    }
+
+    async fn run(
+        base_url: &str,
+        flags: &[(&'static str, &str)],
+        clock: Clock,
+        change: impl FnOnce(&mut Config),
+    ) -> Gateway {
         let data = tempfile::tempdir().unwrap();
         let mut all: BTreeMap<&'static str, String> = BTreeMap::from([
             ("grpc-addr", "127.0.0.1:0".to_owned()),
@@ -59,9 +77,10 @@ impl Gateway {
             ("KORA_API_KEY".to_owned(), API_KEY.to_owned()),
             ("KORA_WEBHOOK_SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
         ]);
-        let config = Config::load(Flags(all), &environment, false)
+        let mut config = Config::load(Flags(all), &environment, false)
             .unwrap()
             .config;
+        change(&mut config);
         let listeners = Listeners::bind(&config).await.unwrap();
         let [grpc, webhook, admin] =
             [&listeners.grpc, &listeners.webhook, &listeners.admin].map(Listener::addr);

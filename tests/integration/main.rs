@@ -20,6 +20,7 @@ mod no_leaks;
 mod not_sent;
 mod operations;
 mod reading_answers;
+mod reconciler;
 mod requests;
 mod scripted_kora;
 mod situations;

@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::log_row::{State, time};
+use super::{
+    log_row::{State, time},
+    transaction::Terms,
+};
 use crate::{
-    event::{Identity, LogId, NewEvent},
+    event::{Identity, NewEvent},
     store::{
         Record,
         record::{FORMAT, body_id_prefix},
@@ -18,15 +21,13 @@ use crate::{
 /// transaction is committed.
 pub(super) fn append(
     connection: &Connection,
-    log_id: LogId,
+    terms: Terms,
     state: &mut State,
-    now: Timestamp,
-    dedup_window: Duration,
     mut event: NewEvent,
 ) -> rusqlite::Result<Option<Record>> {
     // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
     // time never goes back.
-    let receive_time = time(now.as_millisecond()).max(state.head.receive_time);
+    let receive_time = time(terms.now.as_millisecond()).max(state.head.receive_time);
     if let Identity::Vendor(id) = &event.identity {
         match type_of(connection, id)? {
             None => {}
@@ -36,12 +37,12 @@ pub(super) fn append(
         }
     }
     if let Identity::Body(hash) = &event.identity
-        && has_body_since(connection, hash, receive_time, dedup_window)?
+        && has_body_since(connection, hash, receive_time, terms.dedup_window)?
     {
         return Ok(None);
     }
     let last = (state.head.position.sequence, state.head.end_offset);
-    let record = Record::seal(log_id, last, receive_time, event);
+    let record = Record::seal(terms.log_id, last, receive_time, event);
     insert(connection, &record)?;
     state.head = (&record).into();
     Ok(Some(record))

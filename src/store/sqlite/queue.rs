@@ -1,10 +1,11 @@
 //! What waits for the writer.
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     event::NewEvent,
-    store::{AppendError, Appended, Begun, Ending, Intent},
+    store::{AppendError, Appended, Begun, Ending, Intent, Poll},
 };
 
 /// How many writes share one transaction.
@@ -34,6 +35,10 @@ pub(super) enum Operation {
     Append(NewEvent),
     Begin(Intent),
     Finish(Ending),
+    AddPoll(String, Timestamp),
+    Postpone(Poll, Timestamp),
+    RemovePoll(String),
+    Reconcile(NewEvent),
 }
 
 /// What became of it.
@@ -42,15 +47,19 @@ pub(super) enum Written {
     Appended(Appended),
     Begun(Begun),
     Finished(bool),
+    PollChanged(bool),
 }
 
 impl Operation {
     /// How much it takes, roughly.
     pub(super) fn size(&self) -> usize {
         match self {
-            Operation::Append(event) => event.size(),
+            Operation::Append(event) | Operation::Reconcile(event) => event.size(),
             Operation::Begin(_) => size_of::<Intent>(),
             Operation::Finish(ending) => size_of::<Ending>() + ending.answer.len(),
+            Operation::AddPoll(..) | Operation::Postpone(..) | Operation::RemovePoll(_) => {
+                size_of::<Poll>()
+            }
         }
     }
 }

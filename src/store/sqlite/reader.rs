@@ -12,13 +12,13 @@ use tokio::{sync::Semaphore, task, time::timeout};
 
 use super::{
     log_row::read_log_row,
-    requests,
+    polls, requests,
     schema::open_for_reading,
     snapshot::{Snapshot, unreadable},
 };
 use crate::{
     event::{LogId, Position},
-    store::{HotTail, Metrics, Page, ReadError, RequestKey, StoredRequest},
+    store::{HotTail, Metrics, Page, Polls, ReadError, RequestKey, StoredRequest},
 };
 
 /// How many readers are at work; more wait.
@@ -73,6 +73,12 @@ impl Readers {
         key: RequestKey,
     ) -> Result<Option<StoredRequest>, ReadError> {
         self.read(move |snapshot| requests::read(snapshot.connection, &key))
+            .await
+    }
+
+    /// The polls that are due first.
+    pub(super) async fn polls(&self, limit: usize) -> Result<Polls, ReadError> {
+        self.read(move |snapshot| polls::read(snapshot.connection, limit))
             .await
     }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     durable, failure,
     log_row::{End, State, read_head, read_log_row, write_log_row},
+    polls,
 };
 use crate::{
     event::LogId,
@@ -17,7 +18,7 @@ use crate::{
 const APPLICATION_ID: i32 = 0x6b6f_4757;
 
 /// The version of the tables.
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 
 /// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
 const BUSY_TIMEOUT_MS: u32 = 2000;
@@ -42,7 +43,7 @@ CREATE TABLE events (
     subject_id TEXT NOT NULL,
     format INTEGER NOT NULL,
     event BLOB NOT NULL,                 -- protobuf, kora.compliance.v1.Event without raw_json
-    raw BLOB NOT NULL,                   -- protobuf, its field raw_json: the body that Kora signed
+    raw BLOB NOT NULL,                   -- protobuf, its field raw_json: Kora's body
     checksum INTEGER NOT NULL            -- XXH3 over all of the row and the log's id
 ) STRICT;
 CREATE UNIQUE INDEX events_by_id ON events (event_id);
@@ -66,11 +67,27 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_time ON requests (create_time);
 ";
 
+/// What version 2 did not have.
+const TABLES_OF_VERSION_3: &str = "
+CREATE TABLE polls (
+    screening_id TEXT PRIMARY KEY,
+    next_poll INTEGER NOT NULL,          -- milliseconds since 1970
+    attempts INTEGER NOT NULL,
+    create_time INTEGER NOT NULL,        -- milliseconds since 1970
+    checksum INTEGER NOT NULL            -- XXH3 over all of the row
+) STRICT, WITHOUT ROWID;
+CREATE INDEX polls_by_time ON polls (next_poll);
+CREATE INDEX ends_by_screening ON events (screening_id)
+    WHERE type IN ('screening.completed', 'screening.failed');
+";
+
 /// A log that was opened for writing.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) id: LogId,
     pub(super) state: State,
+    /// How many polls wait.
+    pub(super) polls: i64,
     /// Whether the disk took what opening it wrote.
     pub(super) is_writable: bool,
 }
@@ -94,7 +111,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     match identify(&connection).map_err(explain)? {
         (0, 0) => create(&connection).map_err(explain)?,
         (APPLICATION_ID, SCHEMA_VERSION) => {}
-        (APPLICATION_ID, 1) => upgrade(&connection).map_err(explain)?,
+        (APPLICATION_ID, older @ 1..SCHEMA_VERSION) => {
+            upgrade(&connection, older).map_err(explain)?;
+        }
         (APPLICATION_ID, _) => return Err(not_a_log("it is of another version of the gateway")),
         _ => return Err(not_a_log("it is not an event log")),
     }
@@ -111,8 +130,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         .map_err(explain)?
         .ok_or_else(|| not_a_log("its first row is damaged"))?;
     let head = read_head(&connection).map_err(explain)?.unwrap_or(trimmed);
+    let polls = polls::count(&connection).map_err(explain)?;
     Ok(Opened {
         connection,
+        polls,
         id,
         state: State { head, trimmed },
         is_writable,
@@ -160,16 +181,20 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(TABLES_OF_VERSION_2)?;
+    transaction.execute_batch(TABLES_OF_VERSION_3)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     write_log_row(&transaction, LogId::random(), &End::default())?;
     transaction.commit()
 }
 
-/// Brings a file of version 1 up to date.
-fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+/// Brings a file of an older version up to date.
+fn upgrade(connection: &Connection, older: i32) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    transaction.execute_batch(TABLES_OF_VERSION_2)?;
+    if older < 2 {
+        transaction.execute_batch(TABLES_OF_VERSION_2)?;
+    }
+    transaction.execute_batch(TABLES_OF_VERSION_3)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
 }

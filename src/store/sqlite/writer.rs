@@ -11,25 +11,21 @@ use rusqlite::TransactionBehavior;
 use tokio::{runtime, sync::mpsc, time::timeout};
 
 use super::{
-    append::append,
     failure::consequence,
-    log_row::State,
-    queue::{Command, Operation, Write, Written, gather, refuse},
+    queue::{Command, Operation, Write, gather, refuse},
     requests,
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
+    transaction::{Committed, PAGE_BYTES, Terms},
     writable::Writable,
 };
 use crate::{
     clock::Clock,
-    store::{AppendError, Appended, Config, HotTail, Metrics, Record},
+    store::{AppendError, Config, HotTail, Metrics},
 };
 
 /// How long the writer waits for an append before it looks after the log.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// How large a page of the file is: what a commit writes at least of everything that it touches.
-const PAGE_BYTES: u64 = 4 << 10;
 
 /// After about how many bytes the write-ahead log is written back into the file.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
@@ -51,17 +47,6 @@ pub(super) struct Writer {
     bytes_since_checkpoint: u64,
 }
 
-/// What a transaction did, once it is committed.
-struct Committed {
-    state: State,
-    records: Vec<Arc<Record>>,
-    answers: Vec<Written>,
-    /// Roughly how much went into the write-ahead log for the requests.
-    request_bytes: u64,
-    trimmed: u64,
-    forgotten: u64,
-}
-
 impl Writer {
     pub(super) fn new(
         opened: Opened,
@@ -71,6 +56,7 @@ impl Writer {
         writable: Writable,
         metrics: Metrics,
     ) -> Self {
+        metrics.polls.set(opened.polls);
         Writer {
             opened,
             retention_age: config.retention_age,
@@ -153,34 +139,16 @@ impl Writer {
             state,
             ..
         } = &mut self.opened;
+        let terms = Terms {
+            log_id: *id,
+            now,
+            dedup_window: self.dedup_window,
+        };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = state.head.position.sequence;
-        let mut committed = Committed {
-            state: *state,
-            records: Vec::new(),
-            answers: Vec::with_capacity(operations.len()),
-            request_bytes: 0,
-            trimmed: 0,
-            forgotten: 0,
-        };
+        let mut committed = Committed::new(*state);
         for operation in operations {
-            let size = operation.size() as u64;
-            let written = match operation {
-                Operation::Append(event) => {
-                    let state = &mut committed.state;
-                    let record = append(&transaction, *id, state, now, self.dedup_window, event)?;
-                    Written::Appended(committed.took(record))
-                }
-                Operation::Begin(intent) => {
-                    committed.request_bytes += size + 2 * PAGE_BYTES;
-                    Written::Begun(requests::begin(&transaction, now, intent)?)
-                }
-                Operation::Finish(ending) => {
-                    committed.request_bytes += size + 2 * PAGE_BYTES;
-                    Written::Finished(requests::finish(&transaction, now, ending)?)
-                }
-            };
-            committed.answers.push(written);
+            committed.apply(&transaction, terms, operation)?;
         }
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
         committed.forgotten = requests::trim(&transaction, oldest_request)?;
@@ -192,11 +160,23 @@ impl Writer {
         self.opened.state = committed.state;
         self.metrics.appended.inc_by(committed.records.len() as u64);
         self.metrics.trimmed.inc_by(committed.trimmed);
+        self.metrics.polls.inc_by(committed.more_polls);
+        self.metrics
+            .disputed
+            .inc_by(committed.disputed.len() as u64);
+        for (record, superseded) in &committed.disputed {
+            tracing::warn!(
+                screening_id = record.keys.screening_id,
+                event_id = record.event_id,
+                superseded,
+                "a webhook tells another end of a screening than Kora's answer did"
+            );
+        }
         let written = committed.records.iter().map(|record| {
             // The page of the record, and the one of its id in the index.
             record.size() as u64 + 2 * PAGE_BYTES
         });
-        self.bytes_since_checkpoint += written.sum::<u64>() + committed.request_bytes;
+        self.bytes_since_checkpoint += written.sum::<u64>() + committed.other_bytes;
         let trimmed = committed.state.trimmed.position;
         self.tail.show(committed.records, trimmed);
         self.writable.set(true);
@@ -264,17 +244,6 @@ impl Writer {
             oldest: before(now, self.retention_age),
             bytes: self.retention_bytes,
         }
-    }
-}
-
-impl Committed {
-    /// Keeps a record to show, where one was appended.
-    fn took(&mut self, record: Option<Record>) -> Appended {
-        let Some(record) = record else {
-            return Appended::Duplicate;
-        };
-        self.records.push(Arc::new(record));
-        Appended::New
     }
 }
 

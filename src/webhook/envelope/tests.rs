@@ -108,6 +108,7 @@ fn the_identity_is_the_vendors_where_it_is_usable() {
         (json!({ "id": "" }), None),
         (json!({ "id": "evt\n1" }), None),
         (json!({ "id": "sha256-abc" }), None),
+        (json!({ "id": "reconciled-abc" }), None),
         (json!({ "id": { "x": 1 } }), None),
         (json!({ "data": { "id": "obj_1" } }), None),
         (json!({}), None),

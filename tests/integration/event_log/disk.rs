@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use kora_gateway::store::{RequestKey, RequestLog};
+use kora_gateway::store::{PollLog, Polls, RequestKey, RequestLog};
 use uuid::Uuid;
 
 use super::*;
@@ -152,16 +152,28 @@ async fn a_file_that_is_no_log_is_refused() {
     append(&log, "a").await;
     log.close().await;
     let newer = rusqlite::Connection::open(place.file()).unwrap();
-    for (version, is_known) in [(3, false), (2, true)] {
+    for (version, is_known) in [(4, false), (3, true)] {
         newer.pragma_update(None, "user_version", version).unwrap();
         assert_eq!(place.try_open().is_ok(), is_known, "{version}");
     }
-    // Of the first version, which had no request records.
+    // Of the second version, which had no polls.
+    let no_polls = "DROP TABLE polls; DROP INDEX ends_by_screening";
     newer
-        .execute_batch("DROP TABLE requests; PRAGMA user_version = 1")
+        .execute_batch(&format!("{no_polls}; PRAGMA user_version = 2"))
+        .unwrap();
+    let upgraded = place.open();
+    assert_eq!(upgraded.polls(1).await.unwrap(), Polls::default());
+    upgraded.close().await;
+    drop(upgraded);
+    // Of the first version, which had no request records either.
+    newer
+        .execute_batch(&format!(
+            "{no_polls}; DROP TABLE requests; PRAGMA user_version = 1"
+        ))
         .unwrap();
     let upgraded = place.open();
     assert_eq!(all_after(&upgraded, 0).await, named(&[(1, "a")]));
+    assert_eq!(upgraded.polls(1).await.unwrap(), Polls::default());
     let key = RequestKey {
         caller: "anonymous".to_owned(),
         request_id: Uuid::nil(),

@@ -1,0 +1,81 @@
+//! What operators see of the polls.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// The counters of the polls.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Polls that were made, by what became of them.
+    polls: Family<Labels, Counter>,
+    /// Screenings that are not polled any more, though their end is not known.
+    given_up: Counter,
+    /// Screenings that the store could not take.
+    unrecorded: Counter,
+}
+
+/// What became of a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The screening's end is on the log.
+    Reconciled,
+    /// Its end had come by webhook in the meantime.
+    Overtaken,
+    /// The screening is not over.
+    Unfinished,
+    /// Kora did not answer, or with an error, or the log could not take the end.
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    result: &'static str,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Metrics {
+            polls: Family::default(),
+            given_up: Counter::default(),
+            unrecorded: Counter::default(),
+        };
+        registry.register(
+            "reconciler_polls",
+            "Polls of screenings whose end had not come by webhook, by result",
+            metrics.polls.clone(),
+        );
+        registry.register(
+            "reconciler_given_up",
+            "Screenings that are not polled any more, though their end is not known",
+            metrics.given_up.clone(),
+        );
+        registry.register(
+            "reconciler_unrecorded",
+            "Screenings that will not be polled, because the store could not take them",
+            metrics.unrecorded.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn polled(&self, ending: Ending) {
+        let result = match ending {
+            Ending::Reconciled => "reconciled",
+            Ending::Overtaken => "overtaken",
+            Ending::Unfinished => "unfinished",
+            Ending::Failed => "failed",
+        };
+        self.polls.get_or_create(&Labels { result }).inc();
+    }
+
+    pub(super) fn given_up(&self) {
+        self.given_up.inc();
+    }
+
+    pub(super) fn unrecorded(&self) {
+        self.unrecorded.inc();
+    }
+}

@@ -1,0 +1,138 @@
+//! The one task that polls: waits until polls are due, and makes them round by round.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Reconciler, metrics::Ending, pause::after, result};
+use crate::{
+    lifecycle::Shutdown,
+    screening::GetScreening,
+    store::{AppendError, Appended, Poll},
+};
+
+/// How many polls one round has.
+const ROUND_POLLS: usize = 64;
+
+/// How many of them are made at the same time.
+const CONCURRENT_POLLS: usize = 4;
+
+/// How long one poll may take.
+const POLL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to leave a store alone that could not do what was asked.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// After how long to look again at the latest: the wall clock can be set.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+/// The store could not do what was asked. It has said why in the log.
+struct StoreFailed;
+
+impl From<AppendError> for StoreFailed {
+    fn from(_: AppendError) -> Self {
+        StoreFailed
+    }
+}
+
+impl Reconciler {
+    /// Polls until the order to stop. Nobody else may poll the same log.
+    pub async fn run(self, stop: Shutdown) {
+        tokio::select! {
+            () = stop.started() => {}
+            () = self.poll_for_ever() => {}
+        }
+    }
+
+    async fn poll_for_ever(&self) {
+        loop {
+            match self.round().await {
+                Ok(None) => {}
+                Ok(Some(pause)) => {
+                    // Whatever ends it, the next round looks again.
+                    let _ = timeout(pause, self.added.notified()).await;
+                }
+                Err(StoreFailed) => sleep(STORE_PAUSE).await,
+            }
+        }
+    }
+
+    /// Makes the polls that are due. If none is: how long to wait.
+    async fn round(&self) -> Result<Option<Duration>, StoreFailed> {
+        let polls = self.log.polls(ROUND_POLLS).await.map_err(|error| {
+            tracing::error!(%error, "the polls cannot be read");
+            StoreFailed
+        })?;
+        for screening_id in &polls.damaged {
+            tracing::error!(screening_id, "a poll differs from its checksum");
+            self.give_up(screening_id).await?;
+        }
+        let Some(first) = polls.sound.first() else {
+            return Ok(Some(MAX_SLEEP));
+        };
+        let now = self.clock.now();
+        if first.next_poll > now {
+            let pause = Duration::try_from(first.next_poll.duration_since(now));
+            return Ok(Some(pause.unwrap_or(MAX_SLEEP).min(MAX_SLEEP)));
+        }
+        let due = polls.sound.into_iter().filter(|poll| poll.next_poll <= now);
+        let made: Vec<_> = stream::iter(due)
+            .map(|poll| self.poll(poll))
+            .buffer_unordered(CONCURRENT_POLLS)
+            .collect()
+            .await;
+        made.into_iter().collect::<Result<(), _>>()?;
+        Ok(None)
+    }
+
+    /// Makes one poll. It is postponed first: where the store cannot take that, Kora is not asked more and more.
+    async fn poll(&self, poll: Poll) -> Result<(), StoreFailed> {
+        let now = self.clock.now();
+        let screening_id = poll.screening_id.clone();
+        if after(poll.create_time, self.config.max_age) <= now {
+            tracing::warn!(screening_id, "the end of a screening never came");
+            return self.give_up(&screening_id).await;
+        }
+        let polls_then = poll.attempts.saturating_add(1);
+        let pause = self.config.pause(polls_then, fastrand::f64());
+        if !self.log.postpone(poll, after(now, pause)).await? {
+            // Its end came since the poll was read.
+            return Ok(());
+        }
+        let ending = self.ask(screening_id).await;
+        self.metrics
+            .polled(*ending.as_ref().unwrap_or(&Ending::Failed));
+        ending.map(drop)
+    }
+
+    async fn ask(&self, screening_id: String) -> Result<Ending, StoreFailed> {
+        let request = GetScreening {
+            screening_id,
+            include_raw_json: true,
+        };
+        let wait_until = Instant::now() + POLL_TIMEOUT;
+        let screening = match self.kora.screening(&request, wait_until).await {
+            Ok(screening) => screening,
+            Err(error) => {
+                let (screening_id, reason) = (request.screening_id, error.reason.name());
+                tracing::info!(screening_id, reason, "a poll failed; there will be another");
+                return Ok(Ending::Failed);
+            }
+        };
+        let Some(event) = result::event(screening) else {
+            return Ok(Ending::Unfinished);
+        };
+        Ok(match self.log.reconcile(event).await? {
+            Appended::New => Ending::Reconciled,
+            Appended::Duplicate => Ending::Overtaken,
+        })
+    }
+
+    async fn give_up(&self, screening_id: &str) -> Result<(), StoreFailed> {
+        if self.log.remove_poll(screening_id.to_owned()).await? {
+            self.metrics.given_up();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Polls in the file, inside the writer's transaction, and the ends of screenings that they wait for.
+
+use jiff::Timestamp;
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{log_row::time, snapshot::unreadable};
+use crate::{
+    event::{NewEvent, reconciled_id},
+    pb::{self, event::Payload},
+    store::{Poll, Polls, ReadError},
+};
+
+/// A RECONCILED event, and the webhook that came after it.
+#[derive(Debug)]
+pub(super) struct Superseded {
+    /// The id of the event that is replaced.
+    pub(super) event_id: String,
+    /// Whether the two tell different ends.
+    pub(super) is_disputed: bool,
+}
+
+/// Adds a poll, unless there is one or the screening has ended.
+pub(super) fn add(
+    connection: &Connection,
+    now: Timestamp,
+    screening_id: String,
+    next_poll: Timestamp,
+) -> rusqlite::Result<bool> {
+    if has_ended(connection, &screening_id)? {
+        return Ok(false);
+    }
+    let poll = Poll {
+        screening_id,
+        next_poll: time(next_poll.as_millisecond()),
+        attempts: 0,
+        create_time: time(now.as_millisecond()),
+    };
+    let added = connection
+        .prepare_cached("INSERT OR IGNORE INTO polls VALUES (?, ?, ?, ?, ?)")?
+        .execute((
+            &poll.screening_id,
+            poll.next_poll.as_millisecond(),
+            poll.attempts,
+            poll.create_time.as_millisecond(),
+            poll.checksum() as i64,
+        ))?;
+    Ok(added > 0)
+}
+
+/// Postpones a poll, if it is still what was read.
+pub(super) fn postpone(
+    connection: &Connection,
+    poll: Poll,
+    next_poll: Timestamp,
+) -> rusqlite::Result<bool> {
+    let was = poll.checksum();
+    let postponed = Poll {
+        next_poll: time(next_poll.as_millisecond()),
+        attempts: poll.attempts.saturating_add(1),
+        ..poll
+    };
+    let changed = connection
+        .prepare_cached(
+            "UPDATE polls SET next_poll = ?, attempts = ?, checksum = ? \
+             WHERE screening_id = ? AND checksum = ?",
+        )?
+        .execute((
+            postponed.next_poll.as_millisecond(),
+            postponed.attempts,
+            postponed.checksum() as i64,
+            &postponed.screening_id,
+            was as i64,
+        ))?;
+    Ok(changed > 0)
+}
+
+/// Removes a poll; false if there is none.
+pub(super) fn remove(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+    let removed = connection
+        .prepare_cached("DELETE FROM polls WHERE screening_id = ?")?
+        .execute([screening_id])?;
+    Ok(removed > 0)
+}
+
+/// How many there are.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM polls", [], |row| row.get(0))
+}
+
+/// Those that are due first.
+pub(super) fn read(connection: &Connection, limit: usize) -> Result<Polls, ReadError> {
+    let mut select = connection
+        .prepare_cached(
+            "SELECT screening_id, next_poll, attempts, create_time, checksum FROM polls \
+             ORDER BY next_poll LIMIT ?",
+        )
+        .map_err(unreadable(0))?;
+    let rows = select
+        .query_map([limit as i64], poll_of)
+        .map_err(unreadable(0))?;
+    let mut polls = Polls::default();
+    for row in rows {
+        match row.map_err(unreadable(0))? {
+            (poll, checksum) if poll.checksum() == checksum => polls.sound.push(poll),
+            (poll, _) => polls.damaged.push(poll.screening_id),
+        }
+    }
+    Ok(polls)
+}
+
+/// The RECONCILED event that a webhook with the end of this screening replaces, if there is one.
+pub(super) fn superseded(
+    connection: &Connection,
+    screening_id: &str,
+    webhook: &NewEvent,
+) -> rusqlite::Result<Option<Superseded>> {
+    let event_id = reconciled_id(screening_id);
+    let reconciled: Option<(String, Vec<u8>)> = connection
+        .prepare_cached("SELECT type, event FROM events WHERE event_id = ?")?
+        .query_row([&event_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(reconciled.map(|(kind, event)| Superseded {
+        event_id,
+        is_disputed: kind != webhook.keys.kind || decisions_differ(&event, &webhook.content),
+    }))
+}
+
+/// By the index over the ends alone: it is used only where its condition is repeated.
+fn has_ended(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM events WHERE screening_id = ? \
+             AND type IN ('screening.completed', 'screening.failed')",
+        )?
+        .exists([screening_id])
+}
+
+/// Whether both tell a decision, and not the same one.
+fn decisions_differ(reconciled: &[u8], webhook: &[u8]) -> bool {
+    let told = |event| Some(decision_of(event)?.outcome_code);
+    matches!((told(reconciled), told(webhook)), (Some(one), Some(other)) if one != other)
+}
+
+fn decision_of(event: &[u8]) -> Option<pb::Decision> {
+    match pb::Event::decode(event).ok()?.payload? {
+        Payload::ScreeningUpdate(update) => update.screening?.decision,
+        _ => None,
+    }
+}
+
+fn poll_of(row: &Row<'_>) -> rusqlite::Result<(Poll, u64)> {
+    let poll = Poll {
+        screening_id: row.get(0)?,
+        next_poll: time(row.get(1)?),
+        // A number that does not fit is damaged, which the checksum shows.
+        attempts: row.get::<_, i64>(2)?.try_into().unwrap_or(u32::MAX),
+        create_time: time(row.get(3)?),
+    };
+    Ok((poll, row.get::<_, i64>(4)? as u64))
+}

@@ -1,0 +1,151 @@
+//! What one transaction of the writer does, operation by operation.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::{
+    append::append,
+    log_row::State,
+    polls::{self, Superseded},
+    queue::{Operation, Written},
+    requests,
+};
+use crate::{
+    event::{LogId, NewEvent},
+    store::{Appended, Record},
+};
+
+/// How large a page of the file is: what a commit writes at least of everything that it touches.
+pub(super) const PAGE_BYTES: u64 = 4 << 10;
+
+/// What every operation of a transaction goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) log_id: LogId,
+    pub(super) now: Timestamp,
+    pub(super) dedup_window: Duration,
+}
+
+/// What a transaction did, once it is committed.
+pub(super) struct Committed {
+    pub(super) state: State,
+    pub(super) records: Vec<Arc<Record>>,
+    pub(super) answers: Vec<Written>,
+    /// Roughly how much went into the write-ahead log for requests and polls.
+    pub(super) other_bytes: u64,
+    /// How many polls more there are than before.
+    pub(super) more_polls: i64,
+    /// Events that replaced another and told a different end, with the id of the one that they replaced.
+    pub(super) disputed: Vec<(Arc<Record>, String)>,
+    pub(super) trimmed: u64,
+    pub(super) forgotten: u64,
+}
+
+impl Committed {
+    /// A transaction that has done nothing yet.
+    pub(super) fn new(state: State) -> Self {
+        Committed {
+            state,
+            records: Vec::new(),
+            answers: Vec::new(),
+            other_bytes: 0,
+            more_polls: 0,
+            disputed: Vec::new(),
+            trimmed: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Does one operation. Not visible to anybody until the transaction is committed.
+    pub(super) fn apply(
+        &mut self,
+        connection: &Connection,
+        terms: Terms,
+        operation: Operation,
+    ) -> rusqlite::Result<()> {
+        if !matches!(operation, Operation::Append(_)) {
+            self.other_bytes += operation.size() as u64 + 2 * PAGE_BYTES;
+        }
+        let now = terms.now;
+        let written = match operation {
+            Operation::Append(event) => {
+                Written::Appended(self.append_webhook(connection, terms, event)?)
+            }
+            Operation::Begin(intent) => Written::Begun(requests::begin(connection, now, intent)?),
+            Operation::Finish(ending) => {
+                Written::Finished(requests::finish(connection, now, ending)?)
+            }
+            Operation::AddPoll(screening_id, next_poll) => {
+                let is_added = polls::add(connection, now, screening_id, next_poll)?;
+                self.more_polls += i64::from(is_added);
+                Written::PollChanged(is_added)
+            }
+            Operation::Postpone(poll, next_poll) => {
+                Written::PollChanged(polls::postpone(connection, poll, next_poll)?)
+            }
+            Operation::RemovePoll(screening_id) => {
+                Written::PollChanged(self.remove_poll(connection, &screening_id)?)
+            }
+            Operation::Reconcile(event) => Written::Appended(
+                match self.remove_poll(connection, &event.keys.screening_id)? {
+                    true => self.append(connection, terms, event)?,
+                    false => Appended::Duplicate,
+                },
+            ),
+        };
+        self.answers.push(written);
+        Ok(())
+    }
+
+    /// Appends an event that came by webhook. If a screening ended with it, nobody needs to ask for that end, and
+    /// it replaces what the gateway read by itself.
+    fn append_webhook(
+        &mut self,
+        connection: &Connection,
+        terms: Terms,
+        mut event: NewEvent,
+    ) -> rusqlite::Result<Appended> {
+        let Some(screening_id) = event.keys.ended_screening().map(str::to_owned) else {
+            return self.append(connection, terms, event);
+        };
+        self.remove_poll(connection, &screening_id)?;
+        let superseded = polls::superseded(connection, &screening_id, &event)?;
+        if let Some(Superseded { event_id, .. }) = &superseded {
+            event = event.superseding(event_id);
+        }
+        let appended = self.append(connection, terms, event)?;
+        if let (Appended::New, Some(superseded)) = (appended, superseded)
+            && superseded.is_disputed
+        {
+            let record = self.records.last().map(Arc::clone);
+            self.disputed
+                .extend(record.map(|record| (record, superseded.event_id)));
+        }
+        Ok(appended)
+    }
+
+    fn append(
+        &mut self,
+        connection: &Connection,
+        terms: Terms,
+        event: NewEvent,
+    ) -> rusqlite::Result<Appended> {
+        let Some(record) = append(connection, terms, &mut self.state, event)? else {
+            return Ok(Appended::Duplicate);
+        };
+        self.records.push(Arc::new(record));
+        Ok(Appended::New)
+    }
+
+    fn remove_poll(
+        &mut self,
+        connection: &Connection,
+        screening_id: &str,
+    ) -> rusqlite::Result<bool> {
+        let is_removed = polls::remove(connection, screening_id)?;
+        self.more_polls -= i64::from(is_removed);
+        Ok(is_removed)
+    }
+}
