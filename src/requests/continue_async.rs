@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::Requests;
 use crate::{
     error::{CallError, Reason},
+    event::{SCREENING_COMPLETED, SCREENING_FAILED},
     kora::Departure,
     pb,
     screening::{Mode, ScreenRequest, Screening, ScreeningStatus, TimeoutPolicy},
@@ -18,10 +19,6 @@ use crate::{
 
 /// How long before its caller has to be answered the wait for an event ends, so that the answer is recorded.
 const ANSWER_RESERVE: Duration = Duration::from_millis(50);
-
-/// The types of the events that end a screening (Kora docs: webhooks).
-const COMPLETED: &str = "screening.completed";
-const FAILED: &str = "screening.failed";
 
 /// How a screening ended, as its event says.
 enum End {
@@ -119,8 +116,8 @@ fn end_in(record: &Record, screening_id: &str) -> Option<End> {
         return None;
     }
     match record.keys.kind.as_str() {
-        FAILED => Some(End::Failed),
-        COMPLETED => {
+        SCREENING_FAILED => Some(End::Failed),
+        SCREENING_COMPLETED => {
             let event = pb::Event::decode(&record.event[..]).ok()?;
             let Some(pb::event::Payload::ScreeningUpdate(update)) = event.payload else {
                 return None;

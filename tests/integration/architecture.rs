@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "requests",
         &[
             "error",
+            "event",
             "kora",
             "lifecycle",
             "pb",

@@ -40,7 +40,7 @@ pub(in crate::cli) struct WatchArgs {
     /// What to do when events between the start and now are no longer kept
     #[arg(long, value_enum, default_value = "fail")]
     on_gap: OnGap,
-    /// Add the body that Kora signed to the JSON of each event; it can hold personal data
+    /// Add the body that Kora sent to the JSON of each event; it can hold personal data
     #[arg(long, requires = "json")]
     include_raw_json: bool,
 }
