@@ -40,9 +40,12 @@ impl Emulator {
         }
     }
 
-    /// Answers every request with this status and code from now on.
+    /// Answers every request for a screening with this status and code from now on.
     pub async fn fail_screenings(&self, status: u16, code: &str) {
-        let fault = json!({"kind": "fail", "status": status, "code": code});
+        // Nobody waits for that long, so each call is one attempt.
+        let fault = json!({
+            "kind": "fail", "status": status, "code": code, "retry_after_seconds": 3600,
+        });
         let request = self.door.put(self.url("scenario"));
         let endpoint = "POST /screenings";
         let scenario = json!({"next": ALWAYS, "endpoint": endpoint, "fault": fault});

@@ -57,9 +57,9 @@ def test_the_advice_is_the_outcomes(start_gateway: StartGateway) -> None:
     gateway.emulator.next({"kind": "fail", "status": 500, "code": "INTERNAL_ERROR"})
     ended = run("screen", *where(gateway), "--name", "x")
     assert "look for it at Kora before you send it again" in ended.stderr
-    gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 7})
+    gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 70})
     ended = run("screen", *where(gateway), "--name", "x")
-    assert ended.stderr.strip().endswith("try again in 7s")
+    assert ended.stderr.strip().endswith("try again in 1m 10s")
 
 
 def test_what_became_of_a_request_is_told(gateway: Gateway) -> None:

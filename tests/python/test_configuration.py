@@ -110,7 +110,8 @@ def test_serve_says_its_warnings(start_gateway: StartGateway) -> None:
 @pytest.mark.parametrize("value", ["true", "1", "on"])
 def test_a_switch_can_be_a_variable(start_gateway: StartGateway, value: str) -> None:
     gateway = start_gateway(env={"KORA_TRUST_503": value})
-    gateway.emulator.next({"kind": "fail", "status": 503, "code": "SERVICE_UNAVAILABLE"})
+    later = {"retry_after_seconds": 3600}
+    gateway.emulator.next({"kind": "fail", "status": 503, "code": "SERVICE_UNAVAILABLE", **later})
     fails(gateway.stub.Screen, messages.screen(), "KORA_UNAVAILABLE", paid=True)
 
 
