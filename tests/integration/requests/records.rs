@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use kora_gateway::{
     clock::Clock,
     pb::{self, RequestState},
-    store::{self, Intent, RequestKey, RequestLog, Sqlite},
+    store::{
+        self, Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, Sqlite, StoredState,
+    },
 };
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
@@ -31,6 +33,25 @@ use crate::{
 async fn gateway_on(directory: &Path, kora: &ScriptedKora) -> Gateway {
     let log = format!("file:{}", directory.display());
     Gateway::start(&kora.base_url(), &[("event-log", &log)]).await
+}
+
+fn open(directory: &Path) -> Sqlite {
+    let config = store::Config {
+        directory: directory.to_owned(),
+        retention_age: Duration::from_secs(86_400),
+        retention_bytes: 1 << 30,
+        dedup_window: Duration::from_secs(60),
+        request_retention: Duration::from_secs(7 * 86_400),
+    };
+    let metrics = store::Metrics::register(&mut Registry::default());
+    Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
+}
+
+fn key(request_id: Uuid) -> RequestKey {
+    RequestKey {
+        caller: "anonymous".to_owned(),
+        request_id,
+    }
 }
 
 fn connect(directory: &Path) -> Connection {
@@ -67,19 +88,7 @@ async fn a_request_that_an_earlier_process_left_open_is_unknown() {
     gateway.stop().await;
 
     // Its content is that of a request that was answered; only the process died in between.
-    let config = store::Config {
-        directory: directory.path().to_owned(),
-        retention_age: Duration::from_secs(86_400),
-        retention_bytes: 1 << 30,
-        dedup_window: Duration::from_secs(60),
-        request_retention: Duration::from_secs(7 * 86_400),
-    };
-    let metrics = store::Metrics::register(&mut Registry::default());
-    let log = Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap();
-    let key = |request_id| RequestKey {
-        caller: "anonymous".to_owned(),
-        request_id,
-    };
+    let log = open(directory.path());
     let answered = log.request(key(known)).await.unwrap().unwrap();
     let id = Uuid::new_v4();
     let intent = Intent {
@@ -87,7 +96,7 @@ async fn a_request_that_an_earlier_process_left_open_is_unknown() {
         content: answered.content,
         attempt: Uuid::new_v4(),
     };
-    assert_eq!(log.begin(intent).await.unwrap(), store::Begun::New);
+    assert_eq!(log.begin(intent).await.unwrap(), Begun::New);
     log.close().await;
     kora.take_received();
 
@@ -100,6 +109,46 @@ async fn a_request_that_an_earlier_process_left_open_is_unknown() {
     }
     assert!(kora.take_received().is_empty());
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_attempt_that_is_recorded_ends_and_only_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let id = Uuid::new_v4();
+    let intent = |attempt| Intent {
+        key: key(id),
+        content: RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [1; 32],
+        },
+        attempt,
+    };
+    let ending = |attempt, state, answer: &'static str| Ending {
+        key: key(id),
+        attempt,
+        state,
+        answer: answer.into(),
+    };
+    let [first, second] = [Uuid::new_v4(), Uuid::new_v4()];
+    let succeeded = StoredState::Succeeded;
+    assert!(!log.finish(ending(first, succeeded, "none")).await.unwrap());
+    assert_eq!(log.begin(intent(first)).await.unwrap(), Begun::New);
+    assert!(
+        !log.finish(ending(second, succeeded, "other"))
+            .await
+            .unwrap()
+    );
+    let again = StoredState::MayBeRepeated;
+    assert!(log.finish(ending(first, again, "refused")).await.unwrap());
+    assert_eq!(log.begin(intent(second)).await.unwrap(), Begun::New);
+    assert!(!log.finish(ending(first, succeeded, "late")).await.unwrap());
+    assert!(log.finish(ending(second, succeeded, "done")).await.unwrap());
+    assert!(!log.finish(ending(second, again, "twice")).await.unwrap());
+    let found = log.request(key(id)).await.unwrap().unwrap();
+    assert_eq!((found.state, &found.answer[..]), (succeeded, &b"done"[..]));
+    assert_eq!(log.begin(intent(first)).await.unwrap(), Begun::Found(found));
+    log.close().await;
 }
 
 #[tokio::test]
