@@ -11,6 +11,8 @@ mod connection;
 mod exchange;
 mod idempotency;
 mod metrics;
+#[cfg_attr(not(test), expect(dead_code, reason = "requests are not paced yet"))]
+mod pacing;
 mod refusal;
 mod request_body;
 mod retry_hint;
