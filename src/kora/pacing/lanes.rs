@@ -30,7 +30,7 @@ pub(super) struct Place {
 pub(super) struct Lanes<T> {
     interactive: Turns<T>,
     background: Turns<T>,
-    /// Turns since the background had one.
+    /// Turns that the background has waited for one, below [`BACKGROUND_TURN`].
     since_background: u32,
 }
 
@@ -80,8 +80,8 @@ impl<T> Lanes<T> {
         };
         let call = self.lane_mut(lane).next()?;
         self.since_background = match lane {
-            Lane::Interactive => self.since_background.saturating_add(1),
-            Lane::Background => 0,
+            Lane::Interactive if self.background.len > 0 => self.since_background + 1,
+            Lane::Interactive | Lane::Background => 0,
         };
         Some((lane, call))
     }
@@ -93,11 +93,11 @@ impl<T> Lanes<T> {
         in_lane
             + match lane {
                 Lane::Interactive => {
-                    let due = (self.since_background.min(in_front) + in_lane) / in_front;
+                    let due = (self.since_background + in_lane) / in_front;
                     self.background.len.min(due)
                 }
                 Lane::Background => {
-                    let first = in_front - self.since_background.min(in_front);
+                    let first = in_front - self.since_background;
                     self.interactive.len.min(first + in_lane * in_front)
                 }
             }

@@ -140,6 +140,18 @@ fn others_leave_a_share_and_are_remembered() {
 }
 
 #[test]
+fn refused_requests_used_nothing_so_others_did() {
+    let mut scene = Scene::new();
+    let sent: Vec<_> = (0..40).map(|_| scene.spend(0)).collect();
+    for (number, ticket) in sent.into_iter().enumerate() {
+        let status = if number < 20 { OK } else { TOO_MANY };
+        scene.answered(ticket, 0, status, &rate_limit(32, 0, 20));
+    }
+    scene.exchange(21, OK, &rate_limit(32, 31, 81));
+    assert_eq!(scene.room(21), 1, "12 of 32 were not ours");
+}
+
+#[test]
 fn the_end_of_a_window_is_bounded_whatever_the_clocks_say() {
     for (reset, opens) in [
         (60, 60),

@@ -1,6 +1,6 @@
 //! Calls against a spent window: who waits, who is refused, and for how long.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -145,7 +145,13 @@ async fn the_interactive_lane_goes_first_and_the_background_gets_its_tenth() {
         seconds(100),
     );
     let sent = sent_by_caller(calls).await;
-    assert_eq!((sent["interactive"], sent["background"]), (45, 5));
+    let (interactive, background) = (&sent["interactive"], &sent["background"]);
+    assert_eq!((interactive.len(), background.len()), (45, 5));
+    assert!(
+        background[0] < interactive[44],
+        "not only what is left over"
+    );
+    assert!(interactive[0] < background[0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,16 +174,17 @@ async fn two_callers_share_a_window_evenly() {
         seconds(110),
     );
     let sent = sent_by_caller(calls).await;
-    assert_eq!((sent["many"], sent["few"]), (25, 25));
+    assert_eq!((sent["many"].len(), sent["few"].len()), (25, 25));
 }
 
-/// How many calls of each caller were sent.
+/// When each caller's calls were sent, in order.
 async fn sent_by_caller(
     calls: JoinSet<(&'static str, Result<Instant, Paced>)>,
-) -> HashMap<&'static str, usize> {
-    let mut sent = HashMap::new();
+) -> BTreeMap<&'static str, Vec<Instant>> {
+    let mut sent: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (caller, result) in calls.join_all().await {
-        *sent.entry(caller).or_default() += usize::from(result.is_ok());
+        sent.entry(caller).or_default().extend(result);
     }
+    sent.values_mut().for_each(|times| times.sort());
     sent
 }
