@@ -5,15 +5,18 @@
 //! not" needs proof: see [`transmission`](self::transmission). An answer that cannot be read is an error,
 //! never a guess.
 
+mod admission;
 mod attempt;
 mod breaker;
 mod client;
 mod connection;
 mod departure;
+mod ended;
 mod exchange;
 mod idempotency;
 mod metrics;
 mod order;
+mod pacing;
 mod refusal;
 mod request_body;
 mod retry_hint;
@@ -33,6 +36,7 @@ pub use client::Client;
 pub use connection::SetupError;
 pub use departure::{Departure, GivenUp};
 pub use metrics::Metrics;
+pub use pacing::Lane;
 
 /// How Kora is reached.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    kora,
+    kora::{self, Lane},
     pb::{self, compliance_service_server::ComplianceService},
     requests::{Call, Requests},
     screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
@@ -60,7 +60,10 @@ impl ComplianceService for Compliance {
     ) -> Result<Response<pb::GetScreeningResponse>, Status> {
         let answer_by = enter(&request).answer_by;
         let request = GetScreening::from_wire(request.into_inner())?;
-        let screening = self.kora.screening(&request, answer_by).await?;
+        let screening = self
+            .kora
+            .screening(&request, Lane::Interactive, ANONYMOUS, answer_by)
+            .await?;
         Ok(Response::new(pb::GetScreeningResponse {
             screening: Some(screening.into()),
         }))
@@ -85,7 +88,7 @@ impl ComplianceService for Compliance {
     ) -> Result<Response<pb::GetSubjectResponse>, Status> {
         let answer_by = enter(&request).answer_by;
         let request = GetSubject::from_wire(request.into_inner())?;
-        let subject = self.kora.subject(&request, answer_by).await?;
+        let subject = self.kora.subject(&request, ANONYMOUS, answer_by).await?;
         Ok(Response::new(pb::GetSubjectResponse {
             subject: Some(subject.into()),
         }))

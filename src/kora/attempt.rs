@@ -3,7 +3,7 @@
 //! The caller's deadline bounds everything before sending. From then on the attempt has a limit of its
 //! own, whoever still waits.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Request;
@@ -15,15 +15,16 @@ use uuid::Uuid;
 
 use super::{
     Config, Endpoint, Metrics, SetupError,
-    breaker::{Admitted, Breaker},
+    admission::{Admission, Asker},
     connection::Connection,
     departure::Departure,
-    exchange::{Answer, Lost, exchange},
-    metrics::Ending,
+    ended::{Ended, Outcome},
+    exchange::{Answer, exchange},
     refusal::lost_reason,
     transmission::Transmission,
 };
 use crate::{
+    clock::Clock,
     error::{CallError, Reason},
     lifecycle::Shutdown,
 };
@@ -38,25 +39,15 @@ pub(super) struct Attempts {
     timeout: Duration,
     max_response_bytes: usize,
     metrics: Metrics,
-    breaker: Breaker,
+    admission: Admission,
     give_up: Shutdown,
     answering: watch::Sender<Option<bool>>,
-}
-
-/// How an exchange ended.
-enum Ended {
-    Answered(Answer),
-    /// Without a whole answer; certainly not sent if a POST's body was never asked for.
-    Lost(Lost),
-    /// The attempt's limit passed.
-    TimedOut,
-    /// The caller's deadline passed first.
-    CallerGaveUp,
 }
 
 impl Attempts {
     pub(super) fn new(
         config: &Config,
+        clock: Clock,
         metrics: Metrics,
         give_up: Shutdown,
     ) -> Result<Self, SetupError> {
@@ -64,7 +55,7 @@ impl Attempts {
             connection: Connection::new(config)?,
             timeout: config.timeout,
             max_response_bytes: config.max_response_bytes,
-            breaker: Breaker::new(metrics.clone()),
+            admission: Admission::new(clock, metrics.clone()),
             metrics,
             give_up,
             answering: watch::Sender::new(None),
@@ -83,32 +74,48 @@ impl Attempts {
         endpoint: Endpoint,
         body: Bytes,
         idempotency_key: Option<Uuid>,
-        wait_until: Instant,
+        asker: Asker<'_>,
         departure: &Departure,
     ) -> Result<Answer, CallError> {
-        check_time(wait_until)?;
-        let admitted = self.breaker.admit()?;
+        check_time(asker)?;
         let attempt = departure.attempt()?;
+        let admitted = tokio::select! {
+            biased;
+            error = departure.given_up() => return Err(error),
+            admitted = self.admission.admit(asker) => admitted?,
+        };
         let transmission = &attempt.transmission;
         let request = self
             .connection
             .post(endpoint, transmission.body(body), idempotency_key);
-        let exchange = self.exchange_once_sent(request, transmission);
-        let ended = self.observed(endpoint, Some(transmission), admitted, exchange);
-        tokio::pin!(ended);
         let given_up = async {
             tokio::select! {
                 error = departure.given_up() => error,
-                () = time::sleep_until(wait_until) => Reason::DeadlineBeforeSend.into(),
+                () = time::sleep_until(asker.wait_until) => Reason::DeadlineBeforeSend.into(),
             }
         };
-        tokio::select! {
-            biased;
-            result = &mut ended => result,
-            error = given_up => match transmission.revoke() {
-                true => Err(error),
-                false => ended.await,
-            },
+        let start = Instant::now();
+        let ended = {
+            let exchange = self.exchange_once_sent(request, transmission);
+            tokio::pin!(exchange);
+            tokio::select! {
+                biased;
+                ended = &mut exchange => Ok(ended),
+                error = given_up => match transmission.revoke() {
+                    true => Err(error),
+                    false => Ok(exchange.await),
+                },
+            }
+        };
+        match ended {
+            Ok(ended) => {
+                let outcome = ended.settle(endpoint, Some(transmission), admitted);
+                self.observed(endpoint, start, outcome)
+            }
+            Err(error) => {
+                admitted.not_sent();
+                Err(error)
+            }
         }
     }
 
@@ -117,24 +124,26 @@ impl Attempts {
         &self,
         endpoint: Endpoint,
         id: &str,
-        wait_until: Instant,
+        asker: Asker<'_>,
     ) -> Result<Answer, CallError> {
-        check_time(wait_until)?;
-        let admitted = self.breaker.admit()?;
-        let request = self.connection.get(endpoint, id);
-        let limit = Instant::now() + self.timeout;
-        let exchange = async {
-            match time::timeout_at(limit.min(wait_until), self.exchange(request)).await {
-                Ok(ended) => ended,
-                Err(_) if limit < wait_until => Ended::TimedOut,
-                Err(_) => Ended::CallerGaveUp,
-            }
+        check_time(asker)?;
+        let read = async {
+            let admitted = self.admission.admit(asker).await?;
+            let start = Instant::now();
+            let request = self.connection.get(endpoint, id);
+            let ended = self.exchange_in_time(request, asker.wait_until).await;
+            self.observed(endpoint, start, ended.settle(endpoint, None, admitted))
         };
         tokio::select! {
             biased;
-            result = self.observed(endpoint, None, admitted, exchange) => result,
+            result = read => result,
             error = self.given_up(endpoint) => Err(error),
         }
+    }
+
+    /// How long the asker would wait for a turn now.
+    pub(super) fn wait(&self, asker: Asker<'_>) -> Duration {
+        self.admission.wait(asker)
     }
 
     /// Waits until the gateway ends, answered or not.
@@ -168,38 +177,28 @@ impl Attempts {
         }
     }
 
-    /// Runs an exchange, counts it, and says what its end means.
-    async fn observed(
+    async fn exchange_in_time(&self, request: Request, wait_until: Instant) -> Ended {
+        let limit = Instant::now() + self.timeout;
+        match time::timeout_at(limit.min(wait_until), self.exchange(request)).await {
+            Ok(ended) => ended,
+            Err(_) if limit < wait_until => Ended::TimedOut,
+            Err(_) => Ended::CallerGaveUp,
+        }
+    }
+
+    /// Counts an attempt, and notes whether Kora answers.
+    fn observed(
         &self,
         endpoint: Endpoint,
-        transmission: Option<&Transmission>,
-        admitted: Admitted,
-        exchange: impl Future<Output = Ended>,
+        start: Instant,
+        outcome: Outcome,
     ) -> Result<Answer, CallError> {
-        let start = Instant::now();
-        let (ending, answers, result) = match exchange.await {
-            Ended::Answered(answer) => {
-                let ending = Ending::Status(answer.status.as_u16());
-                (ending, Some(true), Ok(answer))
-            }
-            Ended::Lost(lost) => lost_result(endpoint, transmission, lost),
-            Ended::TimedOut => (
-                Ending::TimedOut,
-                Some(false),
-                Err(Reason::DeadlineExceeded.into()),
-            ),
-            Ended::CallerGaveUp => (Ending::TimedOut, None, Err(Reason::DeadlineExceeded.into())),
-        };
+        let Outcome {
+            ending,
+            answers,
+            result,
+        } = outcome;
         self.metrics.observe(endpoint, ending, start.elapsed());
-        match &result {
-            Ok(answer) if answer.is_from_something_else() => admitted.failed(),
-            _ => match answers {
-                Some(true) => admitted.succeeded(),
-                Some(false) => admitted.failed(),
-                None => drop(admitted),
-            },
-        }
-        // A caller in a hurry says nothing about Kora.
         if answers.is_some() {
             self.answering.send_if_modified(|last| {
                 let is_news = *last != answers;
@@ -211,37 +210,8 @@ impl Attempts {
     }
 }
 
-/// How to count an exchange without a whole answer, whether Kora answers, and what the caller is told.
-fn lost_result(
-    endpoint: Endpoint,
-    transmission: Option<&Transmission>,
-    lost: Lost,
-) -> (Ending, Option<bool>, Result<Answer, CallError>) {
-    let Lost {
-        cause,
-        kora_request_id,
-    } = lost;
-    let was_not_sent = match transmission {
-        Some(transmission) => transmission.revoke(),
-        None => cause.is_before_sending(),
-    };
-    let (ending, answers, reason) = match was_not_sent {
-        true if cause.is_before_sending() => {
-            (Ending::NotSent, Some(false), Reason::KoraUnreachable)
-        }
-        // Taken back by its caller, or handed back by the client.
-        true => (Ending::NotSent, None, Reason::KoraUnreachable),
-        false => (Ending::Lost, Some(false), cause.reason(endpoint)),
-    };
-    let error = CallError {
-        kora_request_id,
-        ..CallError::new(reason).because(cause)
-    };
-    (ending, answers, Err(error))
-}
-
-fn check_time(wait_until: Instant) -> Result<(), CallError> {
-    if wait_until < Instant::now() + MIN_TIME_TO_SEND {
+fn check_time(asker: Asker<'_>) -> Result<(), CallError> {
+    if asker.wait_until < Instant::now() + MIN_TIME_TO_SEND {
         return Err(Reason::DeadlineBeforeSend.into());
     }
     Ok(())

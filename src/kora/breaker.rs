@@ -54,6 +54,14 @@ impl Breaker {
         Breaker(Arc::new(Shared { circuit, metrics }))
     }
 
+    /// Refuses what [`Breaker::admit`] would refuse now. What is not refused has no place yet.
+    pub(super) fn check(&self) -> Result<(), Open> {
+        let circuit = self.0.circuit.lock();
+        let circuit = circuit.unwrap_or_else(PoisonError::into_inner);
+        let checked = circuit.check(Instant::now());
+        checked.map_err(|retry_after| Open { retry_after })
+    }
+
     /// Lets a call through, or refuses it at once. To be asked when the call is about to be sent: while
     /// one is let through as a probe, nobody else is.
     pub(super) fn admit(&self) -> Result<Admitted, Open> {

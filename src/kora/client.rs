@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Config, Departure, Endpoint, Metrics, SetupError, attempt::Attempts, exchange::Answer,
-    idempotency::idempotency_key, order::Order, refusal::Asked, request_body, retrying::Retries,
-    screening_answer, subject_answer, violations::Sent,
+    Config, Departure, Endpoint, Lane, Metrics, SetupError, admission::Asker, attempt::Attempts,
+    exchange::Answer, idempotency::idempotency_key, order::Order, refusal::Asked, request_body,
+    retrying::Retries, screening_answer, subject_answer, violations::Sent,
 };
 use crate::{
     clock::Clock,
@@ -43,7 +43,7 @@ impl Client {
     ) -> Result<Self, SetupError> {
         Ok(Client {
             retries: Arc::new(Retries::new(metrics.clone())),
-            attempts: Arc::new(Attempts::new(config, metrics, give_up)?),
+            attempts: Arc::new(Attempts::new(config, clock.clone(), metrics, give_up)?),
             tenant_id: config.tenant_id.as_str().into(),
             is_503_trusted: config.trust_503,
             clock,
@@ -116,10 +116,14 @@ impl Client {
         let key = request
             .request_id
             .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
+        let lane = match request.mode {
+            Mode::Sync => Lane::Interactive,
+            Mode::Async => Lane::Background,
+        };
         let order = Order {
             body: request_body::screening(request),
             key,
-            wait_until,
+            asker: Asker::new(lane, caller, wait_until),
             departure,
         };
         let (screening, answer) = self
@@ -138,13 +142,15 @@ impl Client {
         Ok(screening)
     }
 
-    /// Reads a screening, in whatever status it is.
+    /// Reads a screening, in whatever status it is, for `caller`, who waits until `wait_until`.
     ///
     /// # Errors
     /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SCREENING_NOT_FOUND`.
     pub async fn screening(
         &self,
         request: &GetScreening,
+        lane: Lane,
+        caller: &str,
         wait_until: Instant,
     ) -> Result<Screening, CallError> {
         let id = &request.screening_id;
@@ -154,8 +160,9 @@ impl Client {
             sent: Sent::default(),
             is_503_trusted: self.is_503_trusted,
         };
+        let asker = Asker::new(lane, caller, wait_until);
         let (mut screening, answer) = self
-            .get(&asked, id, wait_until, |answer| {
+            .get(&asked, id, asker, |answer| {
                 screening_answer::found(&answer.body, id)
             })
             .await?;
@@ -192,7 +199,7 @@ impl Client {
         let order = Order {
             body: request_body::subject(request),
             key,
-            wait_until,
+            asker: Asker::new(Lane::Interactive, caller, wait_until),
             departure,
         };
         let created = self.post(&asked, &order, |answer| {
@@ -201,13 +208,14 @@ impl Client {
         Ok(created.await?.0)
     }
 
-    /// Reads a subject.
+    /// Reads a subject for `caller`, who waits until `wait_until`.
     ///
     /// # Errors
     /// Each of the catalogue's `KORA_` reasons, and those of deadlines; `SUBJECT_NOT_FOUND`.
     pub async fn subject(
         &self,
         request: &GetSubject,
+        caller: &str,
         wait_until: Instant,
     ) -> Result<Subject, CallError> {
         let id = &request.subject_id;
@@ -217,7 +225,8 @@ impl Client {
             sent: Sent::default(),
             is_503_trusted: self.is_503_trusted,
         };
-        let found = self.get(&asked, id, wait_until, |answer| {
+        let asker = Asker::new(Lane::Interactive, caller, wait_until);
+        let found = self.get(&asked, id, asker, |answer| {
             subject_answer::found(&answer.body, id)
         });
         Ok(found.await?.0)

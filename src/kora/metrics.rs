@@ -1,4 +1,5 @@
-//! What operators see of the calls to Kora: requests by endpoint and status, retries, the circuit.
+//! What operators see of the calls to Kora: requests by endpoint and status, retries, the
+//! circuit, and the waits for the rate limit.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Endpoint, breaker::Position};
+use super::{Endpoint, breaker::Position, pacing};
 use crate::{error::Reason, telemetry::DURATION_BUCKETS};
 
 /// How a request to Kora ended.
@@ -32,6 +33,7 @@ pub struct Metrics {
     retries_refused: Counter,
     circuit_state: Gauge,
     circuit_openings: Counter,
+    pub(super) pacing: pacing::Metrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +56,7 @@ impl Metrics {
             retries_refused: Counter::default(),
             circuit_state: Gauge::default(),
             circuit_openings: Counter::default(),
+            pacing: pacing::Metrics::register(registry),
         };
         registry.register_with_unit(
             "kora_request_duration",

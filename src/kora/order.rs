@@ -1,11 +1,12 @@
 //! One call: what is to be created or read, in as many attempts as it takes and is certain to be harmless.
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
     Client, Departure,
+    admission::Asker,
     exchange::Answer,
     refusal::{Asked, refusal},
     tries::Tries,
@@ -19,7 +20,7 @@ use crate::{
 pub(super) struct Order<'a> {
     pub(super) body: Bytes,
     pub(super) key: Option<Uuid>,
-    pub(super) wait_until: Instant,
+    pub(super) asker: Asker<'a>,
     pub(super) departure: &'a Departure,
 }
 
@@ -34,21 +35,21 @@ impl Client {
         let Order {
             body,
             key,
-            wait_until,
+            asker,
             departure,
         } = order;
-        let mut tries = Tries::new(&self.retries, asked.endpoint, *wait_until);
+        let mut tries = Tries::new(&self.retries, asked.endpoint, asker.wait_until);
         loop {
-            let attempt =
-                self.attempts
-                    .post(asked.endpoint, body.clone(), *key, *wait_until, departure);
+            let attempt = self
+                .attempts
+                .post(asked.endpoint, body.clone(), *key, *asker, departure);
             let answered = attempt.await;
             let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
                 Ok(read) => {
                     tries.succeeded();
                     return Ok(read);
                 }
-                Err(error) => error,
+                Err(error) => self.with_turn(error, *asker),
             };
             let pause = tries.failed(error, departure.is_given_up())?;
             tokio::select! {
@@ -64,18 +65,18 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         id: &str,
-        wait_until: Instant,
+        asker: Asker<'_>,
         parse: impl Fn(&Answer) -> Result<T, Unreadable>,
     ) -> Result<(T, Answer), CallError> {
-        let mut tries = Tries::new(&self.retries, asked.endpoint, wait_until);
+        let mut tries = Tries::new(&self.retries, asked.endpoint, asker.wait_until);
         loop {
-            let answered = self.attempts.get(asked.endpoint, id, wait_until).await;
+            let answered = self.attempts.get(asked.endpoint, id, asker).await;
             let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
                 Ok(read) => {
                     tries.succeeded();
                     return Ok(read);
                 }
-                Err(error) => error,
+                Err(error) => self.with_turn(error, asker),
             };
             let pause = tries.failed(error, self.attempts.is_given_up())?;
             tokio::select! {
@@ -83,6 +84,18 @@ impl Client {
                 error = self.attempts.given_up(asked.endpoint) => return Err(tries.end(error)),
                 () = sleep(pause) => {}
             }
+        }
+    }
+
+    /// Whoever comes back after Kora's rate limit must not be told of a time at which the limit is still
+    /// taken to be spent.
+    fn with_turn(&self, error: CallError, asker: Asker<'_>) -> CallError {
+        if error.reason != Reason::KoraRateLimited {
+            return error;
+        }
+        CallError {
+            retry_after: error.retry_after.max(Some(self.attempts.wait(asker))),
+            ..error
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Reconciler, metrics::Ending, pause::after, result};
 use crate::{
+    kora::Lane,
     lifecycle::Shutdown,
     screening::GetScreening,
     store::{AppendError, Appended, Poll},
@@ -20,6 +21,9 @@ const CONCURRENT_POLLS: usize = 4;
 
 /// How long one poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whose turns in Kora's rate limit the polls take, beside the callers'.
+const ASKER: &str = "reconciler";
 
 /// How long to leave a store alone that could not do what was asked.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -112,7 +116,10 @@ impl Reconciler {
             include_raw_json: true,
         };
         let wait_until = Instant::now() + POLL_TIMEOUT;
-        let screening = match self.kora.screening(&request, wait_until).await {
+        let read = self
+            .kora
+            .screening(&request, Lane::Background, ASKER, wait_until);
+        let screening = match read.await {
             Ok(screening) => screening,
             Err(error) => {
                 let (screening_id, reason) = (request.screening_id, error.reason.name());

@@ -91,7 +91,12 @@ async fn play(settings: Vec<Setting>, extent: Extent) -> Vec<Exchange> {
     let mut lanes = JoinSet::new();
     for setting in settings {
         let places = places(setting, extent.stride).await;
-        for places in places.chunks(extent.calls_per_lane) {
+        let calls = match setting.kora {
+            // Then the gateway sends nothing for a while.
+            Kora::LimitsRates => 1,
+            _ => extent.calls_per_lane,
+        };
+        for places in places.chunks(calls) {
             let (places, permits) = (places.to_vec(), Arc::clone(&permits));
             lanes.spawn(async move {
                 let _permit = permits.acquire().await.unwrap();
@@ -108,10 +113,12 @@ async fn play_lane(setting: Setting, places: Vec<Place>) -> Vec<Exchange> {
     let mut lane = Lane::start(setting).await;
     let mut exchanges = Vec::new();
     for place in places {
+        if !exchanges.is_empty() {
+            lane.answer_twice().await;
+        }
         let exchange = lane.call(Plan { fault, place }).await;
         check(setting, &exchange);
         exchanges.push(exchange);
-        lane.answer_twice().await;
     }
     lane.end(&exchanges).await;
     exchanges

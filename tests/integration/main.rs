@@ -19,6 +19,7 @@ mod mesh;
 mod no_leaks;
 mod not_sent;
 mod operations;
+mod rate_limit;
 mod reading_answers;
 mod reconciler;
 mod requests;

@@ -2,6 +2,8 @@
 //!
 //! It is written on bare sockets and shares nothing with the gateway's client or with the emulator.
 
+mod act;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -11,31 +13,12 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::call::SCREENING_ID;
-
-/// What the upstream does with a request.
-#[derive(Clone, Debug)]
-pub enum Act {
-    /// Answers with this status, these headers and this body, and keeps the connection.
-    Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Writes these bytes and closes.
-    Write(Vec<u8>),
-    /// Closes after the head, the body unread.
-    CloseAfterHead,
-    /// Closes after the whole request.
-    CloseAfterRequest,
-    /// Never answers.
-    Hang,
-    /// Waits for the word, and answers then.
-    AnswerOnceTold(Arc<Notify>, Box<Act>),
-    /// The first for a SYNC screening, the second for an ASYNC one.
-    ByMode(Box<[Act; 2]>),
-}
+pub use act::Act;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -58,61 +41,14 @@ struct State {
     received: watch::Sender<Vec<Received>>,
 }
 
-impl Act {
-    /// A JSON answer.
-    pub fn json(status: u16, body: &Value) -> Act {
-        Act::Answer(
-            status,
-            vec![
-                ("content-type", "application/json".to_owned()),
-                ("x-request-id", "req_header".to_owned()),
-            ],
-            body.to_string().into_bytes(),
-        )
-    }
-
-    /// An error answer in Kora's envelope, with a message text that must not get anywhere.
-    pub fn error(status: u16, code: &str) -> Act {
-        Act::json(
-            status,
-            &serde_json::json!({
-                "code": code, "message": "VENDOR-TEXT about Jane Smith", "request_id": "req_body"
-            }),
-        )
-    }
-
-    /// SCREENING_TIMEOUT for a SYNC screening, and this for an ASYNC one.
-    pub fn timeout_then(for_async: Act) -> Act {
-        Act::ByMode(Box::new([Act::error(503, "SCREENING_TIMEOUT"), for_async]))
-    }
-
-    /// An answer that waits for the word.
-    pub fn once_told(body: &Value) -> (Arc<Notify>, Act) {
-        let told = Arc::new(Notify::new());
-        let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(Act::json(200, body)));
-        (told, late)
-    }
-
-    /// A screening that is PENDING, answered when the word is given.
-    pub fn pending_once_told() -> (Arc<Notify>, Act) {
-        Act::once_told(&serde_json::json!({"screening_id": SCREENING_ID, "status": "PENDING"}))
-    }
-
-    /// The same answer with one more header.
-    pub fn with_header(self, name: &'static str, value: &str) -> Act {
-        match self {
-            Act::Answer(status, mut headers, body) => {
-                headers.push((name, value.to_owned()));
-                Act::Answer(status, headers, body)
-            }
-            other => other,
-        }
-    }
-}
-
 impl Received {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Whether it starts an ASYNC screening.
+    pub fn is_async(&self) -> bool {
+        self.method == "POST" && self.json()["mode"] == "ASYNC"
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -220,13 +156,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State
         request.body = buffer[end_of_head..end_of_head + length].to_vec();
         buffer.drain(..end_of_head + length);
         let act = match act {
-            Act::ByMode(acts) => {
-                let [for_sync, for_async] = *acts;
-                match request.json()["mode"] == "ASYNC" {
-                    true => for_async,
-                    false => for_sync,
-                }
-            }
+            Act::AsScripted(script) => (script.0)(&request),
             other => other,
         };
         state.received.send_modify(|all| all.push(request));
@@ -254,7 +184,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State
                 return;
             }
             Act::CloseAfterHead | Act::CloseAfterRequest => return,
-            Act::Hang | Act::AnswerOnceTold(..) | Act::ByMode(_) => {
+            Act::Hang | Act::AnswerOnceTold(..) | Act::AsScripted(_) => {
                 // Ends when the gateway closes the connection.
                 let _ = stream.read(&mut [0]).await;
                 return;

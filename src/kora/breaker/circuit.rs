@@ -68,13 +68,21 @@ impl Circuit {
         }
     }
 
+    /// Whether a call would be let through; if not, how long it would have to wait.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
+        match &self.state {
+            State::Open { until } if now < *until => Err(*until - now),
+            State::HalfOpen { is_probing: true } => Err(COME_BACK_AFTER),
+            State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => Ok(()),
+        }
+    }
+
     /// The period in which a call is let through, or how long it has to wait.
     pub(super) fn admit(&mut self, now: Instant) -> Result<(u64, Change), Duration> {
+        self.check(now)?;
         let change = match &mut self.state {
             State::Closed { .. } => None,
-            State::Open { until } if now < *until => return Err(*until - now),
             State::Open { .. } => Some(self.turn(State::HalfOpen { is_probing: true })),
-            State::HalfOpen { is_probing: true } => return Err(COME_BACK_AFTER),
             State::HalfOpen { is_probing } => {
                 *is_probing = true;
                 None

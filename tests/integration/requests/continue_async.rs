@@ -1,10 +1,11 @@
 //! A SYNC screening that Kora gives up on goes on as ASYNC where its caller asks for that, and never reads as
 //! something that did not happen.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kora_gateway::pb::{self, RequestState, ScreeningStatus};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -85,8 +86,8 @@ async fn the_event_in_time_is_the_finished_screening() {
 
 #[tokio::test]
 async fn an_event_that_overtakes_the_answer_is_not_missed() {
-    let told = std::sync::Arc::new(tokio::sync::Notify::new());
-    let late = Act::AnswerOnceTold(std::sync::Arc::clone(&told), Box::new(taken()));
+    let told = Arc::new(Notify::new());
+    let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(taken()));
     let kora = ScriptedKora::start(Act::timeout_then(late)).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let call = start_screen(&gateway, going_on(Uuid::new_v4()));
@@ -128,7 +129,6 @@ async fn the_order_to_stop_ends_the_wait_with_pending() {
 async fn whatever_stops_the_second_one_the_first_is_unknown() {
     let kora = ScriptedKora::start(taken()).await;
     let flags = [("kora-timeout", "500ms"), ("trust-kora-503", "true")];
-    let gateway = Gateway::start(&kora.base_url(), &flags).await;
     let limited = || Act::error(429, "RATE_LIMITED").with_header("retry-after", "3600");
     for (what, act) in [
         ("429", limited()),
@@ -153,6 +153,7 @@ async fn whatever_stops_the_second_one_the_first_is_unknown() {
         ("junk", Act::json(200, &json!([]))),
         ("redirect", Act::Answer(302, Vec::new(), Vec::new())),
     ] {
+        let gateway = Gateway::start(&kora.base_url(), &flags).await;
         kora.act(Act::timeout_then(act));
         let id = Uuid::new_v4();
         let answer = screen(&gateway, &going_on(id)).await;
@@ -163,7 +164,44 @@ async fn whatever_stops_the_second_one_the_first_is_unknown() {
         kora.act(taken());
         assert_timed_out(&screen(&gateway, &going_on(id)).await);
         assert!(kora.take_received().is_empty(), "{what}: sent again");
+        gateway.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_circuit_that_opens_between_the_two_is_the_timeout() {
+    let told = Arc::new(Notify::new());
+    let timeout = Box::new(Act::error(503, "SCREENING_TIMEOUT"));
+    let kora = ScriptedKora::start(Act::AnswerOnceTold(Arc::clone(&told), timeout)).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let id = Uuid::new_v4();
+    let call = start_screen(&gateway, going_on(id));
+    kora.wait_for_requests(1).await;
+    kora.act(Act::CloseAfterRequest);
+    while screen(&gateway, &screen_request()).await.reason() != "KORA_CIRCUIT_OPEN" {}
+    kora.take_received();
+    kora.act(taken());
+    told.notify_one();
+    assert_timed_out(&call.await.unwrap());
+    assert_timed_out(&screen(&gateway, &going_on(id)).await);
+    assert!(kora.take_received().is_empty());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_that_is_spent_between_the_two_is_the_timeout() {
+    let reset = jiff::Timestamp::now().as_second() + 60;
+    let spent = Act::error(503, "SCREENING_TIMEOUT")
+        .with_header("x-ratelimit-limit", "100")
+        .with_header("x-ratelimit-remaining", "0")
+        .with_header("x-ratelimit-reset", &reset.to_string());
+    let kora = ScriptedKora::start(spent).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let id = Uuid::new_v4();
+    assert_timed_out(&screen(&gateway, &going_on(id)).await);
+    kora.act(taken());
+    assert_timed_out(&screen(&gateway, &going_on(id)).await);
+    assert_eq!(kora.take_received().len(), 1);
     gateway.stop().await;
 }
 
@@ -188,9 +226,9 @@ async fn a_stop_during_the_second_one_is_the_timeout() {
 
 #[tokio::test]
 async fn a_stop_before_the_second_one_is_the_timeout() {
-    let told = std::sync::Arc::new(tokio::sync::Notify::new());
+    let told = Arc::new(Notify::new());
     let timeout = Box::new(Act::error(503, "SCREENING_TIMEOUT"));
-    let late = Act::AnswerOnceTold(std::sync::Arc::clone(&told), timeout);
+    let late = Act::AnswerOnceTold(Arc::clone(&told), timeout);
     let kora = ScriptedKora::start(late).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let call = start_screen(&gateway, going_on(Uuid::new_v4()));

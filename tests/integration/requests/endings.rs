@@ -63,17 +63,19 @@ async fn what_certainly_did_not_happen_may_be_sent_again_under_its_id() {
         (Act::error(403, "FORBIDDEN"), "KORA_FORBIDDEN"),
         (proxys_page(404), "KORA_ROUTE_NOT_FOUND"),
         (
-            Act::error(429, "RATE_LIMITED").with_header("retry-after", "3600"),
+            Act::error(429, "RATE_LIMITED").with_header("retry-after", "2"),
             "KORA_RATE_LIMITED",
         ),
         (
-            Act::error(503, "SERVICE_UNAVAILABLE").with_header("retry-after", "3600"),
+            Act::error(503, "SERVICE_UNAVAILABLE").with_header("retry-after", "2"),
             "KORA_UNAVAILABLE",
         ),
     ] {
         let id = Uuid::new_v4();
         kora.act(act);
-        let first = screen(&gateway, &request(id)).await;
+        // Too short for another attempt.
+        let hurried = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "1S");
+        let first = hurried.send(gateway.grpc).await;
         assert_eq!(first.reason(), reason);
         let record = record(&gateway, id).await;
         assert_eq!(record.state(), RequestState::Rejected, "{reason}");

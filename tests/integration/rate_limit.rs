@@ -1,0 +1,149 @@
+//! Kora's rate limit, as its answers tell it: calls wait for their turn, or hear at once that they cannot have one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kora_gateway::pb::{self, ScreeningMode};
+use serde_json::json;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+use tonic::Code;
+
+use crate::{
+    call::{Answer, Call, Rpc, SCREENING_ID, screen_request},
+    harness::Gateway,
+    scripted_kora::{Act, Received, ScriptedKora},
+};
+
+/// Requests in one of Kora's windows.
+const LIMIT: u32 = 100;
+
+/// How long a spent window lasts in these tests.
+const SPENT_FOR: u64 = 2;
+
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs()
+}
+
+fn limited(act: Act, remaining: u32, reset: u64) -> Act {
+    act.with_header("x-ratelimit-limit", &LIMIT.to_string())
+        .with_header("x-ratelimit-remaining", &remaining.to_string())
+        .with_header("x-ratelimit-reset", &reset.to_string())
+}
+
+fn screened(received: &Received) -> Act {
+    let status = match received.is_async() {
+        true => "PENDING",
+        false => "COMPLETED",
+    };
+    Act::json(
+        200,
+        &json!({
+            "screening_id": SCREENING_ID, "status": status, "decision": {"outcome": "APPROVE"},
+        }),
+    )
+}
+
+/// Refuses everything until its window is over, and then tells with each answer that `left` are left.
+fn spent_window(reset: u64, left: u32) -> Act {
+    Act::scripted(move |received| match unix_seconds() < reset {
+        true => limited(Act::error(429, "RATE_LIMITED"), 0, reset),
+        false => limited(screened(received), left, reset + 60),
+    })
+}
+
+fn screen(mode: ScreeningMode, timeout: &str) -> Call {
+    let request = pb::ScreenRequest {
+        mode: mode.into(),
+        ..screen_request()
+    };
+    Call::new(Rpc::Screen, &request).header("grpc-timeout", timeout)
+}
+
+fn start(gateway: &Gateway, call: Call) -> JoinHandle<Answer> {
+    tokio::spawn(call.send(gateway.grpc))
+}
+
+/// What a refused call is told to wait. It certainly did not happen.
+fn hint(answer: &Answer, reason: &str) -> Duration {
+    assert_eq!(answer.status.code(), Code::ResourceExhausted);
+    assert_eq!(answer.reason(), reason);
+    let wait = answer.details().retry_info().unwrap().retry_delay;
+    wait.unwrap()
+}
+
+#[tokio::test]
+async fn a_spent_window_is_waited_out_or_refused_with_a_hint_that_works() {
+    let reset = unix_seconds() + SPENT_FOR;
+    let kora = ScriptedKora::start(spent_window(reset, LIMIT)).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let hurried = || screen(ScreeningMode::Sync, "500m");
+    // Kora itself says so to the first; the second is not sent any more.
+    let first = hurried().send(gateway.grpc).await;
+    let by_kora = hint(&first, "KORA_RATE_LIMITED");
+    assert_eq!(kora.take_received().len(), 1);
+    let patient = start(&gateway, screen(ScreeningMode::Sync, "10S"));
+    let refused = hurried().send(gateway.grpc).await;
+    let by_us = hint(&refused, "RATE_PACED");
+    assert_eq!(refused.outcome().as_deref(), Some("NOT_SENT"));
+    assert!(kora.take_received().is_empty());
+
+    let mut followed = JoinSet::new();
+    for wait in [by_kora, by_us] {
+        assert!(wait > Duration::from_millis(500), "{wait:?}");
+        let (call, grpc) = (hurried(), gateway.grpc);
+        followed.spawn(async move {
+            // This is what the hint says.
+            sleep(wait).await;
+            call.send(grpc).await
+        });
+    }
+    for answer in followed.join_all().await {
+        assert_eq!(answer.screening().screening_id, SCREENING_ID);
+    }
+    let answer = patient.await.unwrap();
+    assert_eq!(answer.screening().screening_id, SCREENING_ID);
+    assert!(unix_seconds() >= reset);
+    assert_eq!(kora.take_received().len(), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_result_goes_first_and_the_rest_has_its_tenth() {
+    const WAITING: usize = 18;
+    let reset = unix_seconds() + SPENT_FOR;
+    // So few are left that the gateway sends one after the other, in the order of its choice.
+    let kora = ScriptedKora::start(spent_window(reset, 2)).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let first = screen(ScreeningMode::Sync, "500m").send(gateway.grpc).await;
+    hint(&first, "KORA_RATE_LIMITED");
+    kora.take_received();
+
+    let mut calls = JoinSet::new();
+    for _ in 0..WAITING {
+        calls.spawn(screen(ScreeningMode::Async, "20S").send(gateway.grpc));
+    }
+    let waits = |lane: &str| format!("kora_calls_waiting{{lane=\"{lane}\"}} {WAITING}\n");
+    gateway.wait_for_metric(&waits("background")).await;
+    let read = Rpc::GetScreening.call().header("grpc-timeout", "20S");
+    calls.spawn(read.send(gateway.grpc));
+    for _ in 1..WAITING {
+        calls.spawn(screen(ScreeningMode::Sync, "20S").send(gateway.grpc));
+    }
+    gateway.wait_for_metric(&waits("interactive")).await;
+    for answer in calls.join_all().await {
+        assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+    }
+    let order: String = kora
+        .take_received()
+        .iter()
+        .map(|received| match received.is_async() {
+            true => 'a',
+            false => 'S',
+        })
+        .collect();
+    assert_eq!(order, "SSSSSSSSSaSSSSSSSSSaaaaaaaaaaaaaaaaa");
+    gateway.stop().await;
+}
