@@ -56,16 +56,27 @@ impl Gateway {
         gateway
     }
 
-    /// Starts one with the log in `directory`.
+    /// Starts one with the log in `directory`. Nobody asks it for a screening.
     pub fn start_on(directory: &Path) -> Self {
+        Self::start_with(directory, SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
+    /// Starts one with an empty log, which screens at this Kora.
+    pub fn start_calling(kora: SocketAddr) -> Self {
+        let data = new_directory();
+        let mut gateway = Self::start_with(data.path(), kora);
+        gateway._data = Some(data);
+        gateway
+    }
+
+    fn start_with(directory: &Path, kora: SocketAddr) -> Self {
         let started = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kora-gateway"))
             .arg("serve")
             .args(["--grpc-addr", "127.0.0.1:0"])
             .args(["--webhook-addr", "127.0.0.1:0"])
             .args(["--admin-addr", "127.0.0.1:0"])
-            // Nobody asks for a screening.
-            .args(["--kora-base-url", "http://127.0.0.1:1"])
+            .args(["--kora-base-url", &format!("http://{kora}")])
             .args(["--kora-tenant-id", TENANT])
             .arg("--event-log")
             .arg(format!("file:{}", directory.display()))

@@ -17,6 +17,7 @@ mod gateway;
 mod group_commit;
 mod process;
 mod results;
+mod screens;
 mod socket_writes;
 mod streams;
 mod webhooks;
@@ -35,6 +36,9 @@ const ROUNDS: u32 = 5;
 
 /// Senders of webhooks, and how many they send in a round.
 const SENDERS: [(usize, u32); 2] = [(1, 2_000), (64, 20_000)];
+
+/// Screenings at a time, and how many there are in a round, with an id and without.
+const SCREENINGS: (usize, u32) = (64, 20_000);
 
 /// Streams that get every event, and how many events at saturation.
 const FOLLOWERS: [(usize, u32); 2] = [(100, 4_000), (1_000, 2_000)];
@@ -62,6 +66,7 @@ fn main() {
         for (senders, events) in SENDERS {
             receive(&mut results, senders, events);
         }
+        screen(&mut results);
         for (streams, events) in FOLLOWERS {
             follow(&mut results, streams, events);
         }
@@ -107,6 +112,37 @@ fn receive(results: &mut Results, senders: usize, count: u32) {
         let [gateway, limit] = both.map(|latencies| micros(quantile(latencies, part)) / 1e3);
         note(unit, gateway, limit);
     }
+}
+
+/// Screenings without an id, those with one, and what the difference costs beside one append of as many bytes
+/// to bare SQLite.
+fn screen(results: &mut Results) {
+    let (at_a_time, count) = SCREENINGS;
+    let [without, with] = [false, true].map(|has_request_id| {
+        let kora = screens::Kora::start();
+        let gateway = Gateway::start_calling(kora.addr);
+        let before = CpuTime::of(gateway.pid());
+        let mut screened = screens::screen(gateway.grpc, at_a_time, count, has_request_id);
+        let cpu = micros(CpuTime::of(gateway.pid()).since(&before)) / f64::from(count);
+        let what = match has_request_id {
+            false => format!("Screen, {at_a_time} at a time"),
+            true => "the same with `request_id`".to_owned(),
+        };
+        let calls = f64::from(count) / screened.took.as_secs_f64();
+        results.note(&what, "calls/s", calls, None);
+        results.note(&what, "CPU µs/call", cpu, None);
+        for (unit, part) in [("p50 ms", 0.5), ("p99 ms", 0.99)] {
+            let took = micros(quantile(&mut screened.latencies, part)) / 1e3;
+            results.note(&what, unit, took, None);
+        }
+        cpu
+    });
+    let directory = gateway::new_directory();
+    let record = vec![0; screens::RECORD_BYTES];
+    let bare = group_commit::append(directory.path(), at_a_time, count as usize, &record);
+    let limit = micros(bare.cpu) / f64::from(count);
+    let what = "what the `request_id` adds, beside one append";
+    results.note(what, "CPU µs/call", with - without, Some(limit));
 }
 
 /// Every event to every stream, and copies of the same frame to as many sockets.

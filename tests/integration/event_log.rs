@@ -2,6 +2,7 @@
 
 mod disk;
 mod polls;
+mod versions;
 mod waiting;
 
 use std::{

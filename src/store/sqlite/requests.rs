@@ -13,11 +13,19 @@ use crate::store::{
 /// How many records one transaction removes at most, so that others do not wait for long.
 const STEP: i64 = 512;
 
-const SELECT: &str = "SELECT caller, request_id, rpc, fingerprint, attempt, state, answer, create_time, \
-                      finish_time, checksum FROM requests WHERE caller = ? AND request_id = ?";
+const SELECT: &str = "\
+    SELECT caller, request_id, rpc, fingerprint, attempt, state, answer, create_time, finish_time, \
+           coalesce(request_ends.checksum, requests.checksum), number \
+    FROM requests LEFT JOIN request_ends USING (number) WHERE request_id = ? AND caller = ?";
 
 /// A record that is not what was written.
 pub(super) struct Damaged;
+
+/// A record, and where it is.
+struct Found {
+    number: i64,
+    record: Result<StoredRequest, Damaged>,
+}
 
 /// Records an intent, unless there is a record that stands in its way. Not durable until the transaction is
 /// committed.
@@ -26,14 +34,14 @@ pub(super) fn begin(
     now: Timestamp,
     intent: Intent,
 ) -> rusqlite::Result<Begun> {
-    match find(connection, &intent.key)? {
-        Some(Err(Damaged)) => return Ok(Begun::Damaged),
-        Some(Ok(found))
-            if found.state != StoredState::MayBeRepeated || found.content != intent.content =>
-        {
-            return Ok(Begun::Found(found));
+    if let Some(Found { number, record }) = find(connection, &intent.key)? {
+        let Ok(record) = record else {
+            return Ok(Begun::Damaged);
+        };
+        if record.state != StoredState::MayBeRepeated || record.content != intent.content {
+            return Ok(Begun::Found(record));
         }
-        Some(Ok(_)) | None => {}
+        remove(connection, number)?;
     }
     let record = StoredRequest {
         key: intent.key,
@@ -44,7 +52,17 @@ pub(super) fn begin(
         create_time: time(now.as_millisecond()),
         finish_time: None,
     };
-    write(connection, &record)?;
+    connection
+        .prepare_cached("INSERT INTO requests VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?
+        .execute((
+            &record.key.caller,
+            record.key.request_id.as_bytes(),
+            &record.content.rpc,
+            record.content.fingerprint,
+            record.attempt.as_bytes(),
+            record.create_time.as_millisecond(),
+            record.checksum() as i64,
+        ))?;
     Ok(Begun::New)
 }
 
@@ -54,31 +72,55 @@ pub(super) fn finish(
     now: Timestamp,
     ending: Ending,
 ) -> rusqlite::Result<bool> {
-    let Some(Ok(found)) = find(connection, &ending.key)? else {
+    let Some(Found { number, record }) = find(connection, &ending.key)? else {
         return Ok(false);
     };
-    if found.attempt != ending.attempt || found.state != StoredState::InFlight {
+    let Ok(begun) = record else {
+        return Ok(false);
+    };
+    if begun.attempt != ending.attempt || begun.state != StoredState::InFlight {
         return Ok(false);
     }
     let record = StoredRequest {
         state: ending.state,
         answer: ending.answer,
         finish_time: Some(time(now.as_millisecond())),
-        ..found
+        ..begun
     };
-    write(connection, &record)?;
+    connection
+        .prepare_cached("INSERT INTO request_ends VALUES (?, ?, ?, ?, ?)")?
+        .execute((
+            number,
+            record.state.number(),
+            &record.answer[..],
+            now.as_millisecond(),
+            record.checksum() as i64,
+        ))?;
     Ok(true)
 }
 
 /// Removes records that were begun before `oldest`, some at a time. Returns how many.
 pub(super) fn trim(connection: &Connection, oldest: Timestamp) -> rusqlite::Result<u64> {
-    let removed = connection
+    let numbers: Vec<i64> = connection
         .prepare_cached(
-            "DELETE FROM requests WHERE (caller, request_id) IN (SELECT caller, request_id FROM requests \
-             WHERE create_time < ? ORDER BY create_time LIMIT ?)",
+            "SELECT number FROM requests WHERE create_time < ? ORDER BY create_time LIMIT ?",
         )?
-        .execute((oldest.as_millisecond(), STEP))?;
-    Ok(removed as u64)
+        .query_map((oldest.as_millisecond(), STEP), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for number in &numbers {
+        remove(connection, *number)?;
+    }
+    Ok(numbers.len() as u64)
+}
+
+fn remove(connection: &Connection, number: i64) -> rusqlite::Result<()> {
+    for delete in [
+        "DELETE FROM request_ends WHERE number = ?",
+        "DELETE FROM requests WHERE number = ?",
+    ] {
+        connection.prepare_cached(delete)?.execute([number])?;
+    }
+    Ok(())
 }
 
 /// Reads a record for whoever asks for it.
@@ -86,29 +128,33 @@ pub(super) fn read(
     connection: &Connection,
     key: &RequestKey,
 ) -> Result<Option<StoredRequest>, ReadError> {
-    match find(connection, key).map_err(unreadable(0))? {
-        None => Ok(None),
-        Some(Ok(found)) => Ok(Some(found)),
-        Some(Err(Damaged)) => Err(ReadError::Corrupt {
-            sequence: 0,
-            what: "a request record differs from its checksum",
-        }),
-    }
+    let found = find(connection, key).map_err(unreadable(0))?;
+    let record = found.map(|found| found.record).transpose();
+    record.map_err(|Damaged| ReadError::Corrupt {
+        sequence: 0,
+        what: "a request record differs from its checksum",
+    })
 }
 
-fn find(
-    connection: &Connection,
-    key: &RequestKey,
-) -> rusqlite::Result<Option<Result<StoredRequest, Damaged>>> {
+fn find(connection: &Connection, key: &RequestKey) -> rusqlite::Result<Option<Found>> {
+    let found = |row: &Row<'_>| {
+        Ok(Found {
+            number: row.get(10)?,
+            record: verified(row)?,
+        })
+    };
     connection
         .prepare_cached(SELECT)?
-        .query_row((&key.caller, key.request_id.as_bytes()), verified)
+        .query_row((key.request_id.as_bytes(), &key.caller), found)
         .optional()
 }
 
 /// A row as a record, if it is what was written.
 fn verified(row: &Row<'_>) -> rusqlite::Result<Result<StoredRequest, Damaged>> {
-    let state = StoredState::from_number(row.get(5)?);
+    let state = match row.get(5)? {
+        None => Some(StoredState::InFlight),
+        Some(number) => StoredState::from_number(number),
+    };
     let (Ok(fingerprint), Some(state)) = (row.get::<_, [u8; 32]>(3), state) else {
         return Ok(Err(Damaged));
     };
@@ -126,7 +172,7 @@ fn verified(row: &Row<'_>) -> rusqlite::Result<Result<StoredRequest, Damaged>> {
         },
         attempt: Uuid::from_bytes(attempt),
         state,
-        answer: row.get::<_, Vec<u8>>(6)?.into(),
+        answer: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default().into(),
         create_time: time(row.get(7)?),
         finish_time: row.get::<_, Option<i64>>(8)?.map(time),
     };
@@ -134,22 +180,4 @@ fn verified(row: &Row<'_>) -> rusqlite::Result<Result<StoredRequest, Damaged>> {
         true => Ok(record),
         false => Err(Damaged),
     })
-}
-
-fn write(connection: &Connection, record: &StoredRequest) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute((
-            &record.key.caller,
-            record.key.request_id.as_bytes(),
-            &record.content.rpc,
-            record.content.fingerprint,
-            record.attempt.as_bytes(),
-            record.state.number(),
-            &record.answer[..],
-            record.create_time.as_millisecond(),
-            record.finish_time.map(Timestamp::as_millisecond),
-            record.checksum() as i64,
-        ))?;
-    Ok(())
 }

@@ -18,7 +18,7 @@ use crate::{
 const APPLICATION_ID: i32 = 0x6b6f_4757;
 
 /// The version of the tables.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 
 /// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
 const BUSY_TIMEOUT_MS: u32 = 2000;
@@ -49,22 +49,39 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_by_id ON events (event_id);
 ";
 
-/// What version 1 did not have.
-const TABLES_OF_VERSION_2: &str = "
+/// What version 1 did not have, as it is since version 4. Requests and their ends are appended, each in the
+/// order of time, so that those of one transaction share pages.
+const TABLES_OF_REQUESTS: &str = "
 CREATE TABLE requests (
+    number INTEGER PRIMARY KEY,
     caller TEXT NOT NULL,
     request_id BLOB NOT NULL,            -- 16 bytes, the caller's
     rpc TEXT NOT NULL,
     fingerprint BLOB NOT NULL,           -- SHA-256 over what the request means
     attempt BLOB NOT NULL,               -- 16 bytes, made up
-    state INTEGER NOT NULL,              -- 1 in flight, 2 succeeded, 3 failed, 4 may be repeated
-    answer BLOB NOT NULL,
     create_time INTEGER NOT NULL,        -- milliseconds since 1970
-    finish_time INTEGER,
-    checksum INTEGER NOT NULL,           -- XXH3 over all of the row
-    PRIMARY KEY (caller, request_id)
-) STRICT, WITHOUT ROWID;
+    checksum INTEGER NOT NULL            -- XXH3 over all of the row; void once there is an end
+) STRICT;
+CREATE UNIQUE INDEX requests_by_id ON requests (request_id, caller);
 CREATE INDEX requests_by_time ON requests (create_time);
+CREATE TABLE request_ends (
+    number INTEGER PRIMARY KEY,          -- of the request
+    state INTEGER NOT NULL,              -- 2 succeeded, 3 failed, 4 may be repeated
+    answer BLOB NOT NULL,
+    finish_time INTEGER NOT NULL,        -- milliseconds since 1970
+    checksum INTEGER NOT NULL            -- XXH3 over all of the request and its end
+) STRICT;
+";
+
+/// Versions 2 and 3 kept a request and its end in one row.
+const REQUESTS_INTO_TABLES: &str = "
+INSERT INTO requests (caller, request_id, rpc, fingerprint, attempt, create_time, checksum)
+    SELECT caller, request_id, rpc, fingerprint, attempt, create_time, iif(state = 1, checksum, 0)
+    FROM requests_in_rows ORDER BY create_time;
+INSERT INTO request_ends
+    SELECT number, state, answer, finish_time, row.checksum
+    FROM requests_in_rows AS row JOIN requests USING (request_id, caller) WHERE state <> 1;
+DROP TABLE requests_in_rows;
 ";
 
 /// What version 2 did not have.
@@ -180,7 +197,7 @@ fn identify(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
 fn create(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
-    transaction.execute_batch(TABLES_OF_VERSION_2)?;
+    transaction.execute_batch(TABLES_OF_REQUESTS)?;
     transaction.execute_batch(TABLES_OF_VERSION_3)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
@@ -192,9 +209,16 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 fn upgrade(connection: &Connection, older: i32) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     if older < 2 {
-        transaction.execute_batch(TABLES_OF_VERSION_2)?;
+        transaction.execute_batch(TABLES_OF_REQUESTS)?;
+    } else {
+        let aside = "ALTER TABLE requests RENAME TO requests_in_rows; DROP INDEX requests_by_time";
+        transaction.execute_batch(aside)?;
+        transaction.execute_batch(TABLES_OF_REQUESTS)?;
+        transaction.execute_batch(REQUESTS_INTO_TABLES)?;
     }
-    transaction.execute_batch(TABLES_OF_VERSION_3)?;
+    if older < 3 {
+        transaction.execute_batch(TABLES_OF_VERSION_3)?;
+    }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
 }

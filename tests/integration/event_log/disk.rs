@@ -6,9 +6,6 @@ use std::{
     path::Path,
 };
 
-use kora_gateway::store::{PollLog, Polls, RequestKey, RequestLog};
-use uuid::Uuid;
-
 use super::*;
 
 /// Changes the file as a broken disk would, past the gateway.
@@ -134,56 +131,6 @@ async fn a_torn_last_write_is_recovered() {
     .unwrap();
     let log = restored.open();
     assert_eq!(all_after(&log, 0).await.len(), 19);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_log_is_refused() {
-    let place = Place::new();
-    fs::create_dir_all(&place.config.directory).unwrap();
-    let other = rusqlite::Connection::open(place.file()).unwrap();
-    other
-        .execute_batch("CREATE TABLE x (y); PRAGMA application_id = 7")
-        .unwrap();
-    drop(other);
-    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
-
-    fs::remove_file(place.file()).unwrap();
-    let log = place.open();
-    append(&log, "a").await;
-    log.close().await;
-    let newer = rusqlite::Connection::open(place.file()).unwrap();
-    for (version, is_known) in [(4, false), (3, true)] {
-        newer.pragma_update(None, "user_version", version).unwrap();
-        assert_eq!(place.try_open().is_ok(), is_known, "{version}");
-    }
-    // Of the second version, which had no polls.
-    let no_polls = "DROP TABLE polls; DROP INDEX ends_by_screening";
-    newer
-        .execute_batch(&format!("{no_polls}; PRAGMA user_version = 2"))
-        .unwrap();
-    let upgraded = place.open();
-    assert_eq!(upgraded.polls(1).await.unwrap(), Polls::default());
-    upgraded.close().await;
-    drop(upgraded);
-    // Of the first version, which had no request records either.
-    newer
-        .execute_batch(&format!(
-            "{no_polls}; DROP TABLE requests; PRAGMA user_version = 1"
-        ))
-        .unwrap();
-    let upgraded = place.open();
-    assert_eq!(all_after(&upgraded, 0).await, named(&[(1, "a")]));
-    assert_eq!(upgraded.polls(1).await.unwrap(), Polls::default());
-    let key = RequestKey {
-        caller: "anonymous".to_owned(),
-        request_id: Uuid::nil(),
-    };
-    assert!(upgraded.request(key).await.unwrap().is_none());
-    upgraded.close().await;
-    drop(upgraded);
-    drop(newer);
-    damage(&place.file(), "UPDATE log SET trimmed_sequence = 1");
-    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
 }
 
 #[tokio::test]

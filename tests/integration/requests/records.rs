@@ -160,7 +160,7 @@ async fn nobody_else_wrote_this_record() {
     screen(&gateway, &request(id)).await.screening();
     // An approval for a request that was never answered so.
     connect(directory.path())
-        .execute("UPDATE requests SET answer = x'0a057363725f39'", [])
+        .execute("UPDATE request_ends SET answer = x'0a057363725f39'", [])
         .unwrap();
     let answer = screen(&gateway, &request(id)).await;
     assert_eq!(answer.outcome().as_deref(), Some("UNKNOWN"));

@@ -1,0 +1,132 @@
+//! Files of other versions: older ones are brought up to date and lose nothing, the rest is refused.
+
+use std::fs;
+
+use kora_gateway::store::{
+    Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog, StoredState,
+};
+use uuid::Uuid;
+
+use super::{disk::damage, *};
+
+/// The version of the tables of this gateway.
+const VERSION: i32 = 4;
+
+/// What a gateway of version 3 left when it was killed, with four requests.
+const VERSION_3: &str = include_str!("../../fixtures/log_of_version_3.sql");
+
+/// What version 2 did not have.
+const NO_POLLS: &str = "DROP TABLE polls; DROP INDEX ends_by_screening; PRAGMA user_version = 2";
+
+/// What version 1 did not have either.
+const NO_REQUESTS: &str = "DROP TABLE requests; PRAGMA user_version = 1";
+
+fn older(statements: &[&str]) -> Place {
+    let place = Place::new();
+    fs::create_dir_all(&place.config.directory).unwrap();
+    let file = rusqlite::Connection::open(place.file()).unwrap();
+    for statements in statements {
+        file.execute_batch(statements).unwrap();
+    }
+    place
+}
+
+fn key(number: u128) -> RequestKey {
+    RequestKey {
+        caller: "anonymous".to_owned(),
+        request_id: Uuid::from_u128(0x4000_8000_0000_0000_0000 + number),
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_log_is_refused() {
+    let place = older(&["CREATE TABLE x (y); PRAGMA application_id = 7"]);
+    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
+
+    let place = Place::new();
+    let log = place.open();
+    append(&log, "a").await;
+    log.close().await;
+    drop(log);
+    let file = rusqlite::Connection::open(place.file()).unwrap();
+    for (version, is_known) in [(VERSION + 1, false), (VERSION, true)] {
+        file.pragma_update(None, "user_version", version).unwrap();
+        assert_eq!(place.try_open().is_ok(), is_known, "{version}");
+    }
+    drop(file);
+    damage(&place.file(), "UPDATE log SET trimmed_sequence = 1");
+    assert!(matches!(place.try_open(), Err(OpenError::NotALog { .. })));
+}
+
+#[tokio::test]
+async fn the_requests_of_an_older_version_stay_what_they_were() {
+    for place in [older(&[VERSION_3]), older(&[VERSION_3, NO_POLLS])] {
+        let log = place.open();
+        for (number, state) in [
+            (1, StoredState::Succeeded),
+            (2, StoredState::Failed),
+            (3, StoredState::MayBeRepeated),
+            (4, StoredState::InFlight),
+        ] {
+            let found = log.request(key(number)).await.unwrap().unwrap();
+            assert_eq!(found.state, state);
+            assert_eq!(found.answer.is_empty(), state == StoredState::InFlight);
+            assert_eq!(
+                found.finish_time.is_none(),
+                state == StoredState::InFlight,
+                "{number}"
+            );
+            let again = Intent {
+                key: key(number),
+                content: found.content.clone(),
+                attempt: Uuid::new_v4(),
+            };
+            let begun = log.begin(again).await.unwrap();
+            match state {
+                StoredState::MayBeRepeated => assert_eq!(begun, Begun::New),
+                _ => assert_eq!(begun, Begun::Found(found)),
+            }
+        }
+        assert!(log.request(key(5)).await.unwrap().is_none());
+        assert_eq!(log.polls(1).await.unwrap(), Polls::default());
+        append(&log, "a").await;
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_from_before_there_were_requests_is_brought_up_to_date() {
+    let place = older(&[VERSION_3, NO_POLLS, NO_REQUESTS]);
+    let log = place.open();
+    assert!(log.request(key(1)).await.unwrap().is_none());
+    let first = Intent {
+        key: key(1),
+        content: RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [7; 32],
+        },
+        attempt: Uuid::new_v4(),
+    };
+    assert_eq!(log.begin(first).await.unwrap(), Begun::New);
+    assert_eq!(log.polls(1).await.unwrap(), Polls::default());
+    append(&log, "a").await;
+    assert_eq!(all_after(&log, 0).await, named(&[(1, "a")]));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_end_without_its_request_or_the_other_way_round_is_never_an_answer() {
+    let place = older(&[VERSION_3]);
+    place.open().close().await;
+    damage(&place.file(), "DELETE FROM request_ends");
+    let log = place.open();
+    for number in 1..=3 {
+        assert!(log.request(key(number)).await.is_err(), "{number}");
+    }
+    log.close().await;
+    drop(log);
+    damage(&place.file(), "DELETE FROM requests WHERE number = 1");
+    let log = place.open();
+    assert!(log.request(key(1)).await.unwrap().is_none());
+    log.close().await;
+}
