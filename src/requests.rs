@@ -142,11 +142,12 @@ impl Requests {
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
-            async move {
+            // It is large, and is handed on several times.
+            Box::pin(async move {
                 requests
                     .screen_to_the_end(request, caller, answer_by, departure)
                     .await
-            }
+            })
         };
         self.run(request_id, content, call, departure, send).await
     }
@@ -176,10 +177,10 @@ impl Requests {
         let send = {
             let (kora, departure) = (self.kora.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
-            async move {
+            Box::pin(async move {
                 let created = kora.create_subject(&request, &caller, answer_by, &departure);
                 Ok(pb::Subject::from(created.await?))
-            }
+            })
         };
         self.run(request_id, content, call, departure, send).await
     }
