@@ -24,7 +24,7 @@ impl Budget {
         let (start, ahead) = match self.expected(window) {
             _ if now >= window.end => (Duration::ZERO, ahead + on_their_way),
             left if ahead < left => {
-                let (ahead, left) = (ahead + on_their_way, left + on_their_way);
+                let (ahead, left) = (ahead + on_their_way, left.saturating_add(on_their_way));
                 return match self.is_fresh(window, now) {
                     true => self.rounds(ahead, left, now),
                     false => self.one_by_one(ahead, left, now),

@@ -1,5 +1,7 @@
 //! What is left, by what Kora told.
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -225,4 +227,13 @@ fn headers_that_cannot_be_read_say_nothing() {
         headers.remove(name);
         assert_eq!(Announced::read(&headers), None, "no {name}");
     }
+}
+
+#[test]
+fn a_limit_that_is_none_keeps_nobody_waiting() {
+    let mut scene = Scene::new();
+    let unanswered = scene.spend(0);
+    scene.exchange(0, OK, &rate_limit(u32::MAX, u32::MAX, 60));
+    assert_eq!(scene.budget.wait(1, scene.at(0)), Duration::ZERO);
+    scene.budget.give_back(unanswered);
 }
