@@ -68,8 +68,11 @@ impl Reconciler {
             tracing::error!(%error, "the polls cannot be read");
             StoreFailed
         })?;
-        for screening_id in &polls.damaged {
-            tracing::error!(screening_id, "a poll differs from its checksum");
+        for screening_id in polls.damaged {
+            tracing::error!(
+                screening_id = %screening_id.escape_ascii(),
+                "a poll differs from its checksum"
+            );
             self.give_up(screening_id).await?;
         }
         let Some(first) = polls.sound.first() else {
@@ -96,7 +99,7 @@ impl Reconciler {
         let screening_id = poll.screening_id.clone();
         if after(poll.create_time, self.config.max_age) <= now {
             tracing::warn!(screening_id, "the end of a screening never came");
-            return self.give_up(&screening_id).await;
+            return self.give_up(screening_id.into_bytes()).await;
         }
         let polls_then = poll.attempts.saturating_add(1);
         let pause = self.config.pause(polls_then, fastrand::f64());
@@ -136,8 +139,8 @@ impl Reconciler {
         })
     }
 
-    async fn give_up(&self, screening_id: &str) -> Result<(), StoreFailed> {
-        if self.log.remove_poll(screening_id.to_owned()).await? {
+    async fn give_up(&self, screening_id: Vec<u8>) -> Result<(), StoreFailed> {
+        if self.log.remove_poll(screening_id).await? {
             self.metrics.given_up();
         }
         Ok(())

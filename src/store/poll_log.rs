@@ -50,11 +50,11 @@ pub trait PollLog: Send + Sync + 'static {
         next_poll: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>>;
 
-    /// Has a screening wait no longer. False if it did not wait.
+    /// Has a screening wait no longer, given its id's bytes. False if it did not wait.
     ///
     /// # Errors
     /// See [`AppendError`]; it may be removed all the same.
-    fn remove_poll(&self, screening_id: String) -> BoxFuture<'_, Result<bool, AppendError>>;
+    fn remove_poll(&self, screening_id: Vec<u8>) -> BoxFuture<'_, Result<bool, AppendError>>;
 
     /// Appends the end of a screening that was read from Kora, and removes its poll. [`Appended::Duplicate`] if
     /// the screening does not wait any more.
@@ -82,8 +82,8 @@ pub struct Poll {
 pub struct Polls {
     /// What was written, the first that is due first.
     pub sound: Vec<Poll>,
-    /// What differs from what was written, by the screening's id as it is now.
-    pub damaged: Vec<String>,
+    /// What differs from what was written, by the screening's id as it is now, which need not be a text.
+    pub damaged: Vec<Vec<u8>>,
 }
 
 impl Poll {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
     log_row::{State, time},
@@ -29,11 +29,11 @@ pub(super) fn append(
     // time never goes back.
     let receive_time = time(terms.now.as_millisecond()).max(state.head.receive_time);
     if let Identity::Vendor(id) = &event.identity {
-        match type_of(connection, id)? {
+        match is_of_type(connection, id, &event.keys.kind)? {
             None => {}
-            Some(kind) if kind == event.keys.kind => return Ok(None),
+            Some(true) => return Ok(None),
             // An id that two types share is no event's own: better twice than lost.
-            Some(_) => event.identity = event.body_identity(),
+            Some(false) => event.identity = event.body_identity(),
         }
     }
     if let Identity::Body(hash) = &event.identity
@@ -48,12 +48,25 @@ pub(super) fn append(
     Ok(Some(record))
 }
 
-/// The type of the event with this id, if there is one.
-fn type_of(connection: &Connection, event_id: &str) -> rusqlite::Result<Option<String>> {
+/// Whether the event with this id is of this type, if there is one.
+fn is_of_type(
+    connection: &Connection,
+    event_id: &str,
+    kind: &str,
+) -> rusqlite::Result<Option<bool>> {
     connection
         .prepare_cached("SELECT type FROM events WHERE event_id = ?")?
-        .query_row([event_id], |row| row.get(0))
+        .query_row([event_id], |row| is_text(row, 0, kind))
         .optional()
+}
+
+/// Whether a column is this text. One that is damaged need not be a text at all, and must not fail the
+/// transaction, in which others have their writes.
+pub(super) fn is_text(row: &Row<'_>, column: usize, text: &str) -> rusqlite::Result<bool> {
+    let stored = row.get_ref(column)?;
+    Ok(stored
+        .as_bytes()
+        .is_ok_and(|stored| stored == text.as_bytes()))
 }
 
 /// The ids of a body's events differ only in their time, which the newest has last.

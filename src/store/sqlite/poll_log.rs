@@ -43,7 +43,7 @@ impl PollLog for Sqlite {
         Box::pin(self.change_polls(Operation::Postpone(poll, next_poll)))
     }
 
-    fn remove_poll(&self, screening_id: String) -> BoxFuture<'_, Result<bool, AppendError>> {
+    fn remove_poll(&self, screening_id: Vec<u8>) -> BoxFuture<'_, Result<bool, AppendError>> {
         Box::pin(self.change_polls(Operation::RemovePoll(screening_id)))
     }
 

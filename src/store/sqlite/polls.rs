@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{log_row::time, snapshot::unreadable};
+use super::{append::is_text, log_row::time, snapshot::unreadable};
 use crate::{
     event::{NewEvent, reconciled_id},
     pb::{self, event::Payload},
@@ -75,10 +75,10 @@ pub(super) fn postpone(
     Ok(changed > 0)
 }
 
-/// Removes a poll; false if there is none.
-pub(super) fn remove(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+/// Removes a poll; false if there is none. A damaged id need not be a text any more.
+pub(super) fn remove(connection: &Connection, screening_id: &[u8]) -> rusqlite::Result<bool> {
     let removed = connection
-        .prepare_cached("DELETE FROM polls WHERE screening_id = ?")?
+        .prepare_cached("DELETE FROM polls WHERE screening_id = CAST(? AS TEXT)")?
         .execute([screening_id])?;
     Ok(removed > 0)
 }
@@ -92,7 +92,7 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn read(connection: &Connection, limit: usize) -> Result<Polls, ReadError> {
     let mut select = connection
         .prepare_cached(
-            "SELECT screening_id, next_poll, attempts, create_time, checksum FROM polls \
+            "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum FROM polls \
              ORDER BY next_poll LIMIT ?",
         )
         .map_err(unreadable(0))?;
@@ -102,8 +102,8 @@ pub(super) fn read(connection: &Connection, limit: usize) -> Result<Polls, ReadE
     let mut polls = Polls::default();
     for row in rows {
         match row.map_err(unreadable(0))? {
-            (poll, checksum) if poll.checksum() == checksum => polls.sound.push(poll),
-            (poll, _) => polls.damaged.push(poll.screening_id),
+            Ok(poll) => polls.sound.push(poll),
+            Err(screening_id) => polls.damaged.push(screening_id),
         }
     }
     Ok(polls)
@@ -116,13 +116,15 @@ pub(super) fn superseded(
     webhook: &NewEvent,
 ) -> rusqlite::Result<Option<Superseded>> {
     let event_id = reconciled_id(screening_id);
-    let reconciled: Option<(String, Vec<u8>)> = connection
+    let reconciled: Option<(bool, Vec<u8>)> = connection
         .prepare_cached("SELECT type, event FROM events WHERE event_id = ?")?
-        .query_row([&event_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([&event_id], |row| {
+            Ok((is_text(row, 0, &webhook.keys.kind)?, row.get(1)?))
+        })
         .optional()?;
-    Ok(reconciled.map(|(kind, event)| Superseded {
+    Ok(reconciled.map(|(is_same_type, event)| Superseded {
         event_id,
-        is_disputed: kind != webhook.keys.kind || decisions_differ(&event, &webhook.content),
+        is_disputed: !is_same_type || decisions_differ(&event, &webhook.content),
     }))
 }
 
@@ -149,13 +151,21 @@ fn decision_of(event: &[u8]) -> Option<pb::Decision> {
     }
 }
 
-fn poll_of(row: &Row<'_>) -> rusqlite::Result<(Poll, u64)> {
+/// A row as a poll, if it is what was written; else the screening's id as it is now.
+fn poll_of(row: &Row<'_>) -> rusqlite::Result<Result<Poll, Vec<u8>>> {
+    let screening_id = match String::from_utf8(row.get(0)?) {
+        Ok(screening_id) => screening_id,
+        Err(error) => return Ok(Err(error.into_bytes())),
+    };
     let poll = Poll {
-        screening_id: row.get(0)?,
+        screening_id,
         next_poll: time(row.get(1)?),
         // A number that does not fit is damaged, which the checksum shows.
         attempts: row.get::<_, i64>(2)?.try_into().unwrap_or(u32::MAX),
         create_time: time(row.get(3)?),
     };
-    Ok((poll, row.get::<_, i64>(4)? as u64))
+    Ok(match row.get::<_, i64>(4)? as u64 == poll.checksum() {
+        true => Ok(poll),
+        false => Err(poll.screening_id.into_bytes()),
+    })
 }

@@ -37,7 +37,7 @@ pub(super) enum Operation {
     Finish(Ending),
     AddPoll(String, Timestamp),
     Postpone(Poll, Timestamp),
-    RemovePoll(String),
+    RemovePoll(Vec<u8>),
     Reconcile(NewEvent),
 }
 

@@ -149,35 +149,42 @@ fn find(connection: &Connection, key: &RequestKey) -> rusqlite::Result<Option<Fo
         .optional()
 }
 
-/// A row as a record, if it is what was written.
+/// A row as a record, if it is what was written. A column that cannot be read is damaged like any other: it
+/// must not fail the transaction, in which others have their writes.
 fn verified(row: &Row<'_>) -> rusqlite::Result<Result<StoredRequest, Damaged>> {
+    let (record, checksum) = match record_of(row) {
+        Ok(Some(record)) => record,
+        Ok(None) | Err(_) => return Ok(Err(Damaged)),
+    };
+    Ok(match checksum == record.checksum() {
+        true => Ok(record),
+        false => Err(Damaged),
+    })
+}
+
+/// A row as it is, with its checksum; `None` if its state is none.
+fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<(StoredRequest, u64)>> {
     let state = match row.get(5)? {
         None => Some(StoredState::InFlight),
         Some(number) => StoredState::from_number(number),
     };
-    let (Ok(fingerprint), Some(state)) = (row.get::<_, [u8; 32]>(3), state) else {
-        return Ok(Err(Damaged));
-    };
-    let (Ok(request_id), Ok(attempt)) = (row.get(1), row.get(4)) else {
-        return Ok(Err(Damaged));
+    let Some(state) = state else {
+        return Ok(None);
     };
     let record = StoredRequest {
         key: RequestKey {
             caller: row.get(0)?,
-            request_id: Uuid::from_bytes(request_id),
+            request_id: Uuid::from_bytes(row.get(1)?),
         },
         content: RequestContent {
             rpc: row.get(2)?,
-            fingerprint,
+            fingerprint: row.get(3)?,
         },
-        attempt: Uuid::from_bytes(attempt),
+        attempt: Uuid::from_bytes(row.get(4)?),
         state,
         answer: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default().into(),
         create_time: time(row.get(7)?),
         finish_time: row.get::<_, Option<i64>>(8)?.map(time),
     };
-    Ok(match row.get::<_, i64>(9)? as u64 == record.checksum() {
-        true => Ok(record),
-        false => Err(Damaged),
-    })
+    Ok(Some((record, row.get::<_, i64>(9)? as u64)))
 }

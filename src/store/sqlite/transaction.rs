@@ -89,7 +89,7 @@ impl Committed {
                 Written::PollChanged(self.remove_poll(connection, &screening_id)?)
             }
             Operation::Reconcile(event) => Written::Appended(
-                match self.remove_poll(connection, &event.keys.screening_id)? {
+                match self.remove_poll(connection, event.keys.screening_id.as_bytes())? {
                     true => self.append(connection, terms, event)?,
                     false => Appended::Duplicate,
                 },
@@ -110,7 +110,7 @@ impl Committed {
         let Some(screening_id) = event.keys.ended_screening().map(str::to_owned) else {
             return self.append(connection, terms, event);
         };
-        self.remove_poll(connection, &screening_id)?;
+        self.remove_poll(connection, screening_id.as_bytes())?;
         let superseded = polls::superseded(connection, &screening_id, &event)?;
         if let Some(Superseded { event_id, .. }) = &superseded {
             event = event.superseding(event_id);
@@ -142,7 +142,7 @@ impl Committed {
     fn remove_poll(
         &mut self,
         connection: &Connection,
-        screening_id: &str,
+        screening_id: &[u8],
     ) -> rusqlite::Result<bool> {
         let is_removed = polls::remove(connection, screening_id)?;
         self.more_polls -= i64::from(is_removed);

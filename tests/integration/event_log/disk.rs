@@ -6,6 +6,12 @@ use std::{
     path::Path,
 };
 
+use kora_gateway::{
+    event::SCREENING_COMPLETED,
+    store::{Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog},
+};
+use uuid::Uuid;
+
 use super::*;
 
 /// Changes the file as a broken disk would, past the gateway.
@@ -45,6 +51,97 @@ async fn a_damaged_record_is_never_returned_and_those_before_it_are() {
             "{change}: {next:?}"
         );
     }
+}
+
+/// Bytes in the place of a text that no text has.
+const NO_TEXT: &str = "CAST(x'ff' AS TEXT)";
+
+#[tokio::test]
+async fn an_event_that_comes_again_is_kept_although_its_record_is_damaged() {
+    let place = Place::new();
+    let log = place.open();
+    append(&log, "a").await;
+    damage(
+        &place.file(),
+        &format!("UPDATE events SET type = {NO_TEXT}"),
+    );
+    // Better twice than lost; and what comes at the same time is not its fault.
+    for id in ["a", "b"] {
+        append(&log, id).await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_kept_although_the_record_that_it_replaces_is_damaged() {
+    let place = Place::new();
+    let log = place.open();
+    let end = || Content {
+        keys: Keys {
+            kind: SCREENING_COMPLETED.to_owned(),
+            screening_id: "scr_1".to_owned(),
+            ..Keys::default()
+        },
+        ..Content::default()
+    };
+    let next_poll = Timestamp::UNIX_EPOCH;
+    assert_eq!(log.add_poll("scr_1".to_owned(), next_poll).await, Ok(true));
+    let reconciled = log.reconcile(NewEvent::reconciled(end(), b"{}")).await;
+    assert_eq!(reconciled, Ok(Appended::New));
+    damage(
+        &place.file(),
+        &format!("UPDATE events SET type = {NO_TEXT}"),
+    );
+    let webhook = NewEvent::from_webhook(Identity::Vendor("e".to_owned()), end(), b"{}");
+    assert_eq!(log.append(webhook).await, Ok(Appended::New));
+}
+
+#[tokio::test]
+async fn a_damaged_request_stands_in_its_own_way_alone() {
+    let place = Place::new();
+    let log = place.open();
+    let intent = || Intent {
+        key: RequestKey {
+            caller: "c".to_owned(),
+            request_id: Uuid::nil(),
+        },
+        content: RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [1; 32],
+        },
+        attempt: Uuid::new_v4(),
+    };
+    assert_eq!(log.begin(intent()).await, Ok(Begun::New));
+    for change in [
+        format!("rpc = {NO_TEXT}"),
+        "rpc = 'CreateSubject'".to_owned(),
+        "fingerprint = x'00'".to_owned(),
+        "attempt = x'00'".to_owned(),
+        "create_time = create_time + 1".to_owned(),
+    ] {
+        damage(&place.file(), &format!("UPDATE requests SET {change}"));
+        assert_eq!(log.begin(intent()).await, Ok(Begun::Damaged), "{change}");
+    }
+    append(&log, "a").await;
+}
+
+#[tokio::test]
+async fn a_damaged_poll_does_not_hide_the_others() {
+    let place = Place::new();
+    let log = place.open();
+    for id in ["scr_1", "scr_2"] {
+        let next_poll = Timestamp::UNIX_EPOCH;
+        assert_eq!(log.add_poll(id.to_owned(), next_poll).await, Ok(true));
+    }
+    let change = format!("UPDATE polls SET screening_id = {NO_TEXT} WHERE screening_id = 'scr_1'");
+    damage(&place.file(), &change);
+    let Polls { sound, damaged } = log.polls(10).await.unwrap();
+    let sound: Vec<_> = sound.into_iter().map(|poll| poll.screening_id).collect();
+    assert_eq!(sound, ["scr_2"]);
+    assert_eq!(damaged.len(), 1);
+    for id in damaged {
+        assert_eq!(log.remove_poll(id).await, Ok(true));
+    }
+    assert!(log.polls(10).await.unwrap().damaged.is_empty());
 }
 
 /// The file of 200 events, and where in it the id of the 101st stands.

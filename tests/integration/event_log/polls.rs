@@ -44,8 +44,8 @@ async fn a_screening_waits_once_and_the_first_that_is_due_comes_first() {
     }
     assert_eq!(waiting(&log).await, ["a", "b"]);
     assert_eq!(log.polls(1).await.unwrap().sound.len(), 1);
-    assert!(log.remove_poll("a".to_owned()).await.unwrap());
-    assert!(!log.remove_poll("a".to_owned()).await.unwrap());
+    assert!(log.remove_poll(b"a".to_vec()).await.unwrap());
+    assert!(!log.remove_poll(b"a".to_vec()).await.unwrap());
     assert_eq!(waiting(&log).await, ["b"]);
 }
 
