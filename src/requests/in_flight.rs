@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub(super) struct InFlight(Arc<Mutex<HashMap<RequestKey, Joinable>>>);
 pub(super) struct Settled {
     /// The encoded message.
     pub(super) result: Result<Bytes, Failure>,
+    /// When to come back after a failure; it is true now, and so it is never stored.
+    pub(super) retry_after: Option<Duration>,
     /// Whether it was stored before.
     pub(super) is_replay: bool,
 }

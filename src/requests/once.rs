@@ -169,19 +169,25 @@ impl<M: Answer> Leader<M> {
     }
 
     fn hand_over(self, result: Result<Answered<M>, CallError>) -> Lead {
-        let is_replay = match &result {
-            Ok(answered) => answered.is_replay,
-            Err(error) => error.is_replay,
-        };
-        self.lead.settle(Settled {
-            result: match &result {
-                Ok(answered) => Ok(answered.message.encode_to_vec().into()),
-                Err(error) => Err(Failure::from(error)),
-            },
-            is_replay,
-        });
+        self.lead.settle(settled_now(&result));
         deliver(self.delivery, result);
         self.lead
+    }
+}
+
+/// What those who joined are told.
+fn settled_now<M: Answer>(result: &Result<Answered<M>, CallError>) -> Settled {
+    match result {
+        Ok(answered) => Settled {
+            result: Ok(answered.message.encode_to_vec().into()),
+            retry_after: None,
+            is_replay: answered.is_replay,
+        },
+        Err(error) => Settled {
+            result: Err(Failure::from(error)),
+            retry_after: error.retry_after,
+            is_replay: error.is_replay,
+        },
     }
 }
 
@@ -210,6 +216,7 @@ fn settled_before(found: StoredRequest) -> Settled {
     };
     Settled {
         result,
+        retry_after: None,
         is_replay: true,
     }
 }
@@ -222,11 +229,16 @@ fn was_given_up(settled: &Settled) -> bool {
 }
 
 fn answered<M: Answer>(settled: Settled) -> Result<Answered<M>, CallError> {
-    let Settled { result, is_replay } = settled;
+    let Settled {
+        result,
+        retry_after,
+        is_replay,
+    } = settled;
     match result {
         Ok(encoded) => decoded(encoded).map(|message| Answered { message, is_replay }),
         Err(failure) => Err(CallError {
             is_replay,
+            retry_after,
             ..Failure::decode(&failure.encode())
         }),
     }
@@ -236,4 +248,23 @@ fn decoded<M: Answer>(encoded: Bytes) -> Result<M, CallError> {
     M::decode(encoded).map_err(|_| {
         CallError::new(Reason::KoraOutcomeUnknown).because("the stored answer cannot be read")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb;
+
+    #[test]
+    fn whoever_joined_is_told_when_to_come_back_too() {
+        let refusal = CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::KoraRateLimited)
+        };
+        let told = answered::<pb::Screening>(settled_now::<pb::Screening>(&Err(refusal)));
+        let told = told.unwrap_err();
+        assert_eq!(told.reason, Reason::KoraRateLimited);
+        assert_eq!(told.retry_after, Some(COME_BACK_AFTER));
+        assert!(!told.is_replay);
+    }
 }
