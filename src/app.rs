@@ -63,8 +63,8 @@ pub enum StartError {
 pub fn check(config: &Config) -> Result<(), StartError> {
     let mut registry = Metrics::registry();
     let metrics = kora::Metrics::register(&mut registry);
-    let give_up = Shutdown::default();
-    kora::Client::new(&config.kora, Clock::system(), metrics, give_up)?;
+    let orders = kora::Orders::default();
+    kora::Client::new(&config.kora, Clock::system(), metrics, orders)?;
     Ok(())
 }
 
@@ -100,7 +100,10 @@ pub async fn run(
         &config.kora,
         clock.clone(),
         kora::Metrics::register(&mut registry),
-        give_up.clone(),
+        kora::Orders {
+            stop: shutdown.clone(),
+            give_up: give_up.clone(),
+        },
     )?;
     let kora_answering = kora.answering();
     let reconciler = Reconciler::new(

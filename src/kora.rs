@@ -32,6 +32,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::lifecycle::Shutdown;
+
 pub use client::Client;
 pub use connection::SetupError;
 pub use departure::{Departure, GivenUp};
@@ -60,6 +62,15 @@ pub struct Config {
     pub max_response_bytes: usize,
     /// Whether Kora's 503 SERVICE_UNAVAILABLE to a POST means that it was not done.
     pub trust_503: bool,
+}
+
+/// The orders of a stop that concern reads. What creates something is taken back by its [`Departure`].
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// Whoever waits for a turn is refused from now on.
+    pub stop: Shutdown,
+    /// Whoever still waits is answered now.
+    pub give_up: Shutdown,
 }
 
 /// The endpoints in use (Kora docs: api-reference/overview).

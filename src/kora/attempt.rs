@@ -14,7 +14,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Config, Endpoint, Metrics, SetupError,
+    Config, Endpoint, Metrics, Orders, SetupError,
     admission::{Admission, Asker},
     connection::Connection,
     departure::Departure,
@@ -26,7 +26,6 @@ use super::{
 use crate::{
     clock::Clock,
     error::{CallError, Reason},
-    lifecycle::Shutdown,
 };
 
 /// A POST that has less time than this is not sent: it would hardly be answered in time, and its caller
@@ -40,7 +39,7 @@ pub(super) struct Attempts {
     max_response_bytes: usize,
     metrics: Metrics,
     admission: Admission,
-    give_up: Shutdown,
+    orders: Orders,
     answering: watch::Sender<Option<bool>>,
 }
 
@@ -49,7 +48,7 @@ impl Attempts {
         config: &Config,
         clock: Clock,
         metrics: Metrics,
-        give_up: Shutdown,
+        orders: Orders,
     ) -> Result<Self, SetupError> {
         Ok(Attempts {
             connection: Connection::new(config)?,
@@ -57,7 +56,7 @@ impl Attempts {
             max_response_bytes: config.max_response_bytes,
             admission: Admission::new(clock, metrics.clone()),
             metrics,
-            give_up,
+            orders,
             answering: watch::Sender::new(None),
         })
     }
@@ -128,7 +127,11 @@ impl Attempts {
     ) -> Result<Answer, CallError> {
         check_time(asker)?;
         let read = async {
-            let admitted = self.admission.admit(asker).await?;
+            let admitted = tokio::select! {
+                biased;
+                admitted = self.admission.admit(asker) => admitted?,
+                () = self.orders.stop.started() => return Err(CallError::draining()),
+            };
             let start = Instant::now();
             let request = self.connection.get(endpoint, id);
             let ended = self.exchange_in_time(request, asker.wait_until).await;
@@ -148,13 +151,13 @@ impl Attempts {
 
     /// Waits until the gateway ends, answered or not.
     pub(super) async fn given_up(&self, endpoint: Endpoint) -> CallError {
-        self.give_up.started().await;
+        self.orders.give_up.started().await;
         CallError::new(lost_reason(endpoint)).because("the gateway stopped before Kora answered")
     }
 
     /// Whether the gateway ends.
     pub(super) fn is_given_up(&self) -> bool {
-        self.give_up.is_started()
+        self.orders.give_up.is_started()
     }
 
     async fn exchange(&self, request: Request) -> Ended {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Config, Departure, Endpoint, Lane, Metrics, SetupError, admission::Asker, attempt::Attempts,
-    exchange::Answer, idempotency::idempotency_key, order::Order, refusal::Asked, request_body,
-    retrying::Retries, screening_answer, subject_answer, violations::Sent,
+    Config, Departure, Endpoint, Lane, Metrics, Orders, SetupError, admission::Asker,
+    attempt::Attempts, exchange::Answer, idempotency::idempotency_key, order::Order,
+    refusal::Asked, request_body, retrying::Retries, screening_answer, subject_answer,
+    violations::Sent,
 };
 use crate::{
     clock::Clock,
     error::{CallError, Reason, Resource},
-    lifecycle::Shutdown,
     screening::{
         CreateSubject, GetScreening, GetSubject, Mode, Party, ScreenRequest, Screening,
         ScreeningStatus, Subject,
@@ -30,8 +30,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sets the client up; nothing is sent. When the order `give_up` comes, whoever waits
-    /// for a read is answered at once.
+    /// Sets the client up; nothing is sent. Reads obey `orders`.
     ///
     /// # Errors
     /// If a setting cannot be used.
@@ -39,11 +38,11 @@ impl Client {
         config: &Config,
         clock: Clock,
         metrics: Metrics,
-        give_up: Shutdown,
+        orders: Orders,
     ) -> Result<Self, SetupError> {
         Ok(Client {
             retries: Arc::new(Retries::new(metrics.clone())),
-            attempts: Arc::new(Attempts::new(config, clock.clone(), metrics, give_up)?),
+            attempts: Arc::new(Attempts::new(config, clock.clone(), metrics, orders)?),
             tenant_id: config.tenant_id.as_str().into(),
             is_503_trusted: config.trust_503,
             clock,

@@ -147,3 +147,28 @@ async fn who_waits_for_a_result_goes_first_and_the_rest_has_its_tenth() {
     assert_eq!(order, "SSSSSSSSSaSSSSSSSSSaaaaaaaaaaaaaaaaa");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn who_waits_for_a_turn_is_told_that_the_gateway_stops() {
+    let reset = unix_seconds() + 60;
+    let kora = ScriptedKora::start(spent_window(reset, LIMIT)).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let first = screen(ScreeningMode::Sync, "500m").send(gateway.grpc).await;
+    hint(&first, "KORA_RATE_LIMITED");
+    let mut waiting = JoinSet::new();
+    for rpc in Rpc::ALL {
+        let call = rpc.call().header("grpc-timeout", "120S");
+        waiting.spawn(call.send(gateway.grpc));
+    }
+    let all = format!(
+        "kora_calls_waiting{{lane=\"interactive\"}} {}\n",
+        Rpc::ALL.len()
+    );
+    gateway.wait_for_metric(&all).await;
+    gateway.stop().await;
+    for answer in waiting.join_all().await {
+        assert_eq!(answer.reason(), "GATEWAY_DRAINING");
+        assert!(answer.details().retry_info().is_some());
+    }
+    assert_eq!(kora.take_received().len(), 1);
+}
