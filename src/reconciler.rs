@@ -25,7 +25,7 @@ pub struct Config {
     pub first_pause: Duration,
     /// How long the pauses get.
     pub max_pause: Duration,
-    /// How long a screening is polled before it is given up.
+    /// How long a screening is polled. The first poll after that is the last one.
     pub max_age: Duration,
 }
 

@@ -97,20 +97,24 @@ impl Reconciler {
     async fn poll(&self, poll: Poll) -> Result<(), StoreFailed> {
         let now = self.clock.now();
         let screening_id = poll.screening_id.clone();
-        if after(poll.create_time, self.config.max_age) <= now {
-            tracing::warn!(screening_id, "the end of a screening never came");
-            return self.give_up(screening_id.into_bytes()).await;
-        }
+        // Nobody may have asked for all that time: the gateway can have been down, or its clock wrong.
+        let is_last = after(poll.create_time, self.config.max_age) <= now;
         let polls_then = poll.attempts.saturating_add(1);
         let pause = self.config.pause(polls_then, fastrand::f64());
         if !self.log.postpone(poll, after(now, pause)).await? {
             // Its end came since the poll was read.
             return Ok(());
         }
-        let ending = self.ask(screening_id).await;
+        let ending = self.ask(screening_id.clone()).await;
         self.metrics
             .polled(*ending.as_ref().unwrap_or(&Ending::Failed));
-        ending.map(drop)
+        match ending? {
+            Ending::Unfinished | Ending::Failed if is_last => {
+                tracing::warn!(screening_id, "the end of a screening never came");
+                self.give_up(screening_id.into_bytes()).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn ask(&self, screening_id: String) -> Result<Ending, StoreFailed> {

@@ -125,7 +125,28 @@ async fn a_screening_that_never_ends_is_given_up() {
         .wait_for_metric("reconciler_given_up_total 1\n")
         .await;
     wait_for_waiting(&gateway, 0).await;
-    assert_eq!(polls(&kora.take_received()), 0);
+    assert_eq!(polls(&kora.take_received()), 1);
+    gateway.stop().await;
+}
+
+/// The gateway can have been down for longer, or its clock was wrong.
+#[tokio::test]
+async fn a_screening_that_has_waited_for_too_long_is_asked_for_once_more() {
+    let kora = ScriptedKora::start(Act::scripted(|received| match received.method == "POST" {
+        true => pending(),
+        false => Act::json(200, &ended("COMPLETED", "BLOCK")),
+    }))
+    .await;
+    let gateway = Gateway::start_with(&kora.base_url(), &[], |config| {
+        config.reconciler.first_pause = SOON;
+        config.reconciler.max_age = Duration::ZERO;
+    })
+    .await;
+    screen(&gateway).await;
+    wait_for_waiting(&gateway, 0).await;
+    let events = events(&gateway).await;
+    assert_eq!(events.len(), 1);
+    assert_reconciled(&events[0], COMPLETED, "BLOCK");
     gateway.stop().await;
 }
 
