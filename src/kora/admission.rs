@@ -92,6 +92,11 @@ impl Admitted {
         }
     }
 
+    /// Kora answered with more than is read, so that nobody knows what it told of the rate limit.
+    pub(super) fn unread(self) {
+        self.circuit.succeeded();
+    }
+
     /// It may have been sent, and no answer came.
     pub(super) fn lost(self) {
         self.circuit.failed();

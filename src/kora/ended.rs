@@ -91,8 +91,12 @@ fn settle_lost(
             (Ending::NotSent, None, Reason::KoraUnreachable)
         }
         false => {
-            admitted.lost();
-            (Ending::Lost, Some(false), cause.reason(endpoint))
+            let answers = cause.is_answer();
+            match answers {
+                true => admitted.unread(),
+                false => admitted.lost(),
+            }
+            (Ending::Lost, Some(answers), cause.reason(endpoint))
         }
     };
     Outcome {

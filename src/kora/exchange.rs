@@ -57,6 +57,12 @@ impl LostCause {
         matches!(self, LostCause::Transport(error) if error.is_connect())
     }
 
+    /// Whether Kora answered all the same. A failure on the server's side can be somebody else's.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self, LostCause::TooLarge(status)
+            if !status.is_server_error() && *status != StatusCode::REQUEST_TIMEOUT)
+    }
+
     /// Why the call failed, if the request may have been sent.
     pub(super) fn reason(&self, endpoint: Endpoint) -> Reason {
         match self {

@@ -199,3 +199,17 @@ async fn a_new_subject_has_an_idempotency_key_of_its_own() {
     assert_ne!(key, "6e6d8030-0a24-5354-b0c1-e6d48ff670dd");
     gateway.stop().await;
 }
+
+/// Kora is there and answers: nobody else is to suffer from it.
+#[tokio::test]
+async fn answers_that_are_too_large_do_not_open_the_circuit() {
+    let large = Act::json(200, &json!({"screening_id": "x".repeat(2048)}));
+    let kora = ScriptedKora::start(large).await;
+    let settings = [("kora-max-response-bytes", "1KiB")];
+    let gateway = Gateway::start(&kora.base_url(), &settings).await;
+    for _ in 0..12 {
+        let answer = Rpc::GetScreening.call().send(gateway.grpc).await;
+        assert_eq!(answer.reason(), "KORA_RESPONSE_INVALID");
+    }
+    gateway.stop().await;
+}
