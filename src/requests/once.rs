@@ -149,11 +149,20 @@ impl<M: Answer> Leader<M> {
             Ok(recorded) => recorded,
             Err(_) => recording.await,
         };
-        if state != StoredState::MayBeRepeated
-            && let Err(error) = recorded
-        {
-            requests.metrics.unrecorded();
-            tracing::error!(%error, "an answer of Kora's could not be recorded; its request_id reads as UNKNOWN");
+        match recorded {
+            Ok(true) => {}
+            // It was not sent, or may be sent again.
+            _ if state == StoredState::MayBeRepeated => {}
+            Ok(false) => {
+                requests.metrics.unrecorded();
+                tracing::error!(
+                    "an answer of Kora's could not be recorded; its record is damaged or gone"
+                );
+            }
+            Err(error) => {
+                requests.metrics.unrecorded();
+                tracing::error!(%error, "an answer of Kora's could not be recorded; its request_id reads as UNKNOWN");
+            }
         }
         drop(lead);
     }

@@ -260,3 +260,20 @@ async fn an_answer_that_cannot_be_recorded_is_given_and_its_replay_is_unknown() 
     assert_eq!(kora.take_received().len(), 1);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_whose_record_is_damaged_meanwhile_is_given_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, late) = Act::pending_once_told();
+    let kora = ScriptedKora::start(late).await;
+    let gateway = gateway_on(directory.path(), &kora).await;
+    let call = start_screen(&gateway, request(Uuid::new_v4()));
+    kora.wait_for_requests(1).await;
+    connect(directory.path())
+        .execute("UPDATE requests SET rpc = 'CreateSubject'", [])
+        .unwrap();
+    told.notify_one();
+    assert_eq!(call.await.unwrap().screening().screening_id, SCREENING_ID);
+    gateway.wait_for_metric("requests_unrecorded_total 1").await;
+    gateway.stop().await;
+}
