@@ -73,13 +73,14 @@ CREATE TABLE request_ends (
 ) STRICT;
 ";
 
-/// Versions 2 and 3 kept a request and its end in one row.
+/// Versions 2 and 3 kept a request and its end in one row. An end without a time is damaged, which its checksum
+/// still shows with the time that it gets here.
 const REQUESTS_INTO_TABLES: &str = "
 INSERT INTO requests (caller, request_id, rpc, fingerprint, attempt, create_time, checksum)
     SELECT caller, request_id, rpc, fingerprint, attempt, create_time, iif(state = 1, checksum, 0)
     FROM requests_in_rows ORDER BY create_time;
 INSERT INTO request_ends
-    SELECT number, state, answer, finish_time, row.checksum
+    SELECT number, state, answer, coalesce(finish_time, 0), row.checksum
     FROM requests_in_rows AS row JOIN requests USING (request_id, caller) WHERE state <> 1;
 DROP TABLE requests_in_rows;
 ";

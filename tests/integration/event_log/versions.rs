@@ -130,3 +130,14 @@ async fn an_end_without_its_request_or_the_other_way_round_is_never_an_answer() 
     assert!(log.request(key(1)).await.unwrap().is_none());
     log.close().await;
 }
+
+#[tokio::test]
+async fn a_damaged_request_of_an_older_version_does_not_stop_the_start() {
+    let damage = "UPDATE requests SET state = 3 WHERE state = 1";
+    let place = older(&[VERSION_3, damage]);
+    let log = place.open();
+    let damaged = log.request(key(4)).await;
+    assert!(matches!(damaged, Err(ReadError::Corrupt { .. })));
+    assert!(log.request(key(1)).await.unwrap().is_some());
+    log.close().await;
+}
