@@ -13,6 +13,7 @@ mod in_flight;
 mod metrics;
 mod once;
 mod record;
+mod settled;
 
 use std::{sync::Arc, time::Duration};
 

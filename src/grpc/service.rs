@@ -100,7 +100,8 @@ impl ComplianceService for Compliance {
     ) -> Result<Response<pb::GetRequestResponse>, Status> {
         let admission = enter(&request);
         let request = GetRequest::from_wire(request.into_inner())?;
-        let record = self.requests.request(ANONYMOUS, request.request_id).await?;
+        let (id, answer_by) = (request.request_id, admission.answer_by);
+        let record = self.requests.request(ANONYMOUS, id, answer_by).await?;
         Ok(Response::new(pb::GetRequestResponse {
             record: Some(record::to_wire(record, &admission.call_id)?),
         }))

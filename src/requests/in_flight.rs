@@ -3,29 +3,16 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::answer::Failure;
+use super::settled::Settled;
 use crate::store::{RequestContent, RequestKey};
 
 /// All of them. Their number is bounded by that of the calls in flight. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct InFlight(Arc<Mutex<HashMap<RequestKey, Joinable>>>);
-
-/// How a request ended, for those who joined it.
-#[derive(Clone, Debug)]
-pub(super) struct Settled {
-    /// The encoded message.
-    pub(super) result: Result<Bytes, Failure>,
-    /// When to come back after a failure; it is true now, and so it is never stored.
-    pub(super) retry_after: Option<Duration>,
-    /// Whether it was stored before.
-    pub(super) is_replay: bool,
-}
 
 /// A request that others can join.
 #[derive(Clone)]

@@ -1,6 +1,5 @@
 //! A request with an id: recorded before it is sent, and answered with what is recorded.
 
-use bytes::Bytes;
 use tokio::{
     sync::oneshot,
     time::{Duration, Instant, sleep_until, timeout_at},
@@ -9,9 +8,10 @@ use uuid::Uuid;
 
 use super::{
     Answered, COME_BACK_AFTER, Call, Requests,
-    answer::{Answer, Failure, stored},
+    answer::{Answer, stored},
     detached::{Delivery, deliver, panicked},
-    in_flight::{Joinable, Lead, Role, Settled},
+    in_flight::{Joinable, Lead, Role},
+    settled::Settled,
 };
 use crate::{
     error::{CallError, Reason},
@@ -52,7 +52,7 @@ impl Requests {
                 Role::Join(joinable) => {
                     if let Some(settled) = self.join(joinable, call.answer_by).await? {
                         self.metrics.joined();
-                        return answered(settled);
+                        return settled.answer();
                     }
                 }
             }
@@ -174,29 +174,13 @@ impl<M: Answer> Leader<M> {
             return Err(Reason::RequestIdReused.into());
         }
         metrics.replayed();
-        answered(settled_before(found))
+        Settled::before(found).answer()
     }
 
     fn hand_over(self, result: Result<Answered<M>, CallError>) -> Lead {
-        self.lead.settle(settled_now(&result));
+        self.lead.settle(Settled::now(&result));
         deliver(self.delivery, result);
         self.lead
-    }
-}
-
-/// What those who joined are told.
-fn settled_now<M: Answer>(result: &Result<Answered<M>, CallError>) -> Settled {
-    match result {
-        Ok(answered) => Settled {
-            result: Ok(answered.message.encode_to_vec().into()),
-            retry_after: None,
-            is_replay: answered.is_replay,
-        },
-        Err(error) => Settled {
-            result: Err(Failure::from(error)),
-            retry_after: error.retry_after,
-            is_replay: error.is_replay,
-        },
     }
 }
 
@@ -206,74 +190,10 @@ async fn end_of(joinable: Joinable) -> Result<Option<Settled>, CallError> {
     let Some(end) = ended.ok().and_then(|settled| settled.clone()) else {
         return Err(panicked());
     };
-    if !was_given_up(&end) {
+    if !end.was_given_up() {
         return Ok(Some(end));
     }
     // Its place is free when it is gone.
     while settled.changed().await.is_ok() {}
     Ok(None)
-}
-
-/// What a record says. One that is still open has nobody who works on it any more.
-fn settled_before(found: StoredRequest) -> Settled {
-    let result = match found.state {
-        StoredState::Succeeded => Ok(found.answer),
-        StoredState::InFlight => Err(Failure::from(&CallError::new(Reason::KoraOutcomeUnknown))),
-        StoredState::Failed | StoredState::MayBeRepeated => {
-            Err(Failure::from(&Failure::decode(&found.answer)))
-        }
-    };
-    Settled {
-        result,
-        retry_after: None,
-        is_replay: true,
-    }
-}
-
-/// Whether the one that was joined was given up before it was sent: for a deadline that was its own caller's.
-fn was_given_up(settled: &Settled) -> bool {
-    settled.result.as_ref().is_err_and(|failure| {
-        failure.is(Reason::DeadlineBeforeSend) || failure.is(Reason::RatePaced)
-    })
-}
-
-fn answered<M: Answer>(settled: Settled) -> Result<Answered<M>, CallError> {
-    let Settled {
-        result,
-        retry_after,
-        is_replay,
-    } = settled;
-    match result {
-        Ok(encoded) => decoded(encoded).map(|message| Answered { message, is_replay }),
-        Err(failure) => Err(CallError {
-            is_replay,
-            retry_after,
-            ..Failure::decode(&failure.encode())
-        }),
-    }
-}
-
-fn decoded<M: Answer>(encoded: Bytes) -> Result<M, CallError> {
-    M::decode(encoded).map_err(|_| {
-        CallError::new(Reason::KoraOutcomeUnknown).because("the stored answer cannot be read")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pb;
-
-    #[test]
-    fn whoever_joined_is_told_when_to_come_back_too() {
-        let refusal = CallError {
-            retry_after: Some(COME_BACK_AFTER),
-            ..CallError::new(Reason::KoraRateLimited)
-        };
-        let told = answered::<pb::Screening>(settled_now::<pb::Screening>(&Err(refusal)));
-        let told = told.unwrap_err();
-        assert_eq!(told.reason, Reason::KoraRateLimited);
-        assert_eq!(told.retry_after, Some(COME_BACK_AFTER));
-        assert!(!told.is_replay);
-    }
 }

@@ -1,6 +1,7 @@
 //! What became of a request, for whoever asks.
 
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{COME_BACK_AFTER, Requests, answer::Failure};
@@ -39,12 +40,20 @@ impl Requests {
     /// What became of a caller's request. Asks nobody but the store.
     ///
     /// # Errors
-    /// `REQUEST_NOT_FOUND`, `STORE_UNAVAILABLE`, `STORE_CORRUPT`.
+    /// `REQUEST_NOT_FOUND`, `STORE_UNAVAILABLE`, `STORE_CORRUPT`; `DEADLINE_EXCEEDED` if the store has not answered
+    /// by `answer_by`.
     pub async fn request(
         &self,
         caller: &str,
         request_id: Uuid,
+        answer_by: Instant,
     ) -> Result<RequestRecord, CallError> {
+        let record = self.look_up(caller, request_id);
+        let in_time = timeout_at(answer_by, record).await;
+        in_time.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
+    }
+
+    async fn look_up(&self, caller: &str, request_id: Uuid) -> Result<RequestRecord, CallError> {
         let key = RequestKey {
             caller: caller.to_owned(),
             request_id,

@@ -1,0 +1,109 @@
+//! How a request ended, as it is told to those who did not make the call: who joined it, and who asks again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    Answered,
+    answer::{Answer, Failure},
+};
+use crate::{
+    error::{CallError, Reason},
+    store::{StoredRequest, StoredState},
+};
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    /// The encoded message.
+    result: Result<Bytes, Failure>,
+    /// When to come back after a failure; it is true now, and so it is never stored.
+    retry_after: Option<Duration>,
+    /// Whether it was stored before.
+    is_replay: bool,
+}
+
+impl Settled {
+    /// What those who joined are told.
+    pub(super) fn now<M: Answer>(result: &Result<Answered<M>, CallError>) -> Self {
+        match result {
+            Ok(answered) => Settled {
+                result: Ok(answered.message.encode_to_vec().into()),
+                retry_after: None,
+                is_replay: answered.is_replay,
+            },
+            Err(error) => Settled {
+                result: Err(Failure::from(error)),
+                retry_after: error.retry_after,
+                is_replay: error.is_replay,
+            },
+        }
+    }
+
+    /// What a record says. One that is still open has nobody who works on it any more.
+    pub(super) fn before(found: StoredRequest) -> Self {
+        let result = match found.state {
+            StoredState::Succeeded => Ok(found.answer),
+            StoredState::InFlight => {
+                Err(Failure::from(&CallError::new(Reason::KoraOutcomeUnknown)))
+            }
+            StoredState::Failed | StoredState::MayBeRepeated => {
+                Err(Failure::from(&Failure::decode(&found.answer)))
+            }
+        };
+        Settled {
+            result,
+            retry_after: None,
+            is_replay: true,
+        }
+    }
+
+    /// Whether it was given up before it was sent: for a deadline that was its own caller's.
+    pub(super) fn was_given_up(&self) -> bool {
+        self.result.as_ref().is_err_and(|failure| {
+            failure.is(Reason::DeadlineBeforeSend) || failure.is(Reason::RatePaced)
+        })
+    }
+
+    /// What whoever joined or asked again is answered.
+    pub(super) fn answer<M: Answer>(self) -> Result<Answered<M>, CallError> {
+        match self.result {
+            Ok(encoded) => {
+                let message = M::decode(encoded).map_err(|_| {
+                    CallError::new(Reason::KoraOutcomeUnknown)
+                        .because("the stored answer cannot be read")
+                })?;
+                Ok(Answered {
+                    message,
+                    is_replay: self.is_replay,
+                })
+            }
+            Err(failure) => Err(CallError {
+                is_replay: self.is_replay,
+                retry_after: self.retry_after,
+                ..Failure::decode(&failure.encode())
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb;
+
+    #[test]
+    fn whoever_joined_is_told_when_to_come_back_too() {
+        let soon = Some(Duration::from_secs(1));
+        let refusal = CallError {
+            retry_after: soon,
+            ..CallError::new(Reason::KoraRateLimited)
+        };
+        let settled = Settled::now::<pb::Screening>(&Err(refusal));
+        let told = settled.answer::<pb::Screening>().unwrap_err();
+        assert_eq!(told.reason, Reason::KoraRateLimited);
+        assert_eq!(told.retry_after, soon);
+        assert!(!told.is_replay);
+    }
+}
