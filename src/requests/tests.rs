@@ -215,6 +215,30 @@ async fn whoever_joined_hears_of_the_end_of_the_gateway_and_does_not_know() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_joined_sends_it_only_if_the_first_one_was_given_up_unsent() {
+    for (reason, begins) in [
+        (Reason::RatePaced, 2),
+        (Reason::DeadlineBeforeSend, 2),
+        (Reason::KoraForbidden, 1),
+        (Reason::KoraOutcomeUnknown, 1),
+    ] {
+        let room = Room::new();
+        let first = tokio::spawn(room.call(WAIT, async move { Err(reason.into()) }));
+        tokio::task::yield_now().await;
+        let joined = tokio::spawn(room.call(WAIT, async { Ok(screening()) }));
+        tokio::task::yield_now().await;
+        room.store.begun.add_permits(2);
+        room.store.finished.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap_err().reason, reason);
+        match joined.await.unwrap() {
+            Ok(answered) => assert_eq!((answered.message, begins), (screening(), 2)),
+            Err(error) => assert_eq!((error.reason, begins), (reason, 1)),
+        }
+        assert_eq!(room.store.begins(), begins);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ended_while_its_record_was_read_is_read_again() {
     let room = Room::new();
     let content = RequestContent {

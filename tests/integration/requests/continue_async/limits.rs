@@ -4,7 +4,7 @@ use super::*;
 use crate::requests::{completed, request};
 
 /// More than the gateway reads of its log at a time.
-const MORE_THAN_A_PAGE: usize = 150;
+const MORE_THAN_A_PAGE: usize = 110;
 
 /// Kora's answer to a SYNC screening is this, and an ASYNC one is taken.
 fn first_answered(first: Act) -> Act {
@@ -88,6 +88,22 @@ async fn an_event_behind_many_others_is_found() {
     }
     tell(&gateway, "screening.completed", &approved(SCREENING_ID)).await;
     told.notify_one();
+    let screening = call.await.unwrap().screening();
+    assert_eq!(screening.status(), ScreeningStatus::Completed);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_says_completed_of_an_unfinished_screening_is_no_end() {
+    let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
+    kora.wait_for_requests(2).await;
+    for status in ["PENDING", "FINISHED", "COMPLETED"] {
+        let mut data = approved(SCREENING_ID);
+        data["status"] = status.into();
+        tell(&gateway, "screening.completed", &data).await;
+    }
     let screening = call.await.unwrap().screening();
     assert_eq!(screening.status(), ScreeningStatus::Completed);
     gateway.stop().await;
