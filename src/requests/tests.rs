@@ -143,6 +143,11 @@ fn screening() -> pb::Screening {
     }
 }
 
+/// The paused clock moves on when everybody else waits for something.
+async fn everybody_waits() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 async fn sent_twice() -> Result<pb::Screening, CallError> {
     panic!("it is sent twice")
 }
@@ -189,7 +194,7 @@ async fn whoever_joined_is_answered_by_its_own_deadline_and_does_not_know() {
     let room = Room::new();
     room.store.begun.add_permits(1);
     let leader = tokio::spawn(room.call(10 * WAIT, pending()));
-    tokio::task::yield_now().await;
+    everybody_waits().await;
     let start = Instant::now();
     let error = room.call(WAIT, sent_twice()).await.unwrap_err();
     assert_eq!(error.reason.of_paid_call().1, Outcome::Unknown);
@@ -202,9 +207,9 @@ async fn whoever_joined_hears_of_the_end_of_the_gateway_and_does_not_know() {
     let room = Room::new();
     room.store.begun.add_permits(1);
     let leader = tokio::spawn(room.call(10 * WAIT, pending()));
-    tokio::task::yield_now().await;
+    everybody_waits().await;
     let joined = tokio::spawn(room.call(10 * WAIT, sent_twice()));
-    tokio::task::yield_now().await;
+    everybody_waits().await;
     let start = Instant::now();
     room.requests.orders.give_up.start();
     for call in [joined, leader] {
@@ -224,9 +229,9 @@ async fn whoever_joined_sends_it_only_if_the_first_one_was_given_up_unsent() {
     ] {
         let room = Room::new();
         let first = tokio::spawn(room.call(WAIT, async move { Err(reason.into()) }));
-        tokio::task::yield_now().await;
+        everybody_waits().await;
         let joined = tokio::spawn(room.call(WAIT, async { Ok(screening()) }));
-        tokio::task::yield_now().await;
+        everybody_waits().await;
         room.store.begun.add_permits(2);
         room.store.finished.add_permits(2);
         assert_eq!(first.await.unwrap().unwrap_err().reason, reason);
@@ -236,6 +241,34 @@ async fn whoever_joined_sends_it_only_if_the_first_one_was_given_up_unsent() {
         }
         assert_eq!(room.store.begins(), begins);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joined_a_replay_hears_that_it_is_one() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    room.store.finished.add_permits(1);
+    let first = room.call(WAIT, async { Ok(screening()) }).await.unwrap();
+    assert!(!first.is_replay);
+    let again = [(); 2].map(|()| tokio::spawn(room.call(WAIT, sent_twice())));
+    everybody_waits().await;
+    room.store.begun.add_permits(1);
+    for call in again {
+        let answered = call.await.unwrap().unwrap();
+        assert_eq!((answered.message, answered.is_replay), (screening(), true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_here_when_the_gateway_ends_is_given() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let call = tokio::spawn(room.call(10 * WAIT, async { Ok(screening()) }));
+    everybody_waits().await;
+    room.requests.orders.give_up.start();
+    everybody_waits().await;
+    room.store.finished.add_permits(1);
+    assert_eq!(call.await.unwrap().unwrap().message, screening());
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +287,7 @@ async fn what_ended_while_its_record_was_read_is_read_again() {
     room.store.begin(intent).await.unwrap();
     let requests = room.requests.clone();
     let asked = tokio::spawn(async move { requests.request("caller", Uuid::nil()).await });
-    tokio::task::yield_now().await;
+    everybody_waits().await;
     room.store.finished.add_permits(1);
     let ending = Ending {
         key: key(),

@@ -201,4 +201,11 @@ async fn nobody_waits_out_koras_delay_after_the_caller_has_gone_or_the_order_to_
     let answer = stopped.await.unwrap();
     assert_eq!(answer.reason(), "KORA_UNAVAILABLE");
     assert_eq!(kora.take_received().len(), 3);
+
+    let gateway = Gateway::start(&kora.base_url(), &[("drain-timeout", "2500ms")]).await;
+    let read = Rpc::GetScreening.call().header("grpc-timeout", "100S");
+    let stopped = start(&gateway, read);
+    gateway.wait_for_metric(&retried(1)).await;
+    gateway.stop().await;
+    assert_eq!(stopped.await.unwrap().reason(), "KORA_INTERNAL");
 }

@@ -89,10 +89,16 @@ async fn word(words: &Semaphore) {
 
 impl RequestLog for SlowStore {
     fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>> {
-        self.kept().begun.push(intent);
+        let begun = match self.stored() {
+            Some(found) if found.state == StoredState::Succeeded => Begun::Found(found),
+            _ => {
+                self.kept().begun.push(intent);
+                Begun::New
+            }
+        };
         Box::pin(async {
             word(&self.begun).await;
-            Ok(Begun::New)
+            Ok(begun)
         })
     }
 

@@ -111,6 +111,7 @@ async fn a_webhook_that_comes_later_replaces_what_was_reconciled() {
     for (kind, outcome, disputed) in [
         (COMPLETED, "APPROVE", 0),
         (COMPLETED, "BLOCK", 1),
+        (COMPLETED, "", 0),
         ("screening.failed", "", 1),
     ] {
         let kora = ScriptedKora::start(pending()).await;

@@ -76,3 +76,21 @@ async fn polls_take_their_turns_behind_the_callers() {
     gateway.stop().await;
     assert_eq!(polls(&kora.take_received()), 0);
 }
+
+#[tokio::test]
+async fn a_screening_that_goes_on_for_ever_is_given_up_by_its_age() {
+    let kora = ScriptedKora::start(pending()).await;
+    let gateway = Gateway::start_with(&kora.base_url(), &[], |config| {
+        config.reconciler.first_pause = SOON;
+        config.reconciler.max_pause = SOON;
+        config.reconciler.max_age = 25 * SOON;
+    })
+    .await;
+    screen(&gateway).await;
+    gateway
+        .wait_for_metric("reconciler_given_up_total 1\n")
+        .await;
+    wait_for_waiting(&gateway, 0).await;
+    assert!(events(&gateway).await.is_empty());
+    gateway.stop().await;
+}
