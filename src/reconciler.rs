@@ -84,3 +84,6 @@ impl Reconciler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

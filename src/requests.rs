@@ -218,3 +218,6 @@ fn request_id_required() -> CallError {
         ..CallError::new(Reason::InvalidRequest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,3 +73,35 @@ impl<'a> Tries<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{error::Reason, kora::Metrics};
+
+    /// What two attempts came to, of which the first one is followed by another.
+    fn told(endpoint: Endpoint, first: Reason, last: Reason) -> [Reason; 2] {
+        let retries = Retries::new(Metrics::register(&mut Registry::default()));
+        let tries = || {
+            let wait_until = Instant::now() + Duration::from_secs(60);
+            let mut tries = Tries::new(&retries, endpoint, wait_until);
+            tries.failed(first.into(), false).unwrap();
+            tries
+        };
+        let failed = tries().failed(last.into(), true).unwrap_err();
+        [failed.reason, tries().end(last.into()).reason]
+    }
+
+    #[test]
+    fn what_creates_something_tells_the_most_that_may_have_happened() {
+        let (refused, unsent) = (Reason::KoraRateLimited, Reason::KoraUnreachable);
+        let unknown = Reason::KoraOutcomeUnknown;
+        let post = Endpoint::CreateScreening;
+        assert_eq!(told(post, refused, unsent), [refused; 2]);
+        assert_eq!(told(post, refused, unknown), [unknown; 2]);
+        let get = Endpoint::GetScreening;
+        assert_eq!(told(get, refused, unsent), [unsent; 2]);
+    }
+}

@@ -156,12 +156,14 @@ mod tests {
             description: "is refused by Kora".into(),
         }];
         error.kora_request_id = Some("req_1".to_owned());
-        error.resource = Some(Resource::Subject("subj_1".to_owned()));
-        let read = Failure::decode(&Failure::from(&error).encode());
-        assert_eq!(read.reason, error.reason);
-        assert_eq!(read.violations, error.violations);
-        assert_eq!(read.resource, error.resource);
-        assert_eq!(read.kora_request_id, error.kora_request_id);
+        for resource in [Resource::Subject, Resource::Screening] {
+            error.resource = Some(resource("id_1".to_owned()));
+            let read = Failure::decode(&Failure::from(&error).encode());
+            assert_eq!(read.reason, error.reason);
+            assert_eq!(read.violations, error.violations);
+            assert_eq!(read.resource, error.resource);
+            assert_eq!(read.kora_request_id, error.kora_request_id);
+        }
     }
 
     #[test]

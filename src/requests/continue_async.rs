@@ -158,3 +158,63 @@ fn after(timeout: CallError, reason: Reason) -> CallError {
         reason.name()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::screening::KoraObject;
+
+    fn taken() -> Screening {
+        let body = json!({
+            "screening_id": "scr_1", "status": "PENDING", "subject_id": "subj_taken", "purpose": "ONBOARDING",
+            "checks": ["PEP"], "created_at": "2026-01-02T03:04:05Z",
+        });
+        let body = body.to_string();
+        let object = KoraObject::read(body.as_bytes()).unwrap();
+        Screening {
+            kora_request_id: "req_1".to_owned(),
+            ..Screening::from_kora(&object, None).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_the_event_does_not_say_is_known_from_the_answer() {
+        let ended = pb::Screening {
+            screening_id: "scr_1".to_owned(),
+            status: pb::ScreeningStatus::Completed.into(),
+            ..pb::Screening::default()
+        };
+        let known = pb::Screening {
+            status: ended.status,
+            status_code: String::new(),
+            ..pb::Screening::from(taken())
+        };
+        assert_ne!(known.purpose, 0);
+        assert_eq!(known.checks.len(), 1);
+        assert!(known.create_time.is_some());
+        assert_eq!(finished(ended, taken()), known);
+    }
+
+    #[test]
+    fn what_the_event_says_is_newer() {
+        let said = pb::Screening {
+            screening_id: "scr_1".to_owned(),
+            subject_id: "subj_said".to_owned(),
+            status: pb::ScreeningStatus::Completed.into(),
+            purpose: pb::ScreeningPurpose::Periodic.into(),
+            checks: vec![pb::CheckType::Sanctions.into(); 2],
+            create_time: Some(prost_types::Timestamp::default()),
+            ..pb::Screening::default()
+        };
+        let told = finished(said.clone(), taken());
+        assert_eq!(told.kora_request_id, "req_1");
+        let only_of_the_answer = pb::Screening {
+            kora_request_id: String::new(),
+            mode: said.mode,
+            ..told
+        };
+        assert_eq!(only_of_the_answer, said);
+    }
+}

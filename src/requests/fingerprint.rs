@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn every_part_counts() {
         type Change = fn(&mut ScreenRequest);
-        let changes: [Change; 15] = [
+        let changes: [Change; 22] = [
             |_| {},
             |r| r.mode = Mode::Async,
             |r| r.on_timeout = TimeoutPolicy::ContinueAsync,
@@ -202,28 +202,39 @@ mod tests {
             |r| r.party = Party::Known("A".to_owned()),
             |r| profile(r).kind = Some(SubjectType::Entity),
             |r| profile(r).name.push('B'),
+            |r| (profile(r).name, profile(r).date_of_birth) = (String::new(), "A".to_owned()),
             |r| profile(r).date_of_birth = "2000-01-01".to_owned(),
             |r| profile(r).nationality = "GB".to_owned(),
             |r| profile(r).country = "GB".to_owned(),
             |r| profile(r).external_id = "A".to_owned(),
+            |r| profile(r).identifiers[0].kind.push('2'),
             |r| profile(r).identifiers[0].value.push('2'),
+            |r| profile(r).identifiers[0].country.push('2'),
             |r| profile(r).additional_fields = object(json!({"a": 1})),
             |r| r.additional_fields = object(json!({"a": {"x": 1, "y": [1, 2]}, "b": null})),
+            // The same words in another place.
+            |r| r.additional_fields = object(json!({"a": [[1], 2]})),
+            |r| r.additional_fields = object(json!({"a": [[1, 2]]})),
+            |r| r.additional_fields = object(json!({"a": {"b": 1}, "c": 2})),
+            |r| r.additional_fields = object(json!({"a": {"b": 1, "c": 2}})),
         ];
         let all: BTreeSet<_> = changes.map(|change| with(change).fingerprint).into();
         assert_eq!(all.len(), changes.len());
     }
 
     #[test]
-    fn the_rpc_counts() {
+    fn the_rpc_and_its_subject_count() {
         let Party::Inline(profile) = request().party else {
             unreachable!("the request names a party")
         };
-        let create = CreateSubject {
+        let mut create = CreateSubject {
             subject: profile,
             request_id: None,
         };
-        assert_eq!(subject(&create).rpc, "CreateSubject");
+        let first = subject(&create);
+        assert_eq!(first.rpc, "CreateSubject");
+        create.subject.name.push('B');
+        assert_ne!(subject(&create), first);
         assert_eq!(screening(&request()).rpc, "Screen");
     }
 }

@@ -79,6 +79,17 @@ async fn the_attempt_has_a_limit_of_its_own() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_read_that_is_not_answered_is_tried_again() {
+    const ATTEMPTS: usize = 3;
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[("kora-timeout", "200ms")]).await;
+    let answer = Rpc::GetScreening.call().send(gateway.grpc).await;
+    assert_eq!(answer.reason(), "DEADLINE_EXCEEDED");
+    assert_eq!(kora.take_received().len(), ATTEMPTS);
+    gateway.stop().await;
+}
+
 /// A connection that is not there yet when the deadline comes: nothing was sent, and nothing will be.
 #[tokio::test]
 async fn a_deadline_while_connecting_is_certainly_before_sending() {

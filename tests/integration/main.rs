@@ -4,6 +4,7 @@
 
 mod architecture;
 mod call;
+mod circuit;
 mod deadlines;
 mod deliveries;
 mod emulator;

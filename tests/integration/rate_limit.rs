@@ -6,7 +6,7 @@ use kora_gateway::pb::{self, ScreeningMode};
 use serde_json::json;
 use tokio::{
     task::{JoinHandle, JoinSet},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tonic::Code;
 
@@ -14,6 +14,7 @@ use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID, screen_request},
     harness::Gateway,
     scripted_kora::{Act, Received, ScriptedKora},
+    subscriber::PATIENCE,
 };
 
 /// Requests in one of Kora's windows.
@@ -21,6 +22,9 @@ const LIMIT: u32 = 100;
 
 /// How long a spent window lasts in these tests.
 const SPENT_FOR: u64 = 2;
+
+/// How long it lasts where nobody waits it out.
+const SPENT_FOR_LONG: u64 = 60;
 
 fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -171,4 +175,62 @@ async fn who_waits_for_a_turn_is_told_that_the_gateway_stops() {
         assert!(answer.details().retry_info().is_some());
     }
     assert_eq!(kora.take_received().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_turn_after_the_caller_has_gone_or_the_order_to_stop() {
+    let reset = unix_seconds() + SPENT_FOR_LONG;
+    let kora = ScriptedKora::start(spent_window(reset, LIMIT)).await;
+    for rpc in [Rpc::Screen, Rpc::CreateSubject] {
+        let gateway = Gateway::start(&kora.base_url(), &[]).await;
+        let first = rpc.call().header("grpc-timeout", "500m");
+        hint(&first.send(gateway.grpc).await, "KORA_RATE_LIMITED");
+        kora.take_received();
+        let wait = || start(&gateway, rpc.call().header("grpc-timeout", "100S"));
+        let waiting = |count| format!("kora_calls_waiting{{lane=\"interactive\"}} {count}\n");
+        let gone = wait();
+        gateway.wait_for_metric(&waiting(1)).await;
+        gone.abort();
+        gateway.wait_for_metric(&waiting(0)).await;
+
+        let stopped = wait();
+        gateway.wait_for_metric(&waiting(1)).await;
+        gateway.stop().await;
+        let answer = stopped.await.unwrap();
+        assert_eq!(answer.reason(), "GATEWAY_DRAINING", "{rpc:?}");
+        assert_eq!(answer.outcome().as_deref(), Some("NOT_SENT"));
+        assert!(kora.take_received().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_out_koras_delay_after_the_caller_has_gone_or_the_order_to_stop() {
+    let busy = Act::error(503, "SERVICE_UNAVAILABLE").with_header("retry-after", "60");
+    let kora = ScriptedKora::start(busy).await;
+    let flags = [("trust-kora-503", "true"), ("max-calls", "1")];
+    let gateway = Gateway::start(&kora.base_url(), &flags).await;
+    let wait = || start(&gateway, screen(ScreeningMode::Sync, "100S"));
+    let retried = |count| format!("kora_retries_total{{reason=\"KORA_UNAVAILABLE\"}} {count}\n");
+    let gone = wait();
+    gateway.wait_for_metric(&retried(1)).await;
+    gone.abort();
+    let free = async {
+        let hurried = || screen(ScreeningMode::Sync, "1S").send(gateway.grpc);
+        while hurried().await.reason() == "GATEWAY_OVERLOADED" {}
+    };
+    timeout(PATIENCE, free).await.unwrap();
+
+    let stopped = wait();
+    gateway.wait_for_metric(&retried(2)).await;
+    gateway.stop().await;
+    let answer = stopped.await.unwrap();
+    assert_eq!(answer.reason(), "KORA_UNAVAILABLE");
+    assert_eq!(kora.take_received().len(), 3);
+
+    let gateway = Gateway::start(&kora.base_url(), &[("drain-timeout", "2500ms")]).await;
+    let read = Rpc::GetScreening.call().header("grpc-timeout", "100S");
+    let stopped = start(&gateway, read);
+    gateway.wait_for_metric(&retried(1)).await;
+    gateway.stop().await;
+    assert_eq!(stopped.await.unwrap().reason(), "KORA_INTERNAL");
 }

@@ -1,6 +1,7 @@
 //! A screening that Kora took gets its end on the log, also where no webhook comes, and once.
 
 mod ends;
+mod turns;
 mod waits;
 
 use std::{path::Path, time::Duration};

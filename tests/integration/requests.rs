@@ -161,6 +161,12 @@ async fn two_at_the_same_time_are_one() {
         "REQUEST_ID_REUSED",
         "also when it has ended"
     );
+    assert!(is_replay(&screen(&gateway, &request(id)).await));
+    let metrics = gateway.metrics().await;
+    for (kind, count) in [("new", 1), ("joined", 1), ("replayed", 1), ("reused", 2)] {
+        let metric = format!("requests_with_id_total{{kind=\"{kind}\"}} {count}\n");
+        assert!(metrics.contains(&metric), "{kind}");
+    }
     gateway.stop().await;
 }
 

@@ -1,16 +1,20 @@
 //! The law of the polls.
 
 use kora_gateway::{
-    event::{NewEvent, SCREENING_COMPLETED},
+    event::{NewEvent, SCREENING_COMPLETED, SCREENING_FAILED},
     store::{Poll, PollLog},
 };
 
 use super::*;
 
 fn end(screening_id: &str) -> Content {
+    end_of(SCREENING_COMPLETED, screening_id)
+}
+
+fn end_of(kind: &str, screening_id: &str) -> Content {
     Content {
         keys: Keys {
-            kind: SCREENING_COMPLETED.to_owned(),
+            kind: kind.to_owned(),
             screening_id: screening_id.to_owned(),
             ..Keys::default()
         },
@@ -39,14 +43,21 @@ async fn sound(log: &Sqlite) -> Vec<Poll> {
 async fn a_screening_waits_once_and_the_first_that_is_due_comes_first() {
     let place = Place::new();
     let log = place.open();
-    for (id, at, is_new) in [("b", 2, true), ("a", 1, true), ("b", 0, false)] {
+    for (id, at, is_new) in [
+        ("a", 2, true),
+        ("b", 1, true),
+        ("c", 3, true),
+        ("a", 0, false),
+    ] {
         assert_eq!(add(&log, id, at).await, is_new);
     }
-    assert_eq!(waiting(&log).await, ["a", "b"]);
-    assert_eq!(log.polls(1).await.unwrap().sound.len(), 1);
-    assert!(log.remove_poll(b"a".to_vec()).await.unwrap());
-    assert!(!log.remove_poll(b"a".to_vec()).await.unwrap());
-    assert_eq!(waiting(&log).await, ["b"]);
+    assert_eq!(waiting(&log).await, ["b", "a", "c"]);
+    let first = log.polls(1).await.unwrap().sound;
+    assert_eq!(first[0].screening_id, "b");
+    assert_eq!(first.len(), 1);
+    assert!(log.remove_poll(b"b".to_vec()).await.unwrap());
+    assert!(!log.remove_poll(b"b".to_vec()).await.unwrap());
+    assert_eq!(waiting(&log).await, ["a", "c"]);
 }
 
 #[tokio::test]
@@ -97,4 +108,16 @@ async fn an_end_removes_its_own_poll_alone() {
     }
     assert_eq!(waiting(&log).await, ["", "b"]);
     assert!(!add(&log, "a", 1).await, "it has ended");
+}
+
+#[tokio::test]
+async fn a_screening_that_failed_has_ended() {
+    let place = Place::new();
+    let log = place.open();
+    add(&log, "a", 1).await;
+    let identity = Identity::Vendor("evt_1".to_owned());
+    let failed = NewEvent::from_webhook(identity, end_of(SCREENING_FAILED, "a"), b"{}");
+    assert_eq!(log.append(failed).await, Ok(Appended::New));
+    assert!(waiting(&log).await.is_empty());
+    assert!(!add(&log, "a", 1).await);
 }

@@ -1,6 +1,6 @@
 //! Whose word on the end of a screening goes on the log.
 
-use kora_gateway::pb::EventSource;
+use kora_gateway::pb::{EventSource, event::Payload};
 
 use super::{
     COMPLETED, NEVER, SOON, assert_reconciled, deliver, ended, events, gateway_with, outcome_of,
@@ -28,6 +28,11 @@ async fn without_a_webhook_the_end_is_what_kora_answers() {
     assert_reconciled(event, COMPLETED, "REVIEW_REQUIRED");
     assert_eq!(event.subject_id, "subj_1");
     assert_eq!(event.raw_json, answer.to_string().as_bytes());
+    let Some(Payload::ScreeningUpdate(update)) = &event.payload else {
+        panic!("no screening");
+    };
+    let screening = update.screening.as_ref().unwrap();
+    assert!(screening.raw_json.is_empty(), "the body is there twice");
     assert_eq!(event.occur_time.unwrap().seconds, 1_767_323_045);
     assert!(event.supersedes_event_id.is_empty());
     wait_for_waiting(&gateway, 0).await;
@@ -106,6 +111,7 @@ async fn a_webhook_that_comes_later_replaces_what_was_reconciled() {
     for (kind, outcome, disputed) in [
         (COMPLETED, "APPROVE", 0),
         (COMPLETED, "BLOCK", 1),
+        (COMPLETED, "", 0),
         ("screening.failed", "", 1),
     ] {
         let kora = ScriptedKora::start(pending()).await;

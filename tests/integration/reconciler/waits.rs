@@ -15,7 +15,7 @@ use crate::{
     scripted_kora::{Act, ScriptedKora},
 };
 
-fn connect(directory: &Path) -> Connection {
+pub fn connect(directory: &Path) -> Connection {
     Connection::open(directory.join(format!("{TENANT_ID}.events.db"))).unwrap()
 }
 

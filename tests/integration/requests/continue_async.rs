@@ -1,6 +1,8 @@
 //! A SYNC screening that Kora gives up on goes on as ASYNC where its caller asks for that, and never reads as
 //! something that did not happen.
 
+mod limits;
+
 use std::{sync::Arc, time::Duration};
 
 use kora_gateway::pb::{self, RequestState, ScreeningStatus};

@@ -11,7 +11,7 @@ use crate::{
     harness::Gateway,
     scripted_kora::{Act, ScriptedKora},
 };
-use kora_gateway::pb::RequestState;
+use kora_gateway::pb::{self, RequestState};
 
 fn proxys_page(status: u16) -> Act {
     Act::Answer(status, Vec::new(), b"<html>".to_vec())
@@ -81,6 +81,12 @@ async fn what_certainly_did_not_happen_may_be_sent_again_under_its_id() {
         assert_eq!(record.state(), RequestState::Rejected, "{reason}");
         kora.take_received();
         kora.act(completed());
+        let other = pb::ScreenRequest {
+            checks: vec![pb::CheckType::Pep.into()],
+            ..request(id)
+        };
+        let other = screen(&gateway, &other).await;
+        assert_eq!(other.reason(), "REQUEST_ID_REUSED", "{reason}");
         let again = screen(&gateway, &request(id)).await;
         assert_eq!(again.screening().screening_id, SCREENING_ID, "{reason}");
         assert!(!is_replay(&again), "{reason}");

@@ -18,12 +18,14 @@ async fn a_call_keeps_its_place_until_it_is_over_whoever_still_waits() {
     let (told, late) = Act::pending_once_told();
     let kora = ScriptedKora::start(late).await;
     let gateway = Gateway::start(&kora.base_url(), &[("max-calls", "2")]).await;
-    let first = start_screen(&gateway, request(Uuid::new_v4()));
-    let gone = start_screen(&gateway, screen_request());
+    let calls = [request(Uuid::new_v4()), screen_request()];
+    let calls = calls.map(|request| start_screen(&gateway, request));
     kora.wait_for_requests(2).await;
-    gone.abort();
+    for call in calls {
+        call.abort();
+    }
     gateway
-        .wait_for_metric("method=\"Screen\",code=\"CANCELLED\"")
+        .wait_for_metric("call_duration_seconds_count{method=\"Screen\",code=\"CANCELLED\"} 2\n")
         .await;
     for rpc in Rpc::ALL {
         let refused = rpc.call().send(gateway.grpc).await;
@@ -32,7 +34,6 @@ async fn a_call_keeps_its_place_until_it_is_over_whoever_still_waits() {
         assert!(refused.details().retry_info().is_some());
     }
     told.notify_waiters();
-    first.await.unwrap();
     kora.act(completed());
     let free =
         async { while screen(&gateway, &screen_request()).await.status.code() != Code::Ok {} };

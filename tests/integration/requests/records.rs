@@ -199,7 +199,7 @@ async fn a_record_is_kept_for_its_time() {
     let gateway = Gateway::start_on(&kora.base_url(), &flags, clock).await;
     let (old, young) = (Uuid::new_v4(), Uuid::new_v4());
     screen(&gateway, &request(old)).await.screening();
-    now.fetch_add(3599, Ordering::SeqCst);
+    now.fetch_add(3600, Ordering::SeqCst);
     screen(&gateway, &request(young)).await.screening();
     assert_eq!(record(&gateway, old).await.state(), RequestState::Succeeded);
     now.fetch_add(2, Ordering::SeqCst);

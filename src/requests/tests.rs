@@ -1,0 +1,330 @@
+//! What holds while the store takes its time. The clock is paused: it moves on only when nobody has anything
+//! left to do.
+
+mod slow_store;
+
+use std::future::pending;
+
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    error::Outcome,
+    reconciler,
+    screening::KoraObject,
+    store::{self, Ending, Intent, Sqlite, StoredState},
+};
+use slow_store::SlowStore;
+
+/// How long callers wait.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// One caller's requests with one id, on a slow store.
+struct Room {
+    requests: Requests,
+    store: Arc<SlowStore>,
+    _data: TempDir,
+}
+
+type Answer = Result<Answered<pb::Screening>, CallError>;
+
+impl Room {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut registry = Registry::default();
+        let events = store::Config {
+            directory: data.path().to_owned(),
+            retention_age: WAIT,
+            retention_bytes: 1 << 20,
+            dedup_window: WAIT,
+            request_retention: WAIT,
+        };
+        let events = Sqlite::open(
+            &events,
+            "tenant",
+            Clock::system(),
+            store::Metrics::register(&mut registry),
+        );
+        let store = Arc::new(SlowStore::default());
+        let kora = kora(&mut registry);
+        let reconciler = Reconciler::new(
+            reconciler::Config::default(),
+            kora.clone(),
+            store.clone(),
+            Clock::system(),
+            reconciler::Metrics::register(&mut registry),
+        );
+        let requests = Requests::new(
+            Config {
+                is_request_id_required: false,
+            },
+            kora,
+            Logs {
+                requests: store.clone(),
+                events: Arc::new(events.unwrap()),
+            },
+            reconciler,
+            Metrics::register(&mut registry),
+            TaskTracker::new(),
+            Orders {
+                stop: Shutdown::default(),
+                give_up: Shutdown::default(),
+            },
+        );
+        Room {
+            requests,
+            store,
+            _data: data,
+        }
+    }
+
+    /// Makes the request, which a caller waits for so long.
+    fn call(
+        &self,
+        wait: Duration,
+        send: impl Future<Output = Result<pb::Screening, CallError>> + Send + 'static,
+    ) -> impl Future<Output = Answer> + Send + 'static {
+        let places = Arc::new(Semaphore::new(1));
+        let call = Call {
+            caller: key().caller,
+            answer_by: Instant::now() + wait,
+            place: Arc::new(places.try_acquire_owned().unwrap()),
+        };
+        let content = RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [0; 32],
+        };
+        let requests = self.requests.clone();
+        async move {
+            let departure = Departure::default();
+            requests
+                .run_once(key(), content, call, departure, send)
+                .await
+        }
+    }
+
+    /// Waits until all calls are over, whoever waited for them.
+    async fn is_over(&self) {
+        self.requests.calls.close();
+        self.requests.calls.wait().await;
+    }
+}
+
+fn kora(registry: &mut Registry) -> kora::Client {
+    let config = kora::Config {
+        base_url: "http://127.0.0.1:1/api/v1".parse().unwrap(),
+        api_key: "key".into(),
+        tenant_id: "tenant".to_owned(),
+        timeout: WAIT,
+        idle_timeout: WAIT,
+        proxy: None,
+        ca_file: None,
+        max_response_bytes: 1,
+        trust_503: false,
+    };
+    let metrics = kora::Metrics::register(registry);
+    kora::Client::new(&config, Clock::system(), metrics, kora::Orders::default()).unwrap()
+}
+
+fn key() -> RequestKey {
+    RequestKey {
+        caller: "caller".to_owned(),
+        request_id: Uuid::nil(),
+    }
+}
+
+fn screening() -> pb::Screening {
+    pb::Screening {
+        screening_id: "scr_1".to_owned(),
+        ..pb::Screening::default()
+    }
+}
+
+/// The paused clock moves on when everybody else waits for something.
+async fn everybody_waits() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+async fn sent_twice() -> Result<pb::Screening, CallError> {
+    panic!("it is sent twice")
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_else_has_an_id_whose_end_is_still_being_recorded() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let first = room.call(WAIT, async { Ok(screening()) }).await;
+    assert_eq!(first.unwrap().message, screening());
+    assert!(room.requests.in_flight.has(&key()));
+    let again = room.call(WAIT, sent_twice()).await.unwrap();
+    assert_eq!(again.message, screening());
+    assert_eq!(room.store.begins(), 1);
+    room.store.finished.add_permits(1);
+    room.is_over().await;
+    assert!(!room.requests.in_flight.has(&key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_its_record_and_comes_in_time_without() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let start = Instant::now();
+    let slow = room.call(WAIT, async { Ok(screening()) }).await;
+    assert!(slow.is_ok());
+    let waited = start.elapsed();
+    assert!(WAIT / 2 < waited && waited < WAIT, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begin_that_nobody_waited_for_is_taken_back_in_the_record_too() {
+    let room = Room::new();
+    let error = timeout_at(Instant::now() + 2 * WAIT, room.call(WAIT, sent_twice()));
+    let error = error.await.unwrap().unwrap_err();
+    assert_eq!(error.reason, Reason::DeadlineBeforeSend);
+    // It is on its way to the disk all the same.
+    assert_eq!(room.store.begins(), 1);
+    assert_eq!(room.store.endings(), [StoredState::MayBeRepeated]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joined_is_answered_by_its_own_deadline_and_does_not_know() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let leader = tokio::spawn(room.call(10 * WAIT, pending()));
+    everybody_waits().await;
+    let start = Instant::now();
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason.of_paid_call().1, Outcome::Unknown);
+    assert_eq!(start.elapsed(), WAIT);
+    leader.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joined_hears_of_the_end_of_the_gateway_and_does_not_know() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let leader = tokio::spawn(room.call(10 * WAIT, pending()));
+    everybody_waits().await;
+    let joined = tokio::spawn(room.call(10 * WAIT, sent_twice()));
+    everybody_waits().await;
+    let start = Instant::now();
+    room.requests.orders.give_up.start();
+    for call in [joined, leader] {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.reason.of_paid_call().1, Outcome::Unknown);
+    }
+    assert!(start.elapsed() < WAIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joined_sends_it_only_if_the_first_one_was_given_up_unsent() {
+    for (reason, begins) in [
+        (Reason::RatePaced, 2),
+        (Reason::DeadlineBeforeSend, 2),
+        (Reason::KoraForbidden, 1),
+        (Reason::KoraOutcomeUnknown, 1),
+    ] {
+        let room = Room::new();
+        let first = tokio::spawn(room.call(WAIT, async move { Err(reason.into()) }));
+        everybody_waits().await;
+        let joined = tokio::spawn(room.call(WAIT, async { Ok(screening()) }));
+        everybody_waits().await;
+        room.store.begun.add_permits(2);
+        room.store.finished.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap_err().reason, reason);
+        match joined.await.unwrap() {
+            Ok(answered) => assert_eq!((answered.message, begins), (screening(), 2)),
+            Err(error) => assert_eq!((error.reason, begins), (reason, 1)),
+        }
+        assert_eq!(room.store.begins(), begins);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joined_a_replay_hears_that_it_is_one() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    room.store.finished.add_permits(1);
+    let first = room.call(WAIT, async { Ok(screening()) }).await.unwrap();
+    assert!(!first.is_replay);
+    let again = [(); 2].map(|()| tokio::spawn(room.call(WAIT, sent_twice())));
+    everybody_waits().await;
+    room.store.begun.add_permits(1);
+    for call in again {
+        let answered = call.await.unwrap().unwrap();
+        assert_eq!((answered.message, answered.is_replay), (screening(), true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_here_when_the_gateway_ends_is_given() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let call = tokio::spawn(room.call(10 * WAIT, async { Ok(screening()) }));
+    everybody_waits().await;
+    room.requests.orders.give_up.start();
+    everybody_waits().await;
+    room.store.finished.add_permits(1);
+    assert_eq!(call.await.unwrap().unwrap().message, screening());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_while_its_record_was_read_is_read_again() {
+    let room = Room::new();
+    let content = RequestContent {
+        rpc: "Screen".to_owned(),
+        fingerprint: [0; 32],
+    };
+    let intent = Intent {
+        key: key(),
+        content,
+        attempt: Uuid::nil(),
+    };
+    room.store.begun.add_permits(1);
+    room.store.begin(intent).await.unwrap();
+    let requests = room.requests.clone();
+    let answer_by = Instant::now() + WAIT;
+    let asked = tokio::spawn(async move {
+        let asked = requests.request("caller", Uuid::nil(), answer_by);
+        asked.await
+    });
+    everybody_waits().await;
+    room.store.finished.add_permits(1);
+    let ending = Ending {
+        key: key(),
+        attempt: Uuid::nil(),
+        state: StoredState::Succeeded,
+        answer: bytes::Bytes::new(),
+    };
+    room.store.finish(ending).await.unwrap();
+    room.store.read.add_permits(2);
+    let record = asked.await.unwrap().unwrap();
+    assert!(matches!(record.state, RecordState::Succeeded(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_screening_that_the_store_is_slow_to_take_waits_in_the_end() {
+    let room = Room::new();
+    let start = Instant::now();
+    let taken = KoraObject::read(br#"{"screening_id": "scr_1", "status": "PENDING"}"#);
+    let taken = Screening::from_kora(&taken.unwrap(), None).unwrap();
+    room.requests.await_end(&taken, start + WAIT).await;
+    let waited = start.elapsed();
+    assert!(WAIT / 2 < waited && waited < WAIT, "{waited:?}");
+    room.store.poll_added.add_permits(1);
+    room.is_over().await;
+    assert_eq!(room.store.waiting(), ["scr_1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_a_slow_store_is_answered_at_the_deadline() {
+    let room = Room::new();
+    let answer_by = Instant::now() + WAIT;
+    let asked = room.requests.request("caller", Uuid::nil(), answer_by);
+    let error = asked.await.unwrap_err();
+    assert_eq!(error.reason, Reason::DeadlineExceeded);
+    assert_eq!(Instant::now(), answer_by);
+}
