@@ -1,156 +1,18 @@
 //! What holds while the store takes its time. The clock is paused: it moves on only when nobody has anything
 //! left to do.
 
+mod room;
 mod slow_store;
 
 use std::future::pending;
 
-use prometheus_client::registry::Registry;
-use tempfile::TempDir;
-use tokio::sync::Semaphore;
-
 use super::*;
 use crate::{
-    clock::Clock,
     error::Outcome,
-    reconciler,
     screening::KoraObject,
-    store::{self, Ending, Intent, Sqlite, StoredState},
+    store::{Ending, Intent, StoredState},
 };
-use slow_store::SlowStore;
-
-/// How long callers wait.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// One caller's requests with one id, on a slow store.
-struct Room {
-    requests: Requests,
-    store: Arc<SlowStore>,
-    _data: TempDir,
-}
-
-type Answer = Result<Answered<pb::Screening>, CallError>;
-
-impl Room {
-    fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut registry = Registry::default();
-        let events = store::Config {
-            directory: data.path().to_owned(),
-            retention_age: WAIT,
-            retention_bytes: 1 << 20,
-            dedup_window: WAIT,
-            request_retention: WAIT,
-        };
-        let events = Sqlite::open(
-            &events,
-            "tenant",
-            Clock::system(),
-            store::Metrics::register(&mut registry),
-        );
-        let store = Arc::new(SlowStore::default());
-        let kora = kora(&mut registry);
-        let reconciler = Reconciler::new(
-            reconciler::Config::default(),
-            kora.clone(),
-            store.clone(),
-            Clock::system(),
-            reconciler::Metrics::register(&mut registry),
-        );
-        let requests = Requests::new(
-            Config {
-                is_request_id_required: false,
-            },
-            kora,
-            Logs {
-                requests: store.clone(),
-                events: Arc::new(events.unwrap()),
-            },
-            reconciler,
-            Metrics::register(&mut registry),
-            TaskTracker::new(),
-            Orders {
-                stop: Shutdown::default(),
-                give_up: Shutdown::default(),
-            },
-        );
-        Room {
-            requests,
-            store,
-            _data: data,
-        }
-    }
-
-    /// Makes the request, which a caller waits for so long.
-    fn call(
-        &self,
-        wait: Duration,
-        send: impl Future<Output = Result<pb::Screening, CallError>> + Send + 'static,
-    ) -> impl Future<Output = Answer> + Send + 'static {
-        let places = Arc::new(Semaphore::new(1));
-        let call = Call {
-            caller: key().caller,
-            answer_by: Instant::now() + wait,
-            place: Arc::new(places.try_acquire_owned().unwrap()),
-        };
-        let content = RequestContent {
-            rpc: "Screen".to_owned(),
-            fingerprint: [0; 32],
-        };
-        let requests = self.requests.clone();
-        async move {
-            let departure = Departure::default();
-            requests
-                .run_once(key(), content, call, departure, send)
-                .await
-        }
-    }
-
-    /// Waits until all calls are over, whoever waited for them.
-    async fn is_over(&self) {
-        self.requests.calls.close();
-        self.requests.calls.wait().await;
-    }
-}
-
-fn kora(registry: &mut Registry) -> kora::Client {
-    let config = kora::Config {
-        base_url: "http://127.0.0.1:1/api/v1".parse().unwrap(),
-        api_key: "key".into(),
-        tenant_id: "tenant".to_owned(),
-        timeout: WAIT,
-        idle_timeout: WAIT,
-        proxy: None,
-        ca_file: None,
-        max_response_bytes: 1,
-        trust_503: false,
-    };
-    let metrics = kora::Metrics::register(registry);
-    kora::Client::new(&config, Clock::system(), metrics, kora::Orders::default()).unwrap()
-}
-
-fn key() -> RequestKey {
-    RequestKey {
-        caller: "caller".to_owned(),
-        request_id: Uuid::nil(),
-    }
-}
-
-fn screening() -> pb::Screening {
-    pb::Screening {
-        screening_id: "scr_1".to_owned(),
-        ..pb::Screening::default()
-    }
-}
-
-/// The paused clock moves on when everybody else waits for something.
-async fn everybody_waits() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
-async fn sent_twice() -> Result<pb::Screening, CallError> {
-    panic!("it is sent twice")
-}
+use room::{Room, WAIT, everybody_waits, key, screening, sent_twice};
 
 #[tokio::test(start_paused = true)]
 async fn nobody_else_has_an_id_whose_end_is_still_being_recorded() {
@@ -196,7 +58,8 @@ async fn whoever_joined_is_answered_by_its_own_deadline_and_does_not_know() {
     let leader = tokio::spawn(room.call(10 * WAIT, pending()));
     everybody_waits().await;
     let start = Instant::now();
-    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    let joined = timeout_at(start + 2 * WAIT, room.call(WAIT, sent_twice()));
+    let error = joined.await.unwrap().unwrap_err();
     assert_eq!(error.reason.of_paid_call().1, Outcome::Unknown);
     assert_eq!(start.elapsed(), WAIT);
     leader.abort();

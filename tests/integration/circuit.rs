@@ -1,6 +1,9 @@
 //! What counts as a Kora that does not answer, and what says nothing about it.
 
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::timeout,
+};
 
 use crate::{
     call::Rpc,
@@ -26,9 +29,10 @@ async fn answers_that_are_lost_late_or_not_koras_open_it() {
 
 #[tokio::test]
 async fn connections_that_are_refused_open_it() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // It has the port, and does not listen.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/api/v1", nobody.local_addr().unwrap());
-    drop(nobody);
     assert_opens(&url, "refused").await;
 }
 

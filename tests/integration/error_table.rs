@@ -126,11 +126,11 @@ async fn what_never_gets_to_kora_says_so() {
 
 #[tokio::test]
 async fn a_kora_that_cannot_be_reached_was_not_sent_to() {
-    // A port that was free a moment ago, a name that does not exist, a server without TLS, and one that
+    // A port that nobody listens on, a name that does not exist, a server without TLS, and one that
     // accepts and stays silent in the handshake.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = tokio::net::TcpSocket::new_v4().unwrap();
+    free.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = format!("http://{}/api/v1", free.local_addr().unwrap());
-    drop(free);
     let plain = ScriptedKora::start(Act::Write(b"no TLS here".to_vec())).await;
     let no_tls = format!("https://{}/api/v1", plain.addr);
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, slice};
 
 use kora_gateway::pb;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -132,9 +132,10 @@ async fn what_a_stopping_gateway_has_sent_is_not_sent_by_another() {
 /// The mesh of these tests does resend, and may: where nothing was sent, and where Kora said no.
 #[tokio::test]
 async fn what_did_not_happen_may_be_resent() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // It has the port, and does not listen.
+    let free = TcpSocket::new_v4().unwrap();
+    free.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = format!("http://{}/api/v1", free.local_addr().unwrap());
-    drop(free);
     let refusal = Act::error(503, "SERVICE_UNAVAILABLE").with_header("retry-after", "3600");
     let kora = ScriptedKora::start(refusal).await;
     let trusting = [("trust-kora-503", "true")];
@@ -158,9 +159,10 @@ async fn what_did_not_happen_may_be_resent() {
 /// A gateway that cannot reach Kora, and one that can: the mesh makes the call succeed, once.
 #[tokio::test]
 async fn what_one_gateway_could_not_send_another_sends_once() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // It has the port, and does not listen.
+    let free = TcpSocket::new_v4().unwrap();
+    free.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = format!("http://{}/api/v1", free.local_addr().unwrap());
-    drop(free);
     let (told, pending) = Act::pending_once_told();
     told.notify_one();
     let kora = ScriptedKora::start(pending).await;

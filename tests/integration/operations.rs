@@ -87,9 +87,10 @@ async fn health_is_the_same_on_both_ports_and_kora_down_makes_nothing_unready() 
 
 #[tokio::test]
 async fn a_kora_that_cannot_be_reached_does_not_answer() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // It has the port, and does not listen.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/api/v1", nobody.local_addr().unwrap());
-    drop(nobody);
     let gateway = Gateway::start(&url, &[]).await;
     Rpc::Screen.call().send(gateway.grpc).await;
     wait_for_health(gateway.admin, "kora", NOT_SERVING).await;

@@ -106,7 +106,7 @@ async fn without_an_event_in_time_it_is_pending() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let id = Uuid::new_v4();
-    let call = Call::new(Rpc::Screen, &going_on(id)).header("grpc-timeout", "1S");
+    let call = Call::new(Rpc::Screen, &going_on(id)).header("grpc-timeout", "3S");
     let screening = call.send(gateway.grpc).await.screening();
     assert_eq!(screening.screening_id, SCREENING_ID);
     assert_eq!(screening.status(), ScreeningStatus::Pending);
