@@ -65,8 +65,8 @@ def test_the_advice_is_the_outcomes(start_gateway: StartGateway) -> None:
 def test_what_became_of_a_request_is_told(gateway: Gateway) -> None:
     request_id = str(uuid.uuid4())
     screen = ("screen", *where(gateway), "--request-id", request_id, "--on-timeout", "continue-async")
-    gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 3600})
-    assert run(*screen, "--name", messages.CLEAN).returncode == 1
+    gateway.emulator.next({"kind": "fail", "status": 429, "code": "RATE_LIMITED", "retry_after_seconds": 2})
+    assert run(*screen, "--timeout", "1s", "--name", messages.CLEAN).returncode == 1
     told = run("request", "get", *where(gateway), request_id)
     assert "REJECTED" in told.stdout and "KORA_RATE_LIMITED" in told.stdout
     told = run("request", "get", *where(gateway), "--json", request_id)
