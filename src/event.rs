@@ -13,7 +13,7 @@ pub use content::{
     BODY_ID_PREFIX, Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG,
     RECONCILED_ID_PREFIX, reconciled_id,
 };
-pub use filter::{Filter, Keys};
+pub use filter::{Filter, FilterKeys, Keys};
 pub use position::{LogId, Position};
 pub use token::{MalformedToken, ResumeToken};
 pub use watch::{OnGap, Start, WatchRequest};

@@ -4,6 +4,7 @@
 //! the log then: a slow caller costs one page of memory and delays nobody. Nothing is decoded or encoded on
 //! the way but the token.
 
+mod concerned;
 mod message;
 mod metrics;
 mod start;

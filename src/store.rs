@@ -6,6 +6,7 @@
 mod directory;
 mod event_log;
 mod hot_tail;
+mod interest;
 mod metrics;
 mod poll_log;
 mod record;
@@ -17,6 +18,7 @@ use std::{path::PathBuf, time::Duration};
 pub use directory::OpenError;
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
+pub use interest::{Interest, Noted};
 pub use metrics::Metrics;
 pub use poll_log::{Poll, PollLog, Polls};
 pub use record::Record;

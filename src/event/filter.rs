@@ -1,6 +1,6 @@
 //! Which events a stream carries.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{SCREENING_COMPLETED, SCREENING_FAILED};
 use crate::{
@@ -44,7 +44,42 @@ pub struct Filter {
     screening_ids: HashSet<String>,
 }
 
+/// The values of a filter's narrowest kind: every event that passes has one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterKeys {
+    /// Screenings' ids.
+    Screenings(Vec<Arc<str>>),
+    /// Subjects' ids.
+    Subjects(Vec<Arc<str>>),
+    /// Names.
+    Types {
+        /// Of types.
+        types: Vec<Arc<str>>,
+        /// Of groups of types, with the dot at the end.
+        groups: Vec<Arc<str>>,
+    },
+}
+
 impl Filter {
+    /// By what to find the events that may pass; `None` where that may be all.
+    pub fn keys(&self) -> Option<FilterKeys> {
+        fn shared<'a>(values: impl IntoIterator<Item = &'a String>) -> Vec<Arc<str>> {
+            values
+                .into_iter()
+                .map(|value| value.as_str().into())
+                .collect()
+        }
+        if !self.screening_ids.is_empty() {
+            return Some(FilterKeys::Screenings(shared(&self.screening_ids)));
+        }
+        if !self.subject_ids.is_empty() {
+            return Some(FilterKeys::Subjects(shared(&self.subject_ids)));
+        }
+        let (types, groups) = (shared(&self.types), shared(&self.groups));
+        let is_any = types.is_empty() && groups.is_empty();
+        (!is_any).then_some(FilterKeys::Types { types, groups })
+    }
+
     /// Reads a filter.
     ///
     /// # Errors

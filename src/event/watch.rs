@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Filter, Keys, ResumeToken};
+use super::{Filter, FilterKeys, Keys, ResumeToken};
 use crate::{
     error::{CallError, Reason, Violation},
     pb::{self, watch_events_request::Start as WireStart},
@@ -75,6 +75,11 @@ impl WatchRequest {
             on_gap,
             include_raw_json: request.include_raw_json,
         })
+    }
+
+    /// By what to find the events that may belong on the stream; `None` where that may be all.
+    pub fn filter_keys(&self) -> Option<FilterKeys> {
+        self.filter.keys()
     }
 
     /// Whether an event with these keys, received then, belongs on the stream.

@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    concerned::{Concerned, Look, Scan},
     message::{MAX_BYTES, MAX_EVENTS, Message, event_len},
     metrics::OpenStream,
     read_failed,
@@ -32,9 +33,20 @@ pub struct Subscription {
     /// The ends of the log when the stream was opened.
     opened_at: Bounds,
     head: watch::Receiver<u64>,
+    /// In the present, where the stream has a filter.
+    concerned: Option<Concerned>,
     heartbeat_at: Instant,
     stream: OpenStream,
     stop: Shutdown,
+}
+
+/// What a stream looks at next.
+struct Ahead {
+    page: Page,
+    /// Where it stands after the page, if that is not behind its last record.
+    then: Option<Position>,
+    /// There was nothing behind the page.
+    is_at_head: bool,
 }
 
 /// What comes next.
@@ -62,6 +74,7 @@ impl Subscription {
             head: log.tail().head(),
             heartbeat_at: Instant::now() + request.heartbeat_interval,
             stage: Stage::Opened(begin),
+            concerned: None,
             log,
             request,
             stream,
@@ -144,24 +157,23 @@ impl Subscription {
             }
             if self.stage == Stage::Past && self.position.sequence >= self.opened_at.head.sequence {
                 self.stage = Stage::Present;
+                let (tail, keys) = (self.log.tail(), self.request.filter_keys());
+                self.concerned = keys.map(|keys| Concerned::new(tail, keys, self.position));
                 return Ok(Some(self.caught_up()));
             }
             if self.stage == Stage::Present && self.request.until_caught_up {
                 return Ok(None);
             }
             self.head.mark_unchanged();
-            let page = match self.read().await {
-                Some(Ok(page)) => page,
-                Some(Err(ReadError::Trimmed(oldest))) => match self.fell_behind(oldest)? {
+            let ahead = match self.look_ahead().await {
+                Ok(ahead) => ahead,
+                Err(ReadError::Trimmed(oldest)) => match self.fell_behind(oldest)? {
                     Some(gap) => return Ok(Some(gap)),
                     None => continue,
                 },
-                Some(Err(error)) => return Err(read_failed(error)),
-                // Interrupted: there is something to say first.
-                None => Page::new(),
+                Err(error) => return Err(read_failed(error)),
             };
-            let is_at_head = self.position.sequence >= self.log.tail().bounds().head.sequence;
-            if let Some(message) = self.take(page) {
+            if let Some(message) = self.take(ahead.page, ahead.then) {
                 return Ok(Some(message));
             }
             if Instant::now() >= self.heartbeat_at {
@@ -169,45 +181,82 @@ impl Subscription {
                 let heartbeat = Signal::Heartbeat(pb::Heartbeat {});
                 return Ok(Some(Message::signal(heartbeat, token)));
             }
-            if is_at_head {
+            if ahead.is_at_head {
                 self.wait().await;
             }
         }
     }
 
+    /// What there is to look at.
+    async fn look_ahead(&mut self) -> Result<Ahead, ReadError> {
+        let tail = self.log.tail();
+        let position = self.position.sequence;
+        let look = self.concerned.as_mut().map(|way| way.look(tail, position));
+        let scan = match look {
+            Some(Look::At(page, then)) => {
+                return Ok(Ahead {
+                    page,
+                    then,
+                    is_at_head: false,
+                });
+            }
+            Some(Look::Nothing(head)) => {
+                return Ok(Ahead {
+                    page: Page::new(),
+                    then: Some(head),
+                    is_at_head: true,
+                });
+            }
+            Some(Look::Through(scan)) => scan,
+            None => Scan {
+                after: position,
+                to: match self.stage {
+                    Stage::Past => self.opened_at.head.sequence,
+                    _ => u64::MAX,
+                },
+            },
+        };
+        Ok(Ahead {
+            page: self.read(scan).await?,
+            then: None,
+            is_at_head: scan.after >= self.log.tail().bounds().head.sequence,
+        })
+    }
+
     /// Waits for a record, for the time of a heartbeat, or for the order to stop.
     async fn wait(&mut self) {
+        let news = async {
+            match &self.concerned {
+                Some(concerned) => concerned.noted().await,
+                // The log outlives its streams, so this never fails.
+                None => drop(self.head.changed().await),
+            }
+        };
         tokio::select! {
-            // The log outlives its streams, so this never fails.
-            _ = self.head.changed() => {}
+            () = news => {}
             () = sleep_until(self.heartbeat_at) => {}
             () = self.stop.started() => {}
         }
     }
 
-    /// The next page; while the past lasts, nothing that is newer. `None` if the disk takes so long that a
-    /// heartbeat or the end is due.
-    async fn read(&self) -> Option<Result<Page, ReadError>> {
-        let mut page = match self.log.tail().page(self.position.sequence) {
+    /// The next page; empty if the disk takes so long that a heartbeat or the end is due.
+    async fn read(&self, scan: Scan) -> Result<Page, ReadError> {
+        let mut page = match self.log.tail().page(scan.after) {
             Some(page) => page,
             None => tokio::select! {
                 biased;
-                read = self.log.read(self.position.sequence) => match read {
-                    Ok(page) => page,
-                    Err(error) => return Some(Err(error)),
-                },
-                () = sleep_until(self.heartbeat_at) => return None,
-                () = self.stop.started() => return None,
+                read = self.log.read(scan.after) => read?,
+                () = sleep_until(self.heartbeat_at) => Page::new(),
+                () = self.stop.started() => Page::new(),
             },
         };
-        if self.stage == Stage::Past {
-            page.retain(|record| record.sequence <= self.opened_at.head.sequence);
-        }
-        Some(Ok(page))
+        page.retain(|record| record.sequence <= scan.to);
+        Ok(page)
     }
 
-    /// As much of the page as fits in a message; `None` if nothing of it matches.
-    fn take(&mut self, page: Page) -> Option<Message> {
+    /// As much of the page as fits in a message, which is all of it where the stream stands elsewhere `then`; `None`
+    /// if nothing of it matches.
+    fn take(&mut self, page: Page, then: Option<Position>) -> Option<Message> {
         let (mut events, mut bytes) = (Page::new(), 0);
         for record in page {
             if events.len() == MAX_EVENTS || bytes >= MAX_BYTES {
@@ -219,6 +268,7 @@ impl Subscription {
                 events.push(record);
             }
         }
+        self.position = then.unwrap_or(self.position);
         let token = self.token(self.position);
         let is_raw = self.request.include_raw_json;
         (!events.is_empty()).then(|| Message::events(events, is_raw, token))

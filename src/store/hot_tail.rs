@@ -8,8 +8,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Page, Record};
-use crate::event::Position;
+use super::{Interest, Page, Record, interest::Interests};
+use crate::event::{FilterKeys, Position};
 
 /// How many records are held.
 const MAX_RECORDS: usize = 4096;
@@ -39,6 +39,7 @@ pub struct Bounds {
 pub struct HotTail {
     held: RwLock<Held>,
     head: watch::Sender<u64>,
+    interests: Interests,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl HotTail {
     pub(super) fn new(bounds: Bounds) -> Self {
         HotTail {
             head: watch::Sender::new(bounds.head.sequence),
+            interests: Interests::new(bounds.head),
             held: RwLock::new(Held {
                 bounds,
                 records: VecDeque::new(),
@@ -70,6 +72,19 @@ impl HotTail {
     /// The sequence of the newest record, and its changes.
     pub fn head(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
+    }
+
+    /// Follows what has one of these keys from now on: the entry, and the position after which that is.
+    pub fn follow(&self, keys: FilterKeys) -> (Interest, Position) {
+        self.interests.enter(keys)
+    }
+
+    /// One record, if memory has it.
+    pub fn record(&self, sequence: u64) -> Option<Arc<Record>> {
+        let held = self.held();
+        let first = held.records.front()?.sequence;
+        let place = usize::try_from(sequence.checked_sub(first)?).ok()?;
+        held.records.get(place).map(Arc::clone)
     }
 
     /// The page after `sequence`, if memory has it.
@@ -96,6 +111,8 @@ impl HotTail {
     /// Shows records that are durable, and how far the log was trimmed.
     pub(super) fn show(&self, records: Vec<Arc<Record>>, trimmed: Position) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever sees the new head also finds what was noted.
+        self.interests.note(&records);
         held.bounds.trimmed = trimmed;
         for record in records {
             held.bounds.head = record.position();
@@ -111,6 +128,7 @@ impl HotTail {
 
     /// Wakes all who follow, if there is something new to see.
     pub(super) fn wake(&self) {
+        self.interests.wake();
         let head = self.bounds().head.sequence;
         self.head.send_if_modified(|last| {
             let is_news = *last != head;

@@ -1,5 +1,6 @@
 //! A subscription on a log, where the moment counts.
 
+mod concerned;
 mod slow_disk;
 
 use std::{path::Path, sync::Arc, time::Duration};
