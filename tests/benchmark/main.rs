@@ -11,6 +11,7 @@
     reason = "the table is the result"
 )]
 
+mod concerned;
 mod delivery;
 mod filled_log;
 mod gateway;
@@ -50,6 +51,13 @@ const SATURATING_SENDERS: usize = 8;
 const QUIET_EVENTS: u32 = 80;
 const QUIET_PACE: Duration = Duration::from_millis(100);
 
+/// Streams that are each about a subject of their own: few, and many.
+const SUBJECTS: [u32; 2] = [100, 10_000];
+
+/// How many events concern one of them, and how often one comes.
+const CONCERNING_EVENTS: u32 = 5_000;
+const CONCERNING_PACE: Duration = Duration::from_millis(2);
+
 /// Streams that get nothing.
 const IDLE: [usize; 2] = [1_000, 5_000];
 
@@ -70,6 +78,7 @@ fn main() {
         for (streams, events) in FOLLOWERS {
             follow(&mut results, streams, events);
         }
+        concern(&mut results);
         for streams in IDLE {
             idle(&mut results, streams);
         }
@@ -179,6 +188,19 @@ fn note_delays(results: &mut Results, what: &str, delivered: &mut Delivered) {
         let delay = micros(quantile(&mut delivered.delays, part)) / 1e3;
         results.note(what, unit, delay, None);
     }
+}
+
+/// Events that each concern one of many streams, beside the same events with few streams.
+fn concern(results: &mut Results) {
+    let [few, many] = SUBJECTS.map(|subjects| {
+        let gateway = Gateway::start();
+        concerned::deliver(&gateway, subjects, CONCERNING_EVENTS, CONCERNING_PACE)
+    });
+    let what = format!("1 of {} streams, beside 1 of {}", SUBJECTS[1], SUBJECTS[0]);
+    let (few, many_cpu) = (micros(few.cpu), micros(many.cpu));
+    results.note(&what, "CPU µs/event", many_cpu, Some(few));
+    let what = format!("{} idle streams with a filter", SUBJECTS[1]);
+    results.note(&what, "bytes/stream", many.memory, None);
 }
 
 /// The memory of streams that get nothing, their share of the connections included.

@@ -9,6 +9,7 @@ use h2::{
     client::{self, SendRequest},
 };
 use http::{Method, Request, StatusCode};
+use kora_gateway::pb::WatchEventsRequest;
 use prost::Message;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -57,16 +58,21 @@ pub struct Stream {
     _connection: SendRequest<Bytes>,
 }
 
-/// Opens as many streams from the newest event on, dealt out to the connections, and waits until each is in
-/// the present.
+/// Opens as many streams of every event from the newest on; see [`open_each`].
 pub async fn open(to: SocketAddr, count: usize) -> Vec<Stream> {
+    let all = WatchEventsRequest::default();
+    open_each(to, &vec![all; count]).await
+}
+
+/// Opens a stream for each of these, dealt out to the connections, and waits until each is in the present.
+pub async fn open_each(to: SocketAddr, requests: &[WatchEventsRequest]) -> Vec<Stream> {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         connections.push(connect(to).await.unwrap());
     }
-    let mut streams = Vec::with_capacity(count);
-    for connection in connections.iter().cycle().take(count) {
-        let opened = timeout(OPEN_TIMEOUT, Stream::open(connection.clone(), to));
+    let mut streams = Vec::with_capacity(requests.len());
+    for (connection, request) in connections.iter().cycle().zip(requests) {
+        let opened = timeout(OPEN_TIMEOUT, Stream::open(connection.clone(), to, request));
         streams.push(opened.await.unwrap().unwrap());
     }
     streams
@@ -86,7 +92,11 @@ async fn connect(to: SocketAddr) -> Result<SendRequest<Bytes>, Box<dyn Error>> {
 }
 
 impl Stream {
-    async fn open(connection: SendRequest<Bytes>, to: SocketAddr) -> Result<Self, Box<dyn Error>> {
+    async fn open(
+        connection: SendRequest<Bytes>,
+        to: SocketAddr,
+        asked: &WatchEventsRequest,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut connection = connection.ready().await?;
         let path = "kora.compliance.v1.ComplianceService/WatchEvents";
         let request = Request::builder()
@@ -96,8 +106,9 @@ impl Stream {
             .header("te", "trailers")
             .body(())?;
         let (answer, mut body) = connection.send_request(request, false)?;
-        // An empty message asks for every event from now on.
-        body.send_data(Bytes::from_static(&[0; PREFIX_BYTES]), true)?;
+        let length = u32::try_from(asked.encoded_len())?.to_be_bytes();
+        let message = [&[0], &length[..], &asked.encode_to_vec()].concat();
+        body.send_data(message.into(), true)?;
         let answer = answer.await?;
         assert_eq!(answer.status(), StatusCode::OK);
         let mut stream = Stream {

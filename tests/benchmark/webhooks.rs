@@ -20,6 +20,9 @@ use crate::gateway::signature;
 /// How long all webhooks of one measurement may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How many subjects there are, where that does not matter.
+const SUBJECTS: u32 = 5000;
+
 /// How many digits an event's id ends with: its number.
 const NUMBER_DIGITS: usize = 10;
 
@@ -50,9 +53,14 @@ pub struct Sent {
 impl Webhooks {
     /// As many different events, ready to be sent, with the numbers from the first one on.
     pub fn new(first_number: u32, count: u32) -> Self {
+        Self::about(SUBJECTS, first_number, count)
+    }
+
+    /// The same about so many subjects in turn.
+    pub fn about(subjects: u32, first_number: u32, count: u32) -> Self {
         let numbers = first_number..first_number + count;
         let webhooks = numbers.map(|number| Webhook {
-            request: request(&body(number)),
+            request: request(&body_about(subjects, number)),
             sent: OnceLock::new(),
         });
         Webhooks {
@@ -168,10 +176,19 @@ pub fn event_id(number: u32) -> String {
     format!("evt_{scattered:08x}{number:0NUMBER_DIGITS$}")
 }
 
+/// The id of a subject.
+pub fn subject_id(subject: u32) -> String {
+    format!("subj_4b1e{subject:08}")
+}
+
 /// A completed screening with one possible match.
 pub fn body(number: u32) -> String {
-    let (id, subject) = (event_id(number), number % 5000);
+    body_about(SUBJECTS, number)
+}
+
+fn body_about(subjects: u32, number: u32) -> String {
+    let (id, subject) = (event_id(number), subject_id(number % subjects));
     format!(
-        r#"{{"event":"screening.completed","id":"{id}","timestamp":"2026-03-02T09:15:27Z","data":{{"screening_id":"scr_9f2c41d07a{number:010}","subject_id":"subj_4b1e{subject:08}","status":"COMPLETED","risk_score":185,"risk_band":"LOW","decision":{{"outcome":"APPROVE_WITH_MONITORING","triggered_rules":["pep_possible_match"],"explanation":"One possible match below the threshold"}},"matches":[{{"match_id":"mat_71c0","source":"PEP","score":0.62,"strength":"POSSIBLE"}}],"match_summary":{{"total_matches":1,"sanctions_matches":0,"pep_matches":1}},"created_at":"2026-03-02T09:15:24Z","completed_at":"2026-03-02T09:15:27Z"}}}}"#
+        r#"{{"event":"screening.completed","id":"{id}","timestamp":"2026-03-02T09:15:27Z","data":{{"screening_id":"scr_9f2c41d07a{number:010}","subject_id":"{subject}","status":"COMPLETED","risk_score":185,"risk_band":"LOW","decision":{{"outcome":"APPROVE_WITH_MONITORING","triggered_rules":["pep_possible_match"],"explanation":"One possible match below the threshold"}},"matches":[{{"match_id":"mat_71c0","source":"PEP","score":0.62,"strength":"POSSIBLE"}}],"match_summary":{{"total_matches":1,"sanctions_matches":0,"pep_matches":1}},"created_at":"2026-03-02T09:15:24Z","completed_at":"2026-03-02T09:15:27Z"}}}}"#
     )
 }
