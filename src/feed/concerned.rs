@@ -67,6 +67,11 @@ impl Concerned {
         self.due_page(tail)
     }
 
+    /// Whether nothing is left of what was noted before, and something was noted since.
+    pub(super) fn has_news(&self) -> bool {
+        self.scan.is_none() && self.due.is_empty() && self.interest.has_noted()
+    }
+
     /// Waits until there is something to look at. May return early.
     pub(super) async fn noted(&self) {
         self.interest.noted().await;

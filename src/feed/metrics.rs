@@ -79,6 +79,11 @@ impl OpenStream {
         self.metrics.delivered.inc_by(events as u64);
     }
 
+    /// How many streams are open.
+    pub(super) fn open_streams(&self) -> u32 {
+        self.metrics.open.get().try_into().unwrap_or(u32::MAX)
+    }
+
     pub(super) fn missed(&self) {
         self.metrics.gaps.inc();
     }

@@ -1,14 +1,14 @@
 //! One stream, message by message.
 
+mod ahead;
+mod signals;
+
 use std::sync::Arc;
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    concerned::{Concerned, Look, Scan},
+    concerned::Concerned,
     message::{MAX_BYTES, MAX_EVENTS, Message, event_len},
     metrics::OpenStream,
     read_failed,
@@ -19,7 +19,6 @@ use crate::{
     event::{OnGap, Position, ResumeToken, Start, WatchRequest},
     lifecycle::Shutdown,
     pb::{self, watch_events_response::Signal},
-    screening::timestamp_to_wire,
     store::{Bounds, EventLog, Page, ReadError},
 };
 
@@ -36,17 +35,10 @@ pub struct Subscription {
     /// In the present, where the stream has a filter.
     concerned: Option<Concerned>,
     heartbeat_at: Instant,
+    /// Until when more is gathered.
+    gather_until: Instant,
     stream: OpenStream,
     stop: Shutdown,
-}
-
-/// What a stream looks at next.
-struct Ahead {
-    page: Page,
-    /// Where it stands after the page, if that is not behind its last record.
-    then: Option<Position>,
-    /// There was nothing behind the page.
-    is_at_head: bool,
 }
 
 /// What comes next.
@@ -73,6 +65,7 @@ impl Subscription {
             opened_at: begin.bounds,
             head: log.tail().head(),
             heartbeat_at: Instant::now() + request.heartbeat_interval,
+            gather_until: Instant::now(),
             stage: Stage::Opened(begin),
             concerned: None,
             log,
@@ -98,7 +91,9 @@ impl Subscription {
         };
         match next {
             Ok(Some(message)) => {
-                self.heartbeat_at = Instant::now() + self.request.heartbeat_interval;
+                let now = Instant::now();
+                self.heartbeat_at = now + self.request.heartbeat_interval;
+                self.gather_until = now + self.gathering();
                 self.stream.sent(message.event_count());
                 Some(Ok(message))
             }
@@ -115,40 +110,6 @@ impl Subscription {
         }
     }
 
-    /// Its token is the one that the stream was opened with: what a gap leaves out does not count as sent.
-    fn opened(&mut self, begin: Begin) -> Message {
-        self.stage = match begin.gap {
-            Some(reason) => Stage::Gap(begin, reason),
-            None => Stage::Past,
-        };
-        let opened = pb::Opened {
-            heartbeat_interval: prost_types::Duration::try_from(self.request.heartbeat_interval)
-                .ok(),
-            oldest_token: self.token(begin.bounds.trimmed).encode(),
-            head_token: self.token(begin.bounds.head).encode(),
-            max_events_per_message: MAX_EVENTS as u32,
-        };
-        Message::signal(Signal::Opened(opened), begin.token)
-    }
-
-    /// Goes on from the oldest event, which comes after `oldest` or, by now, later.
-    fn gap(&mut self, from: ResumeToken, oldest: Position, reason: pb::GapReason) -> Message {
-        self.stage = Stage::Past;
-        self.stream.missed();
-        let shown = self.log.tail().bounds().trimmed;
-        self.position = match shown.sequence > oldest.sequence {
-            true => shown,
-            false => oldest,
-        };
-        let to = self.token(self.position);
-        let gap = pb::Gap {
-            from_token: from.encode(),
-            to_token: to.encode(),
-            reason: reason.into(),
-        };
-        Message::signal(Signal::Gap(gap), to)
-    }
-
     /// Events, or what else there is to say; `None` at the end of the past, where the caller wants no more.
     async fn follow(&mut self) -> Result<Option<Message>, CallError> {
         loop {
@@ -163,6 +124,9 @@ impl Subscription {
             }
             if self.stage == Stage::Present && self.request.until_caught_up {
                 return Ok(None);
+            }
+            if self.stage == Stage::Present {
+                self.gather().await;
             }
             self.head.mark_unchanged();
             let ahead = match self.look_ahead().await {
@@ -187,73 +151,6 @@ impl Subscription {
         }
     }
 
-    /// What there is to look at.
-    async fn look_ahead(&mut self) -> Result<Ahead, ReadError> {
-        let tail = self.log.tail();
-        let position = self.position.sequence;
-        let look = self.concerned.as_mut().map(|way| way.look(tail, position));
-        let scan = match look {
-            Some(Look::At(page, then)) => {
-                return Ok(Ahead {
-                    page,
-                    then,
-                    is_at_head: false,
-                });
-            }
-            Some(Look::Nothing(head)) => {
-                return Ok(Ahead {
-                    page: Page::new(),
-                    then: Some(head),
-                    is_at_head: true,
-                });
-            }
-            Some(Look::Through(scan)) => scan,
-            None => Scan {
-                after: position,
-                to: match self.stage {
-                    Stage::Past => self.opened_at.head.sequence,
-                    _ => u64::MAX,
-                },
-            },
-        };
-        Ok(Ahead {
-            page: self.read(scan).await?,
-            then: None,
-            is_at_head: scan.after >= self.log.tail().bounds().head.sequence,
-        })
-    }
-
-    /// Waits for a record, for the time of a heartbeat, or for the order to stop.
-    async fn wait(&mut self) {
-        let news = async {
-            match &self.concerned {
-                Some(concerned) => concerned.noted().await,
-                // The log outlives its streams, so this never fails.
-                None => drop(self.head.changed().await),
-            }
-        };
-        tokio::select! {
-            () = news => {}
-            () = sleep_until(self.heartbeat_at) => {}
-            () = self.stop.started() => {}
-        }
-    }
-
-    /// The next page; empty if the disk takes so long that a heartbeat or the end is due.
-    async fn read(&self, scan: Scan) -> Result<Page, ReadError> {
-        let mut page = match self.log.tail().page(scan.after) {
-            Some(page) => page,
-            None => tokio::select! {
-                biased;
-                read = self.log.read(scan.after) => read?,
-                () = sleep_until(self.heartbeat_at) => Page::new(),
-                () = self.stop.started() => Page::new(),
-            },
-        };
-        page.retain(|record| record.sequence <= scan.to);
-        Ok(page)
-    }
-
     /// As much of the page as fits in a message, which is all of it where the stream stands elsewhere `then`; `None`
     /// if nothing of it matches.
     fn take(&mut self, page: Page, then: Option<Position>) -> Option<Message> {
@@ -272,26 +169,6 @@ impl Subscription {
         let token = self.token(self.position);
         let is_raw = self.request.include_raw_json;
         (!events.is_empty()).then(|| Message::events(events, is_raw, token))
-    }
-
-    /// Says that the stream is about to end; it ends with the next.
-    fn drain(&mut self) -> Message {
-        self.stage = Stage::Drained;
-        let wait = CallError::stream_drained().retry_after;
-        let draining = pb::Draining {
-            reconnect_after: wait.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
-        };
-        Message::signal(Signal::Draining(draining), self.token(self.position))
-    }
-
-    fn caught_up(&self) -> Message {
-        let Bounds {
-            head, head_time, ..
-        } = self.opened_at;
-        let caught_up = Signal::CaughtUp(pb::CaughtUp {
-            head_time: (head.sequence > 0).then(|| timestamp_to_wire(head_time)),
-        });
-        Message::signal(caught_up, self.token(self.position))
     }
 
     /// The caller was too slow for what is kept, and events are missing. But a stream that has not begun with the

@@ -122,6 +122,13 @@ impl Interest {
         self.notify.notified().await;
     }
 
+    /// Whether something is noted.
+    pub fn has_noted(&self) -> bool {
+        let index = lock(&self.index);
+        let entered = index.entries.get(&self.number);
+        entered.is_some_and(|entered| !entered.sequences.is_empty())
+    }
+
     /// Takes what was noted.
     pub fn take(&self) -> Noted {
         let mut index = lock(&self.index);
@@ -223,3 +230,6 @@ fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
     // Every change is whole before anything can panic.
     index.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The index, by itself.
+
+use super::*;
+use crate::{
+    event::LogId,
+    store::{Bounds, HotTail, record::tests::event},
+};
+
+fn tail() -> HotTail {
+    HotTail::new(Bounds::default())
+}
+
+fn words(words: &[&str]) -> Vec<Arc<str>> {
+    words.iter().map(|word| (*word).into()).collect()
+}
+
+fn subject(id: &str) -> FilterKeys {
+    FilterKeys::Subjects(words(&[id]))
+}
+
+fn show(tail: &HotTail, subjects: &[&str]) {
+    for subject in subjects {
+        let last = tail.bounds().head.sequence;
+        let mut event = event(&format!("evt_{last}"));
+        event.keys.subject_id = (*subject).to_owned();
+        let record = Record::seal(
+            LogId([1; 16]),
+            (last, 0),
+            jiff::Timestamp::UNIX_EPOCH,
+            event,
+        );
+        tail.show(vec![record.into()], Position::default());
+    }
+}
+
+fn is_woken(interest: &Interest) -> bool {
+    let noted = std::pin::pin!(interest.noted());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    noted.poll(&mut context).is_ready()
+}
+
+#[test]
+fn a_stream_is_woken_by_its_own_alone_once_it_is_shown() {
+    let tail = tail();
+    let ((a, _), (b, _)) = (tail.follow(subject("a")), tail.follow(subject("b")));
+    show(&tail, &["a", "c", "a"]);
+    assert!(!is_woken(&a), "before the wake");
+    tail.wake();
+    assert!(is_woken(&a));
+    assert!(!is_woken(&b));
+    assert!(a.has_noted() && !b.has_noted());
+    let head = tail.bounds().head;
+    let noted = |sequences: &[u64]| Noted {
+        sequences: sequences.to_vec(),
+        rest_from: None,
+        head,
+    };
+    assert_eq!(a.take(), noted(&[1, 3]));
+    assert_eq!(a.take(), noted(&[]));
+    assert_eq!(b.take(), noted(&[]));
+}
+
+#[test]
+fn too_many_are_noted_as_a_rest() {
+    let tail = tail();
+    let (a, _) = tail.follow(subject("a"));
+    show(&tail, &["a"; MAX_NOTED + 5]);
+    let noted = a.take();
+    assert_eq!(noted.sequences.len(), MAX_NOTED);
+    assert_eq!(noted.rest_from, Some(MAX_NOTED as u64 + 1));
+    assert_eq!(noted.head, tail.bounds().head);
+    show(&tail, &["a"]);
+    assert_eq!(a.take().sequences, [MAX_NOTED as u64 + 6]);
+}
+
+#[test]
+fn a_stream_hears_of_what_comes_after_it_entered_and_leaves_nothing_behind() {
+    let tail = tail();
+    show(&tail, &["a", "a"]);
+    let (a, since) = tail.follow(subject("a"));
+    assert_eq!(since, tail.bounds().head);
+    assert!(a.take().sequences.is_empty());
+    let types = FilterKeys::Types {
+        types: words(&["x.y"]),
+        groups: words(&["x."]),
+    };
+    let ids = FilterKeys::Screenings(words(&["s", "t"]));
+    let others = (tail.follow(types), tail.follow(ids));
+    let index = Arc::clone(&a.index);
+    drop((a, others));
+    let index = lock(&index);
+    assert!(index.entries.is_empty());
+    for places in [
+        &index.screenings,
+        &index.subjects,
+        &index.types,
+        &index.groups,
+    ] {
+        assert!(places.is_empty());
+    }
+}
