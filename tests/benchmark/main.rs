@@ -16,6 +16,7 @@ mod delivery;
 mod filled_log;
 mod gateway;
 mod group_commit;
+mod nats;
 mod process;
 mod results;
 mod screens;
@@ -42,7 +43,7 @@ const SENDERS: [(usize, u32); 2] = [(1, 2_000), (64, 20_000)];
 const SCREENINGS: (usize, u32) = (64, 20_000);
 
 /// Streams that get every event, and how many events at saturation.
-const FOLLOWERS: [(usize, u32); 2] = [(100, 4_000), (1_000, 2_000)];
+const FOLLOWERS: [(usize, u32); 3] = [(100, 8_000), (1_000, 3_000), (5_000, 800)];
 
 /// How many senders saturate the streams.
 const SATURATING_SENDERS: usize = 8;
@@ -162,12 +163,11 @@ fn follow(results: &mut Results, streams: usize, events: u32) {
     let frame_bytes = FRAME_HEADER_BYTES + delivered.bytes_per_event;
     let limit = socket_writes::cpu_per_copy(streams, frame_bytes, QUIET_EVENTS, Some(QUIET_PACE));
     let what = format!("{streams} streams, 10 events/s");
-    results.note(
-        &what,
-        "CPU µs/delivery",
-        micros(delivered.cpu),
-        Some(micros(limit)),
-    );
+    let cpu = micros(delivered.cpu);
+    results.note(&what, "CPU µs/delivery", cpu, Some(micros(limit)));
+    let nats = nats::cpu_per_delivery(streams, QUIET_EVENTS, Some(QUIET_PACE));
+    let beside = format!("{what}, beside nats-server");
+    results.note(&beside, "CPU µs/delivery", cpu, Some(micros(nats)));
     note_delays(results, &what, &mut delivered);
 
     let many = Webhooks::new(QUIET_EVENTS, events);
@@ -175,12 +175,11 @@ fn follow(results: &mut Results, streams: usize, events: u32) {
     let delivered = delivery::deliver(&gateway, streams, &many, load);
     let limit = socket_writes::cpu_per_copy(streams, frame_bytes, events, None);
     let what = format!("{streams} streams, saturated");
-    results.note(
-        &what,
-        "CPU µs/delivery",
-        micros(delivered.cpu),
-        Some(micros(limit)),
-    );
+    let cpu = micros(delivered.cpu);
+    results.note(&what, "CPU µs/delivery", cpu, Some(micros(limit)));
+    let nats = nats::cpu_per_delivery(streams, events, None);
+    let beside = format!("{what}, beside nats-server");
+    results.note(&beside, "CPU µs/delivery", cpu, Some(micros(nats)));
 }
 
 fn note_delays(results: &mut Results, what: &str, delivered: &mut Delivered) {
