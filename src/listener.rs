@@ -4,6 +4,7 @@
 //! tonic's own server waits for silent clients without a limit when it is told to stop, and answers
 //! CANCELLED when `grpc-timeout` passes (seen in tonic 0.14), so its routes are served from here.
 
+mod connection;
 mod gathering;
 mod http1;
 
@@ -14,7 +15,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
@@ -26,6 +27,7 @@ use tokio::{
 use tower::Service;
 
 use crate::lifecycle::Shutdown;
+use connection::{Connection, Streams};
 use gathering::Gathering;
 
 /// How long to wait after a failed accept, such as one for want of file descriptors.
@@ -106,7 +108,6 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let server = Arc::new(connection_builder(&config));
         let graceful = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(config.max_connections));
         let mut connections = JoinSet::new();
@@ -128,13 +129,15 @@ impl Listener {
                 });
                 continue;
             }
-            let server = Arc::clone(&server);
+            let streams = Streams::default();
+            let server = connection_builder(&config, streams.clone());
             let watcher = graceful.watcher();
             connections.spawn(async move {
                 let connection =
                     server.serve_connection(TokioIo::new(Gathering::new(stream)), service);
                 // What goes wrong on one connection is its client's affair; calls log their own failures.
-                let _ = watcher.watch(connection.into_owned()).await;
+                let watched = watcher.watch(connection.into_owned());
+                let _ = Connection::new(watched, streams).await;
                 drop(place);
             });
         }
@@ -173,8 +176,8 @@ impl Listener {
     }
 }
 
-fn connection_builder(config: &Config) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn connection_builder(config: &Config, streams: Streams) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(streams);
     if config.protocol == Protocol::Http2 {
         server = server.http2_only();
     }
