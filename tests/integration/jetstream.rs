@@ -1,0 +1,4 @@
+//! What the backend on NATS does beside the law of a log.
+
+mod outages;
+mod settings;
