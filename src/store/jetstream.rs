@@ -11,13 +11,19 @@ mod end;
 mod events;
 mod follower;
 mod head;
+mod lease;
 mod log_record;
 mod names;
 mod open;
+mod owners;
 mod payload;
+mod poll_log;
+mod poll_value;
 mod publication;
 mod queue;
 mod reader;
+mod request_log;
+mod request_value;
 mod settings;
 mod supersession;
 mod writer;
@@ -47,8 +53,10 @@ use crate::{
 };
 use end::End;
 use events::Events;
+use poll_log::Waits;
 use queue::{Answer, MessageId, Waiting};
 use reader::Reader;
+use request_log::Records;
 
 /// How long a write may take, its wait for the others included.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,6 +92,8 @@ pub struct Config {
     pub retention_bytes: u64,
     /// For how long a body without an id of Kora's is known again.
     pub dedup_window: Duration,
+    /// How long request records are kept.
+    pub request_retention: Duration,
 }
 
 /// Why a log on NATS cannot be opened.
@@ -107,6 +117,8 @@ pub struct JetStream {
     room: Arc<Semaphore>,
     writable: Writable,
     reader: Reader,
+    records: Arc<Records>,
+    waits: Waits,
     tasks: Mutex<Option<Tasks>>,
 }
 
@@ -115,6 +127,8 @@ pub struct JetStream {
 struct Tasks {
     writer: JoinHandle<()>,
     follower: JoinHandle<()>,
+    owners: JoinHandle<()>,
+    lease: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -147,6 +161,8 @@ impl JetStream {
         let Some(Tasks {
             writer,
             follower,
+            owners,
+            lease,
             closed,
         }) = tasks
         else {
@@ -155,8 +171,12 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        follower.abort();
-        let _ = follower.await;
+        for task in [follower, owners, lease] {
+            task.abort();
+            let _ = task.await;
+        }
+        self.waits.lease.release().await;
+        self.records.owners.leave().await;
         self.events.connection.close().await;
     }
 

@@ -1,7 +1,6 @@
 //! What the embedded backend does beside the law of a log, and how it keeps it.
 
 mod disk;
-mod polls;
 mod versions;
 mod waiting;
 

@@ -1,4 +1,5 @@
 //! What the backend on NATS does beside the law of a log.
 
 mod outages;
+mod owners;
 mod settings;

@@ -4,6 +4,8 @@
 mod appends;
 mod embedded;
 mod on_nats;
+mod polls;
+pub mod requests;
 mod times;
 mod trims;
 
@@ -19,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use kora_gateway::{
     clock::Clock,
     event::{Content, Identity, Keys, NewEvent},
-    store::{Appended, EventLog},
+    store::{Appended, EventLog, PollLog, RequestLog},
 };
 
 pub use on_nats::NatsPlace;
@@ -40,7 +42,7 @@ pub struct Hands(Arc<AtomicI64>);
 
 /// Where a log is, which can be closed and opened again.
 pub trait Place: Send + Sync + Sized + 'static {
-    type Log: EventLog;
+    type Log: EventLog + PollLog + RequestLog;
 
     /// A place that keeps events for very long.
     fn new() -> impl Future<Output = Self> + Send;

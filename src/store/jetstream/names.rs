@@ -13,6 +13,8 @@ pub(super) struct Names {
     events_subject: String,
     /// The bucket of what is kept for ever: which log it is, and the polls.
     pub(super) records: String,
+    /// The bucket of what is kept for a while: requests, and which processes live.
+    pub(super) requests: String,
 }
 
 impl Names {
@@ -22,6 +24,7 @@ impl Names {
             events: format!("{prefix}-{tenant}-events"),
             events_subject: format!("{prefix}.{tenant}.events"),
             records: format!("{prefix}-{tenant}-records"),
+            requests: format!("{prefix}-{tenant}-requests"),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Opening a log: connect, create or verify what there is, and start the tasks.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     ErrorCode,
@@ -13,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
-    head, log_record, names::Names, reader::Reader, settings, writer::Writer,
+    head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
+    request_log::Records, settings, writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -28,9 +32,9 @@ pub(super) async fn open(
 ) -> Result<JetStream, OpenError> {
     let connection = Connection::open(config).await?;
     let names = Names::of(&config.stream_prefix, tenant);
-    let records = settings::bucket(config, &names.records);
-    let bucket = create_or_verify(&connection, records).await?;
-    let bucket = Bucket::new(connection.clone(), bucket, names.records.clone());
+    let bucket = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
+    let retention = config.request_retention;
+    let requests = open_bucket(&connection, config, &names.requests, retention).await?;
     let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
     let id = log_record::identify(&bucket, stream.cached_info()).await?;
     let events = Arc::new(Events::new(connection, names, id, stream));
@@ -39,6 +43,18 @@ pub(super) async fn open(
     let head = found.map_err(unreachable)?;
     let state = events.state(0).await.map_err(unreachable)?;
     let trimmed = events.trimmed(&state, head).await.map_err(unreachable)?;
+
+    let owners = Owners::new(requests.clone());
+    owners.renew().await.map_err(unreachable)?;
+    let lease = Lease::new(bucket.clone(), owners.me);
+    lease.renew().await;
+    let waits = Waits {
+        bucket: bucket.clone(),
+        events: Arc::clone(&events),
+        lease: Arc::clone(&lease),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
 
     let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
     let (shown, shows) = watch::channel(head);
@@ -49,7 +65,7 @@ pub(super) async fn open(
     let writer = Writer {
         events: Arc::clone(&events),
         bucket: bucket.clone(),
-        clock,
+        clock: clock.clone(),
         dedup_window: config.dedup_window,
         shown: shows.clone(),
         head: None,
@@ -75,9 +91,28 @@ pub(super) async fn open(
         tasks: Mutex::new(Some(Tasks {
             writer: tokio::spawn(writer.run(waiting, closed.clone())),
             follower: tokio::spawn(follower.run()),
+            owners: tokio::spawn(Arc::clone(&owners).run()),
+            lease: tokio::spawn(Arc::clone(&lease).run()),
             closed,
         })),
+        records: Arc::new(Records {
+            bucket: requests,
+            owners,
+            clock,
+            beginning: Mutex::default(),
+        }),
+        waits,
     })
+}
+
+async fn open_bucket(
+    connection: &Connection,
+    config: &Config,
+    name: &str,
+    max_age: Duration,
+) -> Result<Bucket, OpenError> {
+    let stream = create_or_verify(connection, settings::bucket(config, name, max_age)).await?;
+    Ok(Bucket::new(connection.clone(), stream, name.to_owned()))
 }
 
 /// The stream with this name. One that is there stays as it is, and is refused if that would break a promise.

@@ -1,5 +1,7 @@
 //! How streams are set, and what of an existing one's settings would break a promise.
 
+use std::time::Duration;
+
 use async_nats::jetstream::stream::{
     self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
@@ -7,7 +9,7 @@ use async_nats::jetstream::stream::{
 use super::{Config, names::Names};
 
 /// How long an event's id is known, if the log keeps events for so long.
-const DUPLICATE_WINDOW: std::time::Duration = std::time::Duration::from_secs(3 * 24 * 60 * 60);
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// What a bucket's subjects begin with, as NATS tools expect it.
 const BUCKET_SUBJECT: &str = "$KV";
@@ -88,13 +90,14 @@ pub(super) fn events(config: &Config, names: &Names) -> stream::Config {
     }
 }
 
-/// The stream of a bucket that keeps the newest value of each key for ever.
-pub(super) fn bucket(config: &Config, bucket: &str) -> stream::Config {
+/// The stream of a bucket that keeps the newest value of each key for so long; zero: for ever.
+pub(super) fn bucket(config: &Config, bucket: &str, max_age: Duration) -> stream::Config {
     stream::Config {
         name: format!("{BUCKET_STREAM}{bucket}"),
         description: Some("Records of kora-gateway".to_owned()),
         subjects: vec![bucket_subject(bucket, ">")],
         max_messages_per_subject: 1,
+        max_age,
         discard: DiscardPolicy::New,
         allow_rollup: true,
         ..common(config)

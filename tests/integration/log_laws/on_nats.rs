@@ -33,6 +33,7 @@ impl NatsPlace {
                 retention_age: Duration::from_secs(30 * 86_400),
                 retention_bytes: 1 << 30,
                 dedup_window: DEDUP_WINDOW,
+                request_retention: Duration::from_secs(7 * 86_400),
             },
             hands: Hands::default(),
             server,
