@@ -9,6 +9,7 @@ mod dispute;
 mod event_log;
 mod hot_tail;
 pub mod jetstream;
+mod logs;
 mod metrics;
 mod poll_log;
 mod record;
@@ -22,6 +23,7 @@ pub use directory::OpenError;
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use jetstream::JetStream;
+pub use logs::{Logs, Place};
 pub use metrics::Metrics;
 pub use poll_log::{Poll, PollLog, Polls};
 pub use record::Record;
@@ -30,7 +32,7 @@ pub use request_log::{
 };
 pub use sqlite::Sqlite;
 
-/// How events are kept.
+/// How events are kept in a directory.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The directory; it is created where it is missing.

@@ -70,6 +70,9 @@ const QUEUED_EVENTS: usize = 1024;
 /// How many KiB of them wait for the writer, or are being written.
 const QUEUED_KIB: u32 = 64 << 10;
 
+/// How much a message has besides its event, at most.
+const MESSAGE_OVERHEAD: usize = 64 << 10;
+
 /// How long the parts have to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -146,9 +149,10 @@ impl JetStream {
         open::open(config, tenant, clock, metrics).await
     }
 
-    /// How large a message may be on this server, in bytes.
-    pub fn max_payload(&self) -> usize {
-        self.events.connection.max_payload()
+    /// How large an event may be on this server, in bytes: what it says and its raw body together.
+    pub fn max_event_bytes(&self) -> usize {
+        let max_payload = self.events.connection.max_payload();
+        max_payload.saturating_sub(MESSAGE_OVERHEAD)
     }
 
     /// Writes what waits, and lets go of NATS. Appends fail from then on.
