@@ -56,6 +56,10 @@ pub(super) async fn open(
         metrics: metrics.clone(),
     };
 
+    tracing::warn!(
+        "acknowledged events survive a power cut of the NATS servers only with `sync_interval: always` in their \
+         jetstream settings, which nobody can read from here"
+    );
     let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
     let (shown, shows) = watch::channel(head);
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
