@@ -2,16 +2,12 @@
 
 mod emulation;
 mod listeners;
+mod opening;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::{
-    sync::watch,
-    task::{self, JoinHandle},
-    time,
-};
+use tokio::{sync::watch, task::JoinHandle, time};
 use tokio_util::task::TaskTracker;
 
 pub use listeners::Listeners;
@@ -25,11 +21,12 @@ use crate::{
     lifecycle::{Readiness, Shutdown, Watchdog},
     reconciler::{self, Reconciler},
     requests::{self, Requests},
-    store::{self, EventLog, Sqlite},
+    store,
     telemetry::Metrics,
     webhook,
 };
 use listeners::{ADMIN_LISTENER, WEBHOOK_LISTENER};
+use opening::open_log;
 
 /// How long before the bound on a stop the calls that are left are given up, so that the rest fits in.
 const DRAIN_RESERVE: Duration = Duration::from_secs(2);
@@ -54,6 +51,14 @@ pub enum StartError {
     /// The event log cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// The event log on NATS cannot be used as it is.
+    #[error(transparent)]
+    Nats(#[from] store::jetstream::OpenError),
+    /// NATS takes no webhooks as large as they may be.
+    #[error(
+        "webhook-max-bytes is more than {0}, the most that this NATS server has room for (max_payload)"
+    )]
+    WebhookLimit(usize),
 }
 
 /// Checks what `run` would build before it serves.
@@ -94,8 +99,32 @@ pub async fn run(
         grpc_done.clone(),
     );
 
+    let metrics = Metrics::default();
+    let watchdog = Watchdog::start();
+    let (reporter, health) = admin::health().await;
+    // The admin port comes first, and outlives the others: it tells the orchestrator how far the gateway is.
+    let admin = tokio::spawn(listeners.admin.serve(
+        admin::service(
+            readiness.clone(),
+            watchdog.clone(),
+            metrics.clone(),
+            health.clone(),
+        ),
+        ADMIN_LISTENER,
+        grpc_done.clone(),
+        grpc_done.clone(),
+    ));
     let mut registry = Metrics::registry();
-    let log = open_log(&config, clock.clone(), &mut registry).await?;
+    let opened = open_log(&mut config, clock.clone(), &mut registry, &shutdown).await;
+    let log = match opened {
+        Ok(Some(log)) => log,
+        not_opened => {
+            readiness.drain();
+            grpc_done.start();
+            ended(admin).await;
+            return not_opened.map(drop);
+        }
+    };
     let kora = kora::Client::new(
         &config.kora,
         clock.clone(),
@@ -109,7 +138,7 @@ pub async fn run(
     let reconciler = Reconciler::new(
         config.reconciler.clone(),
         kora.clone(),
-        log.clone(),
+        log.polls.clone(),
         clock.clone(),
         reconciler::Metrics::register(&mut registry),
     );
@@ -117,8 +146,8 @@ pub async fn run(
         config.requests.clone(),
         kora.clone(),
         requests::Logs {
-            requests: log.clone(),
-            events: log.clone(),
+            requests: log.requests.clone(),
+            events: log.events.clone(),
         },
         reconciler.clone(),
         requests::Metrics::register(&mut registry),
@@ -130,26 +159,24 @@ pub async fn run(
     );
     let feed = Feed::new(
         &config.feed,
-        log.clone(),
+        log.events.clone(),
         feed::Metrics::register(&mut registry),
         shutdown.clone(),
     );
     let webhooks = webhook::service(
         config.webhook.clone(),
-        log.clone(),
+        log.events.clone(),
         webhook::Metrics::register(&mut registry),
     );
     let grpc_metrics = grpc::Metrics::register(&mut registry);
-    let metrics = Metrics::new(registry);
+    metrics.show(registry);
 
-    let watchdog = Watchdog::start();
-    let (reporter, health) = admin::health().await;
     let follow_health = tokio::spawn(admin::follow_health(
         reporter.clone(),
         readiness.clone(),
-        watchdog.clone(),
+        watchdog,
         kora_answering,
-        log.writable(),
+        log.events.writable(),
     ));
     let callers = grpc::service(
         &config.grpc,
@@ -162,15 +189,8 @@ pub async fn run(
         grpc_metrics,
         calls.clone(),
         shutdown.clone(),
-        health.clone(),
+        health,
     );
-    // The admin port outlives the others: it tells the orchestrator that the gateway is draining.
-    let admin = tokio::spawn(listeners.admin.serve(
-        admin::service(readiness.clone(), watchdog, metrics, health),
-        ADMIN_LISTENER,
-        grpc_done.clone(),
-        grpc_done.clone(),
-    ));
     // Webhooks are taken until the last call is over.
     let webhooks = tokio::spawn(listeners.webhook.serve(
         webhooks,
@@ -185,11 +205,13 @@ pub async fn run(
         calls_done.clone(),
     ));
     let reconciler = tokio::spawn(reconciler.run(shutdown.clone()));
-    if *log.writable().borrow() {
+    if log.is_shared() || *log.events.writable().borrow() {
         admin::announce_ready(&reporter).await;
         readiness.ready();
     }
-    let follow_log = tokio::spawn(follow_log(readiness.clone(), log.writable()));
+    // A log that is away from all gateways makes none of them unready.
+    let follow_log = (!log.is_shared())
+        .then(|| tokio::spawn(follow_log(readiness.clone(), log.events.writable())));
     shutdown.started().await;
     readiness.drain();
 
@@ -215,23 +237,10 @@ pub async fn run(
         tracing::warn!("the bound on a stop has passed");
     }
     follow_health.abort();
-    follow_log.abort();
+    if let Some(follow_log) = follow_log {
+        follow_log.abort();
+    }
     Ok(())
-}
-
-/// Opens the tenant's log, on a thread that may block.
-async fn open_log(
-    config: &Config,
-    clock: Clock,
-    registry: &mut Registry,
-) -> Result<Arc<Sqlite>, StartError> {
-    let metrics = store::Metrics::register(registry);
-    let (store, tenant) = (config.store.clone(), config.webhook.tenant.clone());
-    let open = move || Sqlite::open(&store, &tenant, clock, metrics);
-    let log = task::spawn_blocking(open)
-        .await
-        .expect("opening a log does not panic")?;
-    Ok(Arc::new(log))
 }
 
 /// A gateway whose log cannot write takes no webhooks, and says so.

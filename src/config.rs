@@ -23,7 +23,7 @@ use crate::{
     reconciler, requests, store, webhook,
 };
 use reader::Reader;
-use rooms::{emulator_addr, kora_config, preset_webhook, store_config, webhook_secrets};
+use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
@@ -43,12 +43,14 @@ pub struct Config {
     pub grpc: grpc::Config,
     /// What webhooks are accepted.
     pub webhook: webhook::Config,
+    /// Whether somebody chose how large a webhook may be.
+    pub is_webhook_limit_chosen: bool,
     /// What is asked of requests.
     pub requests: requests::Config,
     /// When screenings are polled whose end does not come.
     pub reconciler: reconciler::Config,
     /// How events and request records are kept.
-    pub store: store::Config,
+    pub store: store::Place,
     /// What streams are served.
     pub feed: feed::Config,
     /// How Kora is reached. With an emulator its address replaces the base URL.
@@ -163,7 +165,8 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let kora = kora_config(reader, with_emulator);
     let secrets = webhook_secrets(reader, with_emulator);
     let max_webhook_bytes = reader.value("webhook-max-bytes", values::webhook_bytes);
-    let store = store_config(reader);
+    let is_webhook_limit_chosen = reader.is_set("webhook-max-bytes");
+    let store = store_place(reader);
     let max_watch_streams = reader.value("max-watch-streams", values::positive);
     let emulator_addr = emulator_addr(reader);
     let max_connections = reader.value("max-connections", values::positive);
@@ -195,6 +198,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
             tenant: kora.tenant_id.clone(),
             max_bytes: max_webhook_bytes?,
         },
+        is_webhook_limit_chosen,
         store: store?,
         feed: feed::Config {
             max_streams: max_watch_streams? as usize,

@@ -1,17 +1,22 @@
 //! Where events, request records and polls are kept: one log per tenant, durable before anybody hears of it.
 //!
 //! [`EventLog`], [`RequestLog`] and [`PollLog`] are the laws that every backend keeps. [`Sqlite`] is the embedded
-//! backend: one file per tenant in one directory.
+//! backend: one file per tenant in one directory. [`JetStream`] is the backend for several replicas: one stream per
+//! tenant on NATS.
 
 mod directory;
+mod dispute;
 mod event_log;
 mod hot_tail;
 mod interest;
+pub mod jetstream;
+mod logs;
 mod metrics;
 mod poll_log;
 mod record;
 mod request_log;
 mod sqlite;
+mod writable;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,6 +24,8 @@ pub use directory::OpenError;
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use interest::{Interest, Noted};
+pub use jetstream::JetStream;
+pub use logs::{Logs, Place};
 pub use metrics::Metrics;
 pub use poll_log::{Poll, PollLog, Polls};
 pub use record::Record;
@@ -27,7 +34,7 @@ pub use request_log::{
 };
 pub use sqlite::Sqlite;
 
-/// How events are kept.
+/// How events are kept in a directory.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The directory; it is created where it is missing.

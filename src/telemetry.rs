@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal},
     panic,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use prometheus_client::{encoding::text, registry::Registry};
@@ -18,8 +18,8 @@ pub const DURATION_BUCKETS: [f64; 14] = [
 ];
 
 /// The metrics of one gateway, once every room has registered its own.
-#[derive(Clone)]
-pub struct Metrics(Arc<Registry>);
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<OnceLock<Registry>>);
 
 impl Metrics {
     /// An empty registry for the rooms to register in.
@@ -27,15 +27,18 @@ impl Metrics {
         Registry::with_prefix(METRIC_PREFIX)
     }
 
-    /// Closes the registry.
-    pub fn new(registry: Registry) -> Self {
-        Metrics(Arc::new(registry))
+    /// Shows what is registered. Before that there is nothing to see.
+    pub fn show(&self, registry: Registry) {
+        // Nobody shows a second one.
+        let _ = self.0.set(registry);
     }
 
     /// The present values in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        text::encode(&mut text, &self.0).expect("writing to a string does not fail");
+        let nothing = Registry::default();
+        text::encode(&mut text, self.0.get().unwrap_or(&nothing))
+            .expect("writing to a string does not fail");
         text
     }
 }

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{reader::Reader, values};
+use super::{
+    reader::Reader,
+    values::{self, EventLogPlace},
+};
 use crate::{emulator, kora, store};
 
 /// Stands for the emulator's address until it is bound.
@@ -73,18 +76,35 @@ pub(super) fn preset_webhook(reader: &mut Reader<'_>, url: String) -> Option<emu
     Some(webhook)
 }
 
-pub(super) fn store_config(reader: &mut Reader<'_>) -> Option<store::Config> {
-    let directory = reader.value("event-log", values::event_log);
+pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
+    let event_log = reader.value("event-log", values::event_log);
     let retention_age = reader.value("retention-age", values::period);
     let retention_bytes = reader.value("retention-size", values::disk_bytes);
     let dedup_window = reader.value("dedup-window", values::period);
     let request_retention = reader.value("request-retention", values::period);
-    Some(store::Config {
-        directory: directory?,
-        retention_age: retention_age?,
-        retention_bytes: retention_bytes?,
-        dedup_window: dedup_window?,
-        request_retention: request_retention?,
+    let credentials_file = reader.optional("nats-credentials-file", values::path);
+    let ca_file = reader.optional("nats-ca-file", values::path);
+    let stream_prefix = reader.value("nats-stream-prefix", values::stream_prefix);
+    let replicas = reader.value("nats-replicas", values::stream_replicas);
+    Some(match event_log? {
+        EventLogPlace::Directory(directory) => store::Place::Directory(store::Config {
+            directory,
+            retention_age: retention_age?,
+            retention_bytes: retention_bytes?,
+            dedup_window: dedup_window?,
+            request_retention: request_retention?,
+        }),
+        EventLogPlace::Nats(server) => store::Place::Nats(store::jetstream::Config {
+            server,
+            credentials_file,
+            ca_file,
+            stream_prefix: stream_prefix?,
+            replicas: replicas?,
+            retention_age: retention_age?,
+            retention_bytes: retention_bytes?,
+            dedup_window: dedup_window?,
+            request_retention: request_retention?,
+        }),
     })
 }
 

@@ -19,6 +19,12 @@ const MAX_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
 const MIN_DISK_BYTES: u64 = 64 << 10;
 const MAX_DISK_BYTES: u64 = 1 << 50;
 
+/// How long the beginning of the names of streams may be.
+const MAX_STREAM_PREFIX: usize = 32;
+
+/// How many servers NATS lets keep a message.
+const MAX_STREAM_REPLICAS: usize = 5;
+
 /// No wait may be longer than this.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
 
@@ -57,11 +63,48 @@ pub(super) fn disk_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The directory of the embedded event log.
-pub(super) fn event_log(text: &str) -> Result<PathBuf, String> {
-    match text.strip_prefix("file:") {
-        Some(directory) if !directory.is_empty() => Ok(directory.into()),
-        _ => Err("is not file:DIR".to_owned()),
+/// Where the event log is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EventLogPlace {
+    /// In this directory.
+    Directory(PathBuf),
+    /// On the NATS server with this URL.
+    Nats(String),
+}
+
+pub(super) fn event_log(text: &str) -> Result<EventLogPlace, String> {
+    if let Some(directory) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
+        return Ok(EventLogPlace::Directory(directory.into()));
+    }
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())
+        .ok_or_else(|| "is neither file:DIR nor nats://HOST:PORT".to_owned())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "holds a user name or password: name a file with --nats-credentials-file".to_owned(),
+        );
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("holds more than HOST:PORT".to_owned());
+    }
+    Ok(EventLogPlace::Nats(text.to_owned()))
+}
+
+/// What the names of streams begin with.
+pub(super) fn stream_prefix(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match (1..=MAX_STREAM_PREFIX).contains(&text.len()) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("is not 1 to 32 letters, digits, - and _".to_owned()),
+    }
+}
+
+/// How many servers of a NATS cluster keep each message.
+pub(super) fn stream_replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(replicas @ 1..=MAX_STREAM_REPLICAS) => Ok(replicas),
+        _ => Err("is not a whole number from 1 to 5".to_owned()),
     }
 }
 
@@ -171,10 +214,42 @@ mod tests {
     }
 
     #[test]
-    fn an_event_log_is_a_directory() {
-        assert_eq!(event_log("file:./data"), Ok("./data".into()));
-        for bad in ["file:", "./data", "nats://127.0.0.1:4222", ""] {
+    fn an_event_log_is_a_directory_or_on_nats() {
+        let directory = EventLogPlace::Directory("./data".into());
+        assert_eq!(event_log("file:./data"), Ok(directory));
+        for server in [
+            "nats://127.0.0.1:4222",
+            "tls://nats.example:4222",
+            "nats://nats",
+        ] {
+            let nats = EventLogPlace::Nats(server.to_owned());
+            assert_eq!(event_log(server), Ok(nats));
+        }
+        for bad in [
+            "file:",
+            "./data",
+            "",
+            "nats:",
+            "nats://",
+            "http://127.0.0.1:4222",
+            "nats://user:secret@127.0.0.1:4222",
+            "nats://token@127.0.0.1:4222",
+            "nats://127.0.0.1:4222/stream",
+            "nats://127.0.0.1:4222?x=y",
+        ] {
             assert!(event_log(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_names_streams_is_plain_and_short() {
+        assert!(stream_prefix("kora-gateway_2").is_ok() && stream_prefix(&"x".repeat(32)).is_ok());
+        for bad in ["", "a.b", "a b", "a>", "é", &"x".repeat(33)] {
+            assert!(stream_prefix(bad).is_err(), "{bad}");
+        }
+        assert_eq!(stream_replicas("5"), Ok(5));
+        for bad in ["0", "6", "-1", "many"] {
+            assert!(stream_replicas(bad).is_err(), "{bad}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::{
     sync::oneshot,
-    time::{Duration, Instant, sleep_until, timeout_at},
+    time::{Duration, Instant, sleep, sleep_until, timeout_at},
 };
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ use crate::{
 
 /// How long before its caller has to be answered an answer is handed over, recorded or not.
 const RECORDING_RESERVE: Duration = Duration::from_millis(20);
+
+/// How often the record of a request is read that another process works on.
+const ELSEWHERE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A call that leads: it alone may send its request.
 struct Leader<M> {
@@ -114,7 +117,10 @@ impl<M: Answer> Leader<M> {
                 self.record(result).await;
             }
             Ok(Begun::Found(found)) => {
-                let result = self.replay(found);
+                let result = match self.end_elsewhere(found).await {
+                    Ok(found) => self.replay(found),
+                    Err(error) => Err(error),
+                };
                 self.hand_over(result);
             }
             Ok(Begun::Damaged) => {
@@ -165,6 +171,32 @@ impl<M: Answer> Leader<M> {
             }
         }
         drop(lead);
+    }
+
+    /// Waits while another process works on the request. It cannot be joined, so its record is read again and again.
+    async fn end_elsewhere(&self, mut found: StoredRequest) -> Result<StoredRequest, CallError> {
+        while found.is_held_elsewhere && found.content == self.intent.content {
+            tokio::select! {
+                biased;
+                error = self.departure.given_up() => return Err(match error.reason {
+                    Reason::DeadlineBeforeSend => Reason::DeadlineExceeded.into(),
+                    // This process has sent nothing; the other one may have.
+                    _ => CallError::new(Reason::KoraOutcomeUnknown)
+                        .because("the gateway stopped before another one had an answer"),
+                }),
+                () = sleep(ELSEWHERE_PAUSE) => {}
+            }
+            match self.requests.log.request(found.key.clone()).await {
+                Ok(Some(now)) => found = now,
+                Ok(None) => {
+                    return Err(CallError::new(Reason::KoraOutcomeUnknown)
+                        .because("the record of this request_id is gone"));
+                }
+                // It can be read again when the store is there again.
+                Err(error) => tracing::debug!(%error, "a request record cannot be read now"),
+            }
+        }
+        Ok(found)
     }
 
     fn replay(&self, found: StoredRequest) -> Result<Answered<M>, CallError> {

@@ -61,7 +61,7 @@ impl Requests {
         let was_in_flight = self.in_flight.has(&key);
         let mut found = self.find(&key).await?;
         let mut is_in_flight = was_in_flight || self.in_flight.has(&key);
-        if found.state == StoredState::InFlight && !is_in_flight {
+        if found.state == StoredState::InFlight && !is_in_flight && !found.is_held_elsewhere {
             // It can have ended since the record was read; its end is recorded before it is over.
             found = self.find(&key).await?;
             is_in_flight = self.in_flight.has(&key);
@@ -69,7 +69,9 @@ impl Requests {
         Ok(RequestRecord {
             request_id: found.key.request_id,
             state: match found.state {
-                StoredState::InFlight if is_in_flight => RecordState::InFlight,
+                StoredState::InFlight if is_in_flight || found.is_held_elsewhere => {
+                    RecordState::InFlight
+                }
                 StoredState::InFlight => RecordState::Failed(Reason::KoraOutcomeUnknown.into()),
                 StoredState::Succeeded => RecordState::Succeeded(found.answer),
                 StoredState::Failed | StoredState::MayBeRepeated => {

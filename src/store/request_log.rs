@@ -128,6 +128,9 @@ pub struct StoredRequest {
     pub create_time: Timestamp,
     /// When its end was recorded; `None` while in flight.
     pub finish_time: Option<Timestamp>,
+    /// Whether it is in flight at another process, which has said lately that it lives. It is found out when the
+    /// record is read, and no part of it.
+    pub is_held_elsewhere: bool,
 }
 
 impl StoredState {

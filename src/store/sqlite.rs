@@ -17,7 +17,6 @@ mod retention;
 mod schema;
 mod snapshot;
 mod transaction;
-mod writable;
 mod writer;
 
 use std::{
@@ -36,6 +35,7 @@ use tokio::{
 use super::{
     AppendError, Appended, Begun, Config, Ending, EventLog, HotTail, Intent, Metrics, OpenError,
     Page, ReadError, RequestKey, RequestLog, StoredRequest, directory::Directory,
+    writable::Writable,
 };
 use crate::{
     clock::Clock,
@@ -43,7 +43,6 @@ use crate::{
 };
 use queue::{Command, Operation, Write, Written};
 use reader::Readers;
-use writable::Writable;
 use writer::Writer;
 
 /// How long a write may take, its wait for the others included.

@@ -25,12 +25,24 @@ impl Webhooks {
 
     /// Posts a signed body that must be accepted.
     pub async fn deliver(&self, body: &[u8]) {
+        assert_eq!(self.offer(body).await.status(), 200);
+    }
+
+    /// Offers an event with an id of Kora's. Returns the status, and whether the answer says when to come back.
+    pub async fn offer_event(&self, id: &str, kind: &str) -> (u16, bool) {
+        let body = serde_json::json!({"id": id, "event": kind, "data": {}});
+        let answer = self.offer(body.to_string().as_bytes()).await;
+        let says_when = answer.headers().contains_key("retry-after");
+        (answer.status().as_u16(), says_when)
+    }
+
+    async fn offer(&self, body: &[u8]) -> reqwest::Response {
         let request = self
             .client
             .post(&self.url)
             .header("x-webhook-signature", signature(body))
             .body(body.to_vec());
-        assert_eq!(request.send().await.unwrap().status(), 200);
+        request.send().await.unwrap()
     }
 
     /// Posts an event with an id of Kora's.

@@ -29,7 +29,7 @@ WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
     (None, ("--kora-base-url", "https://u:p@kora.example"), {}, "kora-base-url"),
     (None, ("--kora-base-url", "https://kora.example/#a"), {}, "kora-base-url"),
     (None, ("--emulator", "--webhook-addr", "0.0.0.0:0"), {"KORA_WEBHOOK_SECRET": ""}, "webhook-addr"),
-    (None, ("--event-log", "nats://127.0.0.1:4222"), {}, "event-log"),
+    (None, ("--event-log", "nats://user:secret@127.0.0.1:4222"), {}, "event-log"),
     (None, ("--event-log", "file:"), {}, "event-log"),
     (None, ("--retention-age", "0s"), {}, "retention-age"),
     (None, ("--retention-size", "1B"), {}, "retention-size"),

@@ -79,6 +79,7 @@ impl SlowStore {
             answer: end.map(|end| end.answer.clone()).unwrap_or_default(),
             create_time: Timestamp::UNIX_EPOCH,
             finish_time: None,
+            is_held_elsewhere: false,
         })
     }
 }

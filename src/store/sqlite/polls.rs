@@ -1,14 +1,12 @@
 //! Polls in the file, inside the writer's transaction, and the ends of screenings that they wait for.
 
 use jiff::Timestamp;
-use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{append::is_text, log_row::time, snapshot::unreadable};
 use crate::{
     event::{NewEvent, reconciled_id},
-    pb::{self, event::Payload},
-    store::{Poll, Polls, ReadError},
+    store::{Poll, Polls, ReadError, dispute::decisions_differ},
 };
 
 /// A RECONCILED event, and the webhook that came after it.
@@ -136,19 +134,6 @@ fn has_ended(connection: &Connection, screening_id: &str) -> rusqlite::Result<bo
              AND type IN ('screening.completed', 'screening.failed')",
         )?
         .exists([screening_id])
-}
-
-/// Whether both tell a decision, and not the same one.
-fn decisions_differ(reconciled: &[u8], webhook: &[u8]) -> bool {
-    let told = |event| Some(decision_of(event)?.outcome_code);
-    matches!((told(reconciled), told(webhook)), (Some(one), Some(other)) if one != other)
-}
-
-fn decision_of(event: &[u8]) -> Option<pb::Decision> {
-    match pb::Event::decode(event).ok()?.payload? {
-        Payload::ScreeningUpdate(update) => update.screening?.decision,
-        _ => None,
-    }
 }
 
 /// A row as a poll, if it is what was written; else the screening's id as it is now.

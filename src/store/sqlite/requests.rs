@@ -51,6 +51,7 @@ pub(super) fn begin(
         answer: Bytes::new(),
         create_time: time(now.as_millisecond()),
         finish_time: None,
+        is_held_elsewhere: false,
     };
     connection
         .prepare_cached("INSERT INTO requests VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?
@@ -185,6 +186,8 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<(StoredRequest, u64)>> {
         answer: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default().into(),
         create_time: time(row.get(7)?),
         finish_time: row.get::<_, Option<i64>>(8)?.map(time),
+        // One process at a time has the file.
+        is_held_elsewhere: false,
     };
     Ok(Some((record, row.get::<_, i64>(9)? as u64)))
 }

@@ -17,11 +17,10 @@ use super::{
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
     transaction::{Committed, PAGE_BYTES, Terms},
-    writable::Writable,
 };
 use crate::{
     clock::Clock,
-    store::{AppendError, Config, HotTail, Metrics},
+    store::{AppendError, Config, HotTail, Metrics, writable::Writable},
 };
 
 /// How long the writer waits for an append before it looks after the log.

@@ -1,6 +1,7 @@
 //! What the disk does to a log: damage, torn writes, leftovers, and who may read it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,

@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use kora_gateway::{
     clock::Clock,
     pb::{self, RequestState},
-    store::{
-        self, Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, Sqlite, StoredState,
-    },
+    store::{self, Begun, Intent, RequestKey, RequestLog, Sqlite},
 };
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
@@ -109,46 +107,6 @@ async fn a_request_that_an_earlier_process_left_open_is_unknown() {
     }
     assert!(kora.take_received().is_empty());
     gateway.stop().await;
-}
-
-#[tokio::test]
-async fn only_the_attempt_that_is_recorded_ends_and_only_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path());
-    let id = Uuid::new_v4();
-    let intent = |attempt| Intent {
-        key: key(id),
-        content: RequestContent {
-            rpc: "Screen".to_owned(),
-            fingerprint: [1; 32],
-        },
-        attempt,
-    };
-    let ending = |attempt, state, answer: &'static str| Ending {
-        key: key(id),
-        attempt,
-        state,
-        answer: answer.into(),
-    };
-    let [first, second] = [Uuid::new_v4(), Uuid::new_v4()];
-    let succeeded = StoredState::Succeeded;
-    assert!(!log.finish(ending(first, succeeded, "none")).await.unwrap());
-    assert_eq!(log.begin(intent(first)).await.unwrap(), Begun::New);
-    assert!(
-        !log.finish(ending(second, succeeded, "other"))
-            .await
-            .unwrap()
-    );
-    let again = StoredState::MayBeRepeated;
-    assert!(log.finish(ending(first, again, "refused")).await.unwrap());
-    assert_eq!(log.begin(intent(second)).await.unwrap(), Begun::New);
-    assert!(!log.finish(ending(first, succeeded, "late")).await.unwrap());
-    assert!(log.finish(ending(second, succeeded, "done")).await.unwrap());
-    assert!(!log.finish(ending(second, again, "twice")).await.unwrap());
-    let found = log.request(key(id)).await.unwrap().unwrap();
-    assert_eq!((found.state, &found.answer[..]), (succeeded, &b"done"[..]));
-    assert_eq!(log.begin(intent(first)).await.unwrap(), Begun::Found(found));
-    log.close().await;
 }
 
 #[tokio::test]

@@ -85,8 +85,14 @@ impl Door {
             tenant: "tenant-1".to_owned(),
             max_bytes: MAX_BYTES,
         };
-        let metrics = webhook::Metrics::register(&mut registry);
-        let service = webhook::service(config, Arc::clone(&log) as Arc<dyn EventLog>, metrics);
+        let webhook_metrics = webhook::Metrics::register(&mut registry);
+        let service = webhook::service(
+            config,
+            Arc::clone(&log) as Arc<dyn EventLog>,
+            webhook_metrics,
+        );
+        let metrics = telemetry::Metrics::default();
+        metrics.show(registry);
         let listening = listener::Config {
             protocol: Protocol::Http1 { header_timeout },
             max_connections: 64,
@@ -100,7 +106,7 @@ impl Door {
         Door {
             addr,
             log,
-            metrics: telemetry::Metrics::new(registry),
+            metrics,
             stop,
             drained,
             served: tokio::spawn(served),

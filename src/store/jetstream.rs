@@ -1,0 +1,262 @@
+//! The backend for several replicas: a log is one stream of NATS JetStream.
+//!
+//! Each replica has one task that publishes (see `writer`) and one that follows the stream and shows what it brings
+//! (see `follower`). A record is published for one place, so it is sealed before it is sent, by the same rules as in the
+//! embedded backend, and any replica can verify it.
+
+mod bucket;
+mod checkpoint;
+mod connection;
+mod end;
+mod events;
+mod follower;
+mod head;
+mod lease;
+mod log_record;
+mod names;
+mod open;
+mod owners;
+mod payload;
+mod poll_log;
+mod poll_value;
+mod publication;
+mod queue;
+mod reader;
+mod request_log;
+mod request_value;
+mod settings;
+mod supersession;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AppendError, Appended, EventLog, HotTail, Metrics, Page, ReadError, writable::Writable,
+};
+use crate::{
+    clock::Clock,
+    event::{LogId, NewEvent, Position},
+};
+use end::End;
+use events::Events;
+use poll_log::Waits;
+use queue::{Answer, MessageId, Waiting};
+use reader::Reader;
+use request_log::Records;
+
+/// How long a write may take, its wait for the others included.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an append waits until this replica's own readers see it.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many events wait for the writer.
+const QUEUED_EVENTS: usize = 1024;
+
+/// How many KiB of them wait for the writer, or are being written.
+const QUEUED_KIB: u32 = 64 << 10;
+
+/// How much a message has besides its event, at most.
+const MESSAGE_OVERHEAD: usize = 64 << 10;
+
+/// How long the parts have to end when the log is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where and how events are kept on NATS.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `nats://HOST:PORT` or `tls://HOST:PORT`.
+    pub server: String,
+    /// The file with the user's credentials, where NATS wants them.
+    pub credentials_file: Option<PathBuf>,
+    /// PEM certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What the names of streams, buckets and subjects begin with: letters, digits, `-` and `_`.
+    pub stream_prefix: String,
+    /// How many servers keep each message.
+    pub replicas: usize,
+    /// How long a log keeps its events.
+    pub retention_age: Duration,
+    /// How many bytes a stream may have.
+    pub retention_bytes: u64,
+    /// For how long a body without an id of Kora's is known again.
+    pub dedup_window: Duration,
+    /// How long request records are kept.
+    pub request_retention: Duration,
+}
+
+/// Why a log on NATS cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// NATS does not answer; it can be tried again.
+    #[error("NATS cannot be reached: {0}")]
+    Unreachable(String),
+    /// What is there cannot keep the promises of a log, and somebody has to change it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// One tenant's log on NATS.
+#[derive(Debug)]
+pub struct JetStream {
+    events: Arc<Events>,
+    tail: Arc<HotTail>,
+    shown: watch::Receiver<End>,
+    queue: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+    writable: Writable,
+    reader: Reader,
+    records: Arc<Records>,
+    waits: Waits,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+/// What closing the log ends.
+#[derive(Debug)]
+struct Tasks {
+    writer: JoinHandle<()>,
+    follower: JoinHandle<()>,
+    owners: JoinHandle<()>,
+    lease: JoinHandle<()>,
+    closed: CancellationToken,
+}
+
+impl JetStream {
+    /// Opens a tenant's log, and creates it where there is none.
+    ///
+    /// # Errors
+    /// If NATS does not answer, is too old, or has streams with settings that would break a promise.
+    pub async fn open(
+        config: &Config,
+        tenant: &str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
+        open::open(config, tenant, clock, metrics).await
+    }
+
+    /// How large an event may be on this server, in bytes: what it says and its raw body together.
+    pub fn max_event_bytes(&self) -> usize {
+        let max_payload = self.events.connection.max_payload();
+        max_payload.saturating_sub(MESSAGE_OVERHEAD)
+    }
+
+    /// Writes what waits, and lets go of NATS. Appends fail from then on.
+    pub async fn close(&self) {
+        let tasks = self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Tasks {
+            writer,
+            follower,
+            owners,
+            lease,
+            closed,
+        }) = tasks
+        else {
+            return;
+        };
+        closed.cancel();
+        // One that panicked has ended too, and was reported by its panic.
+        let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
+        for task in [follower, owners, lease] {
+            task.abort();
+            let _ = task.await;
+        }
+        self.waits.lease.release().await;
+        self.records.owners.leave().await;
+        self.events.connection.close().await;
+    }
+
+    /// Has an event written, and waits until it is durable.
+    async fn write(&self, event: NewEvent, is_reconciled: bool) -> Answer {
+        time::timeout(WRITE_TIMEOUT, self.enqueue(event, is_reconciled))
+            .await
+            .unwrap_or_else(|_| {
+                self.writable.set(false);
+                Err(AppendError::TooSlow)
+            })
+    }
+
+    async fn enqueue(&self, event: NewEvent, is_reconciled: bool) -> Answer {
+        let kib = u32::try_from(event.size() >> 10).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(kib.saturating_add(1).min(QUEUED_KIB))
+            .await
+            .map_err(|_| AppendError::Broken)?;
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            id: MessageId::of(&event.identity),
+            event,
+            is_reconciled,
+            answer,
+            _room: room,
+        };
+        let sent = self.queue.send(waiting).await;
+        sent.map_err(|_| AppendError::Broken)?;
+        answered.await.unwrap_or(Err(AppendError::Broken))
+    }
+
+    /// Appends, and lets this replica's readers see it first. It is durable already: one whose follower is slow is
+    /// appended all the same.
+    async fn append_and_show(
+        &self,
+        event: NewEvent,
+        is_reconciled: bool,
+    ) -> Result<Appended, AppendError> {
+        let (appended, sequence) = self.write(event, is_reconciled).await?;
+        if let Some(sequence) = sequence {
+            let mut shown = self.shown.clone();
+            let is_shown = shown.wait_for(|end| end.position.sequence >= sequence);
+            let _ = time::timeout(SHOW_TIMEOUT, is_shown).await;
+        }
+        Ok(appended)
+    }
+}
+
+impl EventLog for JetStream {
+    fn id(&self) -> LogId {
+        self.events.id
+    }
+
+    fn tail(&self) -> &HotTail {
+        &self.tail
+    }
+
+    fn append(&self, event: NewEvent) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(self.append_and_show(event, false))
+    }
+
+    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+        Box::pin(async move {
+            match self.tail.page(sequence) {
+                Some(page) => Ok(page),
+                None => self.reader.page(sequence).await,
+            }
+        })
+    }
+
+    fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>> {
+        Box::pin(self.reader.position_before(time))
+    }
+
+    fn writable(&self) -> watch::Receiver<bool> {
+        self.writable.subscribe()
+    }
+}

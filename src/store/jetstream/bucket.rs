@@ -1,0 +1,155 @@
+//! Values by key, changed by compare-and-set and read from the leader. Other tools see a key-value bucket of NATS.
+
+use async_nats::{
+    HeaderMap,
+    header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    jetstream::{
+        consumer::{DeliverPolicy, pull::OrderedConfig},
+        context::PublishErrorKind,
+        message::PublishMessage,
+        stream::{PurgeErrorKind, RawMessageErrorKind, Stream},
+    },
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{connection::Connection, settings::bucket_subject};
+use crate::store::{AppendError, ReadError};
+
+/// A bucket.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    connection: Connection,
+    stream: Stream,
+    name: String,
+}
+
+/// A value as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Changes with every change of the key.
+    pub(super) revision: u64,
+    pub(super) value: Bytes,
+    /// When the server took it, in nanoseconds since 1970.
+    pub(super) nanoseconds: i128,
+}
+
+/// The revision of a key that has no value.
+pub(super) const ABSENT: u64 = 0;
+
+/// How many values NATS sends ahead.
+const AHEAD: i64 = 256;
+
+impl Bucket {
+    pub(super) fn new(connection: Connection, stream: Stream, name: String) -> Self {
+        Bucket {
+            connection,
+            stream,
+            name,
+        }
+    }
+
+    /// The value of a key, from the leader.
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
+        let subject = bucket_subject(&self.name, key);
+        match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some(Entry {
+                revision: message.sequence,
+                value: message.payload,
+                nanoseconds: message.time.unix_timestamp_nanos(),
+            })),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Sets a key if its revision is still this. `None` if it is not.
+    pub(super) async fn set(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<Option<u64>, AppendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            revision.to_string().as_str(),
+        );
+        self.publish(key, PublishMessage::build().headers(headers).payload(value))
+            .await
+    }
+
+    /// Sets a key, whatever it was.
+    pub(super) async fn put(&self, key: &str, value: Bytes) -> Result<(), AppendError> {
+        let put = self.publish(key, PublishMessage::build().payload(value));
+        put.await.map(drop)
+    }
+
+    /// Removes a key. False if it had no value.
+    pub(super) async fn remove(&self, key: &str) -> Result<bool, AppendError> {
+        if !self.connection.is_up() {
+            return Err(AppendError::Unavailable);
+        }
+        let purge = self.stream.purge().filter(bucket_subject(&self.name, key));
+        match purge.await {
+            Ok(purged) => Ok(purged.purged > 0),
+            Err(error) if error.kind() == PurgeErrorKind::TimedOut => Err(AppendError::TooSlow),
+            Err(_) => Err(AppendError::Unavailable),
+        }
+    }
+
+    /// The keys that begin with this, a dot at its end, and their values.
+    pub(super) async fn all(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, ReadError> {
+        let consumer = self.stream.create_consumer(OrderedConfig {
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            filter_subject: bucket_subject(&self.name, &format!("{prefix}>")),
+            max_batch: AHEAD,
+            ..OrderedConfig::default()
+        });
+        let consumer = consumer.await.map_err(unavailable)?;
+        let mut pending = consumer.cached_info().num_pending;
+        let mut messages = consumer.messages().await.map_err(unavailable)?;
+        let before_key = bucket_subject(&self.name, "");
+        let mut found = Vec::new();
+        while pending > 0
+            && let Some(message) = messages.next().await
+        {
+            let message = message.map_err(unavailable)?;
+            pending = message.info().map_err(unavailable)?.pending;
+            if let Some(key) = message.subject.strip_prefix(&before_key) {
+                found.push((key.to_owned(), message.payload.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn publish(
+        &self,
+        key: &str,
+        message: PublishMessage,
+    ) -> Result<Option<u64>, AppendError> {
+        if !self.connection.is_up() {
+            return Err(AppendError::Unavailable);
+        }
+        let sent = self
+            .connection
+            .jetstream
+            .send_publish(bucket_subject(&self.name, key), message);
+        let acknowledged = match sent.await {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Ok(acknowledged) => Ok(Some(acknowledged.sequence)),
+            Err(error) => match error.kind() {
+                PublishErrorKind::WrongLastSequence => Ok(None),
+                PublishErrorKind::TimedOut => Err(AppendError::TooSlow),
+                _ => Err(AppendError::Unavailable),
+            },
+        }
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> ReadError {
+    ReadError::Unavailable(error.to_string())
+}

@@ -1,0 +1,145 @@
+//! The connection to NATS: made once, and made again by itself for ever.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State, jetstream};
+use tokio::sync::watch;
+
+use super::{Config, OpenError};
+
+/// How long NATS has to answer.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// After how much silence NATS is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The longest pause between two attempts to connect.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// The oldest server that keeps what it promises when it is alone.
+const OLDEST_SERVER: (i64, i64) = (2, 9);
+
+/// The oldest servers that keep it in a cluster: older ones lose compare-and-set, and acknowledge duplicates that
+/// they did not store.
+const OLDEST_CLUSTER: (i64, i64) = (2, 11);
+
+/// How many publishes wait for their acknowledgement.
+const UNACKNOWLEDGED: usize = 4096;
+
+/// A connection. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    client: Client,
+    pub(super) jetstream: jetstream::Context,
+    /// How often it was made.
+    made: watch::Receiver<u64>,
+}
+
+impl Connection {
+    /// Connects for the first time.
+    pub(super) async fn open(config: &Config) -> Result<Self, OpenError> {
+        let (made, times_made) = watch::channel(0);
+        let mut options = ConnectOptions::new()
+            .name("kora-gateway")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(ANSWER_TIMEOUT))
+            .ping_interval(PING_INTERVAL)
+            .max_reconnects(None)
+            .reconnect_delay_callback(pause)
+            .event_callback(move |event| {
+                notice(&event, &made);
+                async {}
+            });
+        if config.server.starts_with("tls:") {
+            options = options.require_tls(true);
+        }
+        if let Some(path) = &config.ca_file {
+            options = options.add_root_certificates(path.clone());
+        }
+        if let Some(path) = &config.credentials_file {
+            let read = options.credentials_file(path).await;
+            options = read.map_err(|error| {
+                OpenError::Refused(format!("the NATS credentials cannot be used: {error}"))
+            })?;
+        }
+        let client = options
+            .connect(config.server.as_str())
+            .await
+            .map_err(|error| match error.kind() {
+                ConnectErrorKind::ServerParse => OpenError::Refused(error.to_string()),
+                _ => OpenError::Unreachable(error.to_string()),
+            })?;
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(ANSWER_TIMEOUT)
+            .ack_timeout(ANSWER_TIMEOUT)
+            .max_ack_inflight(UNACKNOWLEDGED)
+            .build(client.clone());
+        let connection = Connection {
+            client,
+            jetstream,
+            made: times_made,
+        };
+        connection.require_version(OLDEST_SERVER, "a NATS server")?;
+        if !connection.client.server_info().jetstream {
+            let what = "the NATS server has JetStream switched off";
+            return Err(OpenError::Refused(what.to_owned()));
+        }
+        Ok(connection)
+    }
+
+    /// Whether NATS is there, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// How often the connection was made, and its changes.
+    pub(super) fn made(&self) -> watch::Receiver<u64> {
+        self.made.clone()
+    }
+
+    /// How large a message may be.
+    pub(super) fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Refuses servers that are too old for a cluster.
+    pub(super) fn require_cluster_version(&self) -> Result<(), OpenError> {
+        self.require_version(OLDEST_CLUSTER, "a cluster of NATS servers")
+    }
+
+    fn require_version(&self, oldest: (i64, i64), of: &str) -> Result<(), OpenError> {
+        let (major, minor) = oldest;
+        if self.client.is_server_compatible(major, minor, 0) {
+            return Ok(());
+        }
+        let version = self.client.server_info().version;
+        Err(OpenError::Refused(format!(
+            "{of} has to be of version {major}.{minor} or newer, and is {version}"
+        )))
+    }
+
+    /// Says what is left, and ends.
+    pub(super) async fn close(&self) {
+        // One that is away has nothing to be told.
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.client.drain()).await;
+    }
+}
+
+fn notice(event: &Event, made: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => made.send_modify(|times| *times += 1),
+        Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
+        other => tracing::info!(event = %other, "NATS"),
+    }
+}
+
+/// Longer and longer, and different for each gateway.
+fn pause(attempts: usize) -> Duration {
+    let longest = Duration::from_millis(50)
+        .saturating_mul(1 << attempts.min(10))
+        .min(MAX_PAUSE);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

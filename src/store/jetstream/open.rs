@@ -1,0 +1,178 @@
+//! Opening a log: connect, create or verify what there is, and start the tasks.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_nats::jetstream::{
+    ErrorCode,
+    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{self, Stream},
+};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
+    checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
+    head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
+    request_log::Records, settings, writer::Writer,
+};
+use crate::{
+    clock::Clock,
+    store::{HotTail, Metrics, ReadError, writable::Writable},
+};
+
+pub(super) async fn open(
+    config: &Config,
+    tenant: &str,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<JetStream, OpenError> {
+    let connection = Connection::open(config).await?;
+    let names = Names::of(&config.stream_prefix, tenant);
+    let bucket = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
+    let retention = config.request_retention;
+    let requests = open_bucket(&connection, config, &names.requests, retention).await?;
+    let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
+    let id = log_record::identify(&bucket, stream.cached_info()).await?;
+    let events = Arc::new(Events::new(connection, names, id, stream));
+    let now = clock.now();
+    let found = head::find(&events, &bucket, End::default(), now).await;
+    let head = found.map_err(unreachable)?;
+    let state = events.state(0).await.map_err(unreachable)?;
+    let trimmed = events.trimmed(&state, head).await.map_err(unreachable)?;
+
+    let owners = Owners::new(requests.clone());
+    owners.renew().await.map_err(unreachable)?;
+    let lease = Lease::new(bucket.clone(), owners.me);
+    lease.renew().await;
+    let waits = Waits {
+        bucket: bucket.clone(),
+        events: Arc::clone(&events),
+        lease: Arc::clone(&lease),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+
+    tracing::warn!(
+        "acknowledged events survive a power cut of the NATS servers only with `sync_interval: always` in their \
+         jetstream settings, which nobody can read from here"
+    );
+    let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
+    let (shown, shows) = watch::channel(head);
+    let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
+    let writable = Writable::new(true, metrics.clone());
+    let closed = CancellationToken::new();
+    let reader = Reader::new(Arc::clone(&events), Arc::clone(&tail), metrics.clone());
+    let writer = Writer {
+        events: Arc::clone(&events),
+        bucket: bucket.clone(),
+        clock: clock.clone(),
+        dedup_window: config.dedup_window,
+        shown: shows.clone(),
+        head: None,
+        writable: writable.clone(),
+        metrics: metrics.clone(),
+    };
+    let follower = Follower {
+        events: Arc::clone(&events),
+        tail: Arc::clone(&tail),
+        checkpoint: Checkpoint::new(bucket, config.retention_age),
+        writable: writable.clone(),
+        metrics,
+        shown,
+    };
+    Ok(JetStream {
+        events,
+        tail,
+        shown: shows,
+        queue,
+        room: Arc::new(Semaphore::new(QUEUED_KIB as usize)),
+        writable,
+        reader,
+        tasks: Mutex::new(Some(Tasks {
+            writer: tokio::spawn(writer.run(waiting, closed.clone())),
+            follower: tokio::spawn(follower.run()),
+            owners: tokio::spawn(Arc::clone(&owners).run()),
+            lease: tokio::spawn(Arc::clone(&lease).run()),
+            closed,
+        })),
+        records: Arc::new(Records {
+            bucket: requests,
+            owners,
+            clock,
+            beginning: Mutex::default(),
+        }),
+        waits,
+    })
+}
+
+async fn open_bucket(
+    connection: &Connection,
+    config: &Config,
+    name: &str,
+    max_age: Duration,
+) -> Result<Bucket, OpenError> {
+    let stream = create_or_verify(connection, settings::bucket(config, name, max_age)).await?;
+    Ok(Bucket::new(connection.clone(), stream, name.to_owned()))
+}
+
+/// The stream with this name. One that is there stays as it is, and is refused if that would break a promise.
+async fn create_or_verify(
+    connection: &Connection,
+    wanted: stream::Config,
+) -> Result<Stream, OpenError> {
+    let name = wanted.name.clone();
+    let found = match connection.jetstream.get_stream(&name).await {
+        Err(error) if is_missing(&error.kind()) => {
+            let created = connection.jetstream.create_stream(wanted.clone()).await;
+            match created {
+                Err(error) if is_there_already(&error.kind()) => {
+                    let found = connection.jetstream.get_stream(&name).await;
+                    found.map_err(|error| OpenError::Unreachable(error.to_string()))?
+                }
+                Err(error) => return Err(not_created(&name, error.kind())),
+                Ok(created) => created,
+            }
+        }
+        Err(error) => return Err(OpenError::Unreachable(error.to_string())),
+        Ok(found) => found,
+    };
+    let info = found.cached_info();
+    let cluster = info.cluster.as_ref();
+    if info.config.num_replicas > 1 || cluster.is_some_and(|cluster| cluster.name.is_some()) {
+        connection.require_cluster_version()?;
+    }
+    match settings::harm(&info.config, &wanted) {
+        Some(setting) => Err(OpenError::Refused(format!(
+            "the stream {name} is set so that a promise of the gateway would break: {setting}"
+        ))),
+        None => Ok(found),
+    }
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error)
+        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_there_already(kind: &CreateStreamErrorKind) -> bool {
+    matches!(kind, CreateStreamErrorKind::JetStream(error)
+        if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
+}
+
+fn not_created(name: &str, kind: CreateStreamErrorKind) -> OpenError {
+    match kind {
+        // It cannot be created so: more replicas than servers, not enough room, no right to.
+        CreateStreamErrorKind::JetStream(error) => {
+            OpenError::Refused(format!("NATS does not create the stream {name}: {error}"))
+        }
+        other => OpenError::Unreachable(other.to_string()),
+    }
+}
+
+fn unreachable(error: ReadError) -> OpenError {
+    OpenError::Unreachable(error.to_string())
+}

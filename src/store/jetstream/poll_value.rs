@@ -1,0 +1,91 @@
+//! A poll as a value of the bucket.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use prost::Message;
+
+use super::names::hex;
+use crate::store::Poll;
+
+/// What the keys of polls begin with.
+pub(super) const PREFIX: &str = "poll.";
+
+/// How long an id may be: it is in the key, whose length NATS limits.
+pub(super) const MAX_ID_BYTES: usize = 512;
+
+/// The poll. The number of its form is in its checksum.
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(string, tag = "1")]
+    screening_id: String,
+    /// In milliseconds since 1970.
+    #[prost(int64, tag = "2")]
+    next_poll: i64,
+    #[prost(uint32, tag = "3")]
+    attempts: u32,
+    /// The same.
+    #[prost(int64, tag = "4")]
+    create_time: i64,
+    #[prost(fixed64, tag = "5")]
+    checksum: u64,
+}
+
+/// The key of a screening's poll. NATS has no empty part of a key, and an id can be empty.
+pub(super) fn key(screening_id: &[u8]) -> String {
+    format!("{PREFIX}x{}", hex(screening_id))
+}
+
+/// The screening that a key is of.
+pub(super) fn screening_of(key: &str) -> Option<Vec<u8>> {
+    let digits = key.strip_prefix(PREFIX)?.strip_prefix('x')?.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.chunks(2).map(byte).collect()
+}
+
+pub(super) fn encode(poll: &Poll) -> Bytes {
+    let value = Value {
+        screening_id: poll.screening_id.clone(),
+        next_poll: poll.next_poll.as_millisecond(),
+        attempts: poll.attempts,
+        create_time: poll.create_time.as_millisecond(),
+        checksum: poll.checksum(),
+    };
+    value.encode_to_vec().into()
+}
+
+/// The poll, if it is what was written.
+pub(super) fn decode(value: Bytes) -> Option<Poll> {
+    let value = Value::decode(value).ok()?;
+    let poll = Poll {
+        screening_id: value.screening_id,
+        next_poll: Timestamp::from_millisecond(value.next_poll).ok()?,
+        attempts: value.attempts,
+        create_time: Timestamp::from_millisecond(value.create_time).ok()?,
+    };
+    (poll.checksum() == value.checksum).then_some(poll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_tells_its_screening_and_any_flipped_bit_is_seen() {
+        for id in ["scr_1", "", "é.>*"] {
+            assert_eq!(screening_of(&key(id.as_bytes())).unwrap(), id.as_bytes());
+        }
+        let poll = Poll {
+            screening_id: "scr_1".to_owned(),
+            next_poll: Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
+            attempts: 3,
+            create_time: Timestamp::from_millisecond(1_600_000_000_000).unwrap(),
+        };
+        let value = encode(&poll);
+        assert_eq!(decode(value.clone()), Some(poll));
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(flipped.into()), None, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Events into the stream, one after the other: each is published for the place right after the one before.
+//!
+//! The next is not sent before the last one is acknowledged. The server compares sequences alone, so an event that was
+//! sent ahead could land right after somebody else's event, although it was sealed to follow one of ours.
+
+use async_nats::jetstream::{
+    context::{PublishError, PublishErrorKind},
+    message::PublishMessage,
+    publish::PublishAck,
+};
+use jiff::Timestamp;
+
+use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place};
+use crate::store::{AppendError, Record};
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fate {
+    /// It is in the stream, and this is its end.
+    Stored(End),
+    /// The server knows its identity, from the record with this sequence.
+    KnownAs(u64),
+    /// Its screening had ended before.
+    Ended,
+    /// Something else is at its place.
+    Overtaken,
+    /// It was not published this time.
+    NotSent,
+    /// It may be in the stream.
+    Failed(AppendError),
+}
+
+/// Publishes events after `head`, in their order, until one of them fails or is overtaken.
+pub(super) async fn publish(
+    events: &Events,
+    head: End,
+    now: Timestamp,
+    waiting: &[Waiting],
+    places: &[Place],
+) -> Vec<Fate> {
+    let mut fates = vec![Fate::NotSent; waiting.len()];
+    let mut last = head;
+    for ((waiting, place), fate) in waiting.iter().zip(places).zip(&mut fates) {
+        *fate = publish_one(events, last, now, waiting, place).await;
+        match fate {
+            Fate::Stored(end) => last = *end,
+            Fate::KnownAs(_) | Fate::Ended => {}
+            Fate::Overtaken | Fate::Failed(_) | Fate::NotSent => break,
+        }
+    }
+    fates
+}
+
+async fn publish_one(
+    events: &Events,
+    last: End,
+    now: Timestamp,
+    waiting: &Waiting,
+    place: &Place,
+) -> Fate {
+    if place.is_taken {
+        return Fate::Ended;
+    }
+    if waiting.answer.is_closed() {
+        return Fate::NotSent;
+    }
+    let (end, message) = seal(events, last, now, waiting, place);
+    let jetstream = &events.connection.jetstream;
+    match jetstream.send_publish(place.subject.clone(), message).await {
+        Ok(acknowledgement) => match acknowledgement.await {
+            Ok(acknowledged) => fate(events, end, &acknowledged),
+            Err(error) => failed(&error),
+        },
+        Err(error) => failed(&error),
+    }
+}
+
+/// The record of an event right after `last`, as a message for that place alone.
+fn seal(
+    events: &Events,
+    last: End,
+    now: Timestamp,
+    waiting: &Waiting,
+    place: &Place,
+) -> (End, PublishMessage) {
+    // As the record keeps it. The clocks of several machines differ; a log's time never goes back.
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let record = Record::seal(
+        events.id,
+        (last.position.sequence, last.end_offset),
+        now.max(last.receive_time),
+        place.event(&waiting.event),
+    );
+    let message = PublishMessage::build()
+        .payload(payload::encode(&record, &last))
+        .message_id(waiting.id.to_string())
+        .expected_stream(&events.names.events)
+        .expected_last_sequence(last.position.sequence);
+    ((&record).into(), message)
+}
+
+fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
+    match (acknowledged.duplicate, acknowledged.sequence) {
+        (false, sequence) if sequence == end.position.sequence => Fate::Stored(end),
+        (false, _) => {
+            events.break_for("an event was stored at another place than it was published for");
+            Fate::Failed(AppendError::Broken)
+        }
+        // The server knows the identity of something that it has not stored.
+        (true, 0) => Fate::Failed(AppendError::Unavailable),
+        (true, sequence) => Fate::KnownAs(sequence),
+    }
+}
+
+fn failed(error: &PublishError) -> Fate {
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => Fate::Overtaken,
+        PublishErrorKind::TimedOut => Fate::Failed(AppendError::TooSlow),
+        _ => {
+            tracing::error!(%error, "an event could not be published");
+            Fate::Failed(AppendError::Unavailable)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The one writer of a replica. It knows where its records will stand before it publishes them, because each is
+//! published for a place: right after the head that it knows. The server refuses it if somebody else was there first.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    bucket::Bucket,
+    end::End,
+    events::Events,
+    head,
+    publication::{Fate, publish},
+    queue::{MessageId, Waiting, gather},
+    supersession::{Place, place_of},
+};
+use crate::{
+    clock::Clock,
+    event::Identity,
+    store::{
+        AppendError, Appended, Metrics, ReadError, record::body_id_prefix, writable::Writable,
+    },
+};
+
+/// What the writer needs.
+pub(super) struct Writer {
+    pub(super) events: Arc<Events>,
+    pub(super) bucket: Bucket,
+    pub(super) clock: Clock,
+    pub(super) dedup_window: Duration,
+    /// The newest record that this replica's readers see.
+    pub(super) shown: watch::Receiver<End>,
+    /// The newest record of the stream; `None` if that is not certain.
+    pub(super) head: Option<End>,
+    pub(super) writable: Writable,
+    pub(super) metrics: Metrics,
+}
+
+impl Writer {
+    /// Writes until it is closed, and then what waits.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Waiting>,
+        closed: CancellationToken,
+    ) {
+        let closed = closed.cancelled_owned();
+        tokio::pin!(closed);
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = queue.recv() => first,
+                () = &mut closed, if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            };
+            match first {
+                Some(first) => self.write(gather(first, &mut queue)).await,
+                None => break,
+            }
+        }
+        self.writable.set(false);
+    }
+
+    /// Writes all of them, or refuses what is left. Whoever has given up waiting is left out.
+    async fn write(&mut self, mut waiting: Vec<Waiting>) {
+        loop {
+            waiting.retain(|waiting| !waiting.answer.is_closed());
+            if waiting.is_empty() {
+                return;
+            }
+            match self.pass(waiting).await {
+                Ok(left) => waiting = left,
+                Err((refused, error)) => {
+                    self.writable.set(false);
+                    return refuse(refused, error);
+                }
+            }
+        }
+    }
+
+    /// Publishes what may be looked up together. Returns what has to be published again.
+    async fn pass(
+        &mut self,
+        mut waiting: Vec<Waiting>,
+    ) -> Result<Vec<Waiting>, (Vec<Waiting>, AppendError)> {
+        let head = match self.head().await {
+            Ok(head) => head,
+            Err(error) => return Err((waiting, self.consequence(&error))),
+        };
+        // A reconciled event looks for ends, also for one right before it.
+        let together = match waiting[0].is_reconciled {
+            true => 1,
+            false => waiting
+                .iter()
+                .position(|waiting| waiting.is_reconciled)
+                .unwrap_or(waiting.len()),
+        };
+        let mut later = waiting.split_off(together);
+        let places = match place_of(&self.events, &waiting).await {
+            Ok(places) => places,
+            Err(error) => {
+                waiting.append(&mut later);
+                return Err((waiting, self.consequence(&error)));
+            }
+        };
+        let start = tokio::time::Instant::now();
+        let fates = publish(&self.events, head, self.clock.now(), &waiting, &places).await;
+        self.metrics.commit.observe(start.elapsed().as_secs_f64());
+        self.head = Some(head);
+        let mut left = Vec::new();
+        for ((waiting, place), fate) in waiting.into_iter().zip(places).zip(fates) {
+            left.extend(self.settle(waiting, place, fate).await);
+        }
+        left.append(&mut later);
+        Ok(left)
+    }
+
+    /// Answers one, unless it has to be published again.
+    async fn settle(&mut self, mut waiting: Waiting, place: Place, fate: Fate) -> Option<Waiting> {
+        let answer = match fate {
+            Fate::Stored(end) => {
+                self.head = Some(end);
+                self.metrics.appended.inc();
+                self.writable.set(true);
+                place.tell_dispute(&waiting.event, &self.metrics);
+                Ok((Appended::New, Some(end.position.sequence)))
+            }
+            Fate::Ended => Ok((Appended::Duplicate, None)),
+            Fate::KnownAs(sequence) => match self.is_known(&waiting, sequence).await {
+                Ok(Known::Same) => Ok((Appended::Duplicate, None)),
+                Ok(Known::OtherType) => {
+                    // An id that two types share is no event's own: better twice than lost.
+                    waiting.event.identity = waiting.event.body_identity();
+                    waiting.id = MessageId::of(&waiting.event.identity);
+                    return Some(waiting);
+                }
+                Ok(Known::No) => {
+                    waiting.id = waiting.id.after(sequence);
+                    return Some(waiting);
+                }
+                Err(error) => Err(self.consequence(&error)),
+            },
+            Fate::Overtaken => {
+                self.head = None;
+                return Some(waiting);
+            }
+            Fate::NotSent => return Some(waiting),
+            Fate::Failed(error) => {
+                self.head = None;
+                self.writable.set(false);
+                Err(error)
+            }
+        };
+        if answer.is_err() {
+            self.writable.set(false);
+        }
+        // A client that has gone away finds out when it asks again.
+        let _ = waiting.answer.send(answer);
+        None
+    }
+
+    /// Whether the record that the server remembers for an event is the same event.
+    async fn is_known(&self, waiting: &Waiting, sequence: u64) -> Result<Known, ReadError> {
+        let found = match self.events.record(sequence).await {
+            Ok(Some(placed)) => placed.record,
+            // It is not kept any more, or damaged: better twice than lost.
+            Ok(None) | Err(ReadError::Corrupt { .. }) => return Ok(Known::No),
+            Err(error) => return Err(error),
+        };
+        Ok(match &waiting.event.identity {
+            Identity::Vendor(id) if found.event_id != *id => Known::No,
+            Identity::Vendor(_) if found.keys.kind != waiting.event.keys.kind => Known::OtherType,
+            Identity::Vendor(_) => Known::Same,
+            Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => Known::No,
+            Identity::Body(_) => {
+                let age = self.clock.now().as_millisecond() - found.receive_time.as_millisecond();
+                let window = i64::try_from(self.dedup_window.as_millis()).unwrap_or(i64::MAX);
+                if age < window { Known::Same } else { Known::No }
+            }
+        })
+    }
+
+    async fn head(&self) -> Result<End, ReadError> {
+        if !self.events.connection.is_up() {
+            return Err(ReadError::Unavailable("NATS is away".to_owned()));
+        }
+        let shown = *self.shown.borrow();
+        match self.head {
+            // Others append as well.
+            Some(head) if head.position.sequence >= shown.position.sequence => Ok(head),
+            Some(_) => Ok(shown),
+            None => head::find(&self.events, &self.bucket, shown, self.clock.now()).await,
+        }
+    }
+
+    fn consequence(&self, error: &ReadError) -> AppendError {
+        if self.writable.get() {
+            tracing::error!(%error, "the event log cannot write");
+        }
+        match self.events.is_broken() {
+            true => AppendError::Broken,
+            false => AppendError::Unavailable,
+        }
+    }
+}
+
+/// What the server's memory of an event's identity is worth.
+enum Known {
+    Same,
+    OtherType,
+    No,
+}
+
+fn refuse(waiting: Vec<Waiting>, error: AppendError) {
+    for waiting in waiting {
+        let _ = waiting.answer.send(Err(error));
+    }
+}

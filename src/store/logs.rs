@@ -1,0 +1,86 @@
+//! One tenant's open log, whichever backend keeps it.
+
+use std::sync::Arc;
+
+use tokio::task;
+
+use super::{
+    Config, EventLog, JetStream, Metrics, OpenError, PollLog, RequestLog, Sqlite, jetstream,
+};
+use crate::clock::Clock;
+
+/// Where a log is kept.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In a directory of this machine, for one gateway.
+    Directory(Config),
+    /// On NATS JetStream, for any number of gateways.
+    Nats(jetstream::Config),
+}
+
+/// A log's three laws behind one handle. Clones share it.
+#[derive(Clone)]
+pub struct Logs {
+    /// The events.
+    pub events: Arc<dyn EventLog>,
+    /// The requests' records.
+    pub requests: Arc<dyn RequestLog>,
+    /// The screenings that wait for their end.
+    pub polls: Arc<dyn PollLog>,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(Arc<Sqlite>),
+    JetStream(Arc<JetStream>),
+}
+
+impl Logs {
+    /// Opens a log in a directory, on a thread that may block.
+    ///
+    /// # Errors
+    /// See [`Sqlite::open`].
+    pub async fn in_directory(
+        config: Config,
+        tenant: String,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
+        let open = move || Sqlite::open(&config, &tenant, clock, metrics);
+        let log = task::spawn_blocking(open)
+            .await
+            .expect("opening a log does not panic")?;
+        let log = Arc::new(log);
+        Ok(Logs {
+            events: log.clone(),
+            requests: log.clone(),
+            polls: log.clone(),
+            backend: Backend::Sqlite(log),
+        })
+    }
+
+    /// A log on NATS.
+    pub fn on_nats(log: JetStream) -> Self {
+        let log = Arc::new(log);
+        Logs {
+            events: log.clone(),
+            requests: log.clone(),
+            polls: log.clone(),
+            backend: Backend::JetStream(log),
+        }
+    }
+
+    /// Whether other gateways use it too, so that it is away from all of them when it is away from this one.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::JetStream(_))
+    }
+
+    /// Writes what waits, and lets go of the place.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(log) => log.close().await,
+            Backend::JetStream(log) => log.close().await,
+        }
+    }
+}

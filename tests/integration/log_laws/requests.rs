@@ -1,0 +1,143 @@
+//! The law of the request records.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use kora_gateway::store::{
+    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredState,
+};
+use uuid::Uuid;
+
+use super::{Place, laws};
+
+laws! {
+    only_the_attempt_that_is_recorded_ends_and_only_once,
+    of_many_that_begin_at_once_one_wins,
+    one_with_other_content_never_takes_a_place,
+    a_record_is_there_after_a_restart,
+    an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken,
+}
+
+pub fn key(request_id: Uuid) -> RequestKey {
+    RequestKey {
+        caller: "a caller.>*".to_owned(),
+        request_id,
+    }
+}
+
+pub fn intent(id: Uuid, attempt: Uuid) -> Intent {
+    Intent {
+        key: key(id),
+        content: RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [1; 32],
+        },
+        attempt,
+    }
+}
+
+pub fn ending(id: Uuid, attempt: Uuid, state: StoredState, answer: &'static str) -> Ending {
+    Ending {
+        key: key(id),
+        attempt,
+        state,
+        answer: answer.into(),
+    }
+}
+
+async fn only_the_attempt_that_is_recorded_ends_and_only_once<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let id = Uuid::new_v4();
+    let [first, second] = [Uuid::new_v4(), Uuid::new_v4()];
+    let (succeeded, again) = (StoredState::Succeeded, StoredState::MayBeRepeated);
+    let finish = async |attempt, state, answer| {
+        let finished = log.finish(ending(id, attempt, state, answer)).await;
+        finished.unwrap()
+    };
+    assert!(!finish(first, succeeded, "none").await);
+    assert_eq!(log.begin(intent(id, first)).await.unwrap(), Begun::New);
+    assert!(!finish(second, succeeded, "other").await);
+    assert!(finish(first, again, "refused").await);
+    assert_eq!(log.begin(intent(id, second)).await.unwrap(), Begun::New);
+    assert!(!finish(first, succeeded, "late").await);
+    assert!(finish(second, succeeded, "done").await);
+    assert!(!finish(second, again, "twice").await);
+    let found = log.request(key(id)).await.unwrap().unwrap();
+    assert_eq!((found.state, &found.answer[..]), (succeeded, &b"done"[..]));
+    let begun = log.begin(intent(id, first)).await.unwrap();
+    assert_eq!(begun, Begun::Found(found));
+}
+
+async fn of_many_that_begin_at_once_one_wins<P: Place>() {
+    let place = P::new().await;
+    let logs: Vec<_> = place.open_all().await.into_iter().map(Arc::new).collect();
+    let id = Uuid::new_v4();
+    let begins = (0..60).map(|number| {
+        let log = Arc::clone(&logs[number % logs.len()]);
+        tokio::spawn(async move {
+            let attempt = Uuid::new_v4();
+            (attempt, log.begin(intent(id, attempt)).await.unwrap())
+        })
+    });
+    let (mut new, mut found) = (Vec::new(), BTreeSet::new());
+    for begin in begins.collect::<Vec<_>>() {
+        match begin.await.unwrap() {
+            (attempt, Begun::New) => new.push(attempt),
+            (_, Begun::Found(record)) => drop(found.insert(record.attempt)),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(new.len(), 1);
+    assert!(found.into_iter().eq(new));
+}
+
+async fn one_with_other_content_never_takes_a_place<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let (id, attempt) = (Uuid::new_v4(), Uuid::new_v4());
+    log.begin(intent(id, attempt)).await.unwrap();
+    let refused = ending(id, attempt, StoredState::MayBeRepeated, "refused");
+    assert!(log.finish(refused).await.unwrap());
+    let mut other = intent(id, Uuid::new_v4());
+    other.content.fingerprint = [2; 32];
+    let begun = log.begin(other).await.unwrap();
+    assert!(matches!(begun, Begun::Found(found) if found.attempt == attempt));
+}
+
+async fn a_record_is_there_after_a_restart<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let [open, done, attempt] = [(); 3].map(|()| Uuid::new_v4());
+    for id in [open, done] {
+        assert_eq!(log.begin(intent(id, attempt)).await.unwrap(), Begun::New);
+    }
+    let succeeded = ending(done, attempt, StoredState::Succeeded, "done");
+    assert!(log.finish(succeeded).await.unwrap());
+    P::close(&log).await;
+
+    let log = place.open().await;
+    let found = log.request(key(done)).await.unwrap().unwrap();
+    assert_eq!(found.state, StoredState::Succeeded);
+    assert_eq!(&found.answer[..], b"done");
+    assert!(found.finish_time.is_some());
+    let found = log.request(key(open)).await.unwrap().unwrap();
+    assert_eq!(found.state, StoredState::InFlight);
+    assert!(!found.is_held_elsewhere, "nobody works on it any more");
+    assert_eq!(log.request(key(Uuid::nil())).await.unwrap(), None);
+}
+
+async fn an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    for _ in 0..50 {
+        let (id, attempt) = (Uuid::new_v4(), Uuid::new_v4());
+        let begin = log.begin(intent(id, attempt));
+        // Asked once, and dropped: it may have left or not.
+        let _ = tokio::time::timeout(std::time::Duration::ZERO, begin).await;
+        let again = ending(id, attempt, StoredState::MayBeRepeated, "not sent");
+        let is_recorded = log.finish(again).await.unwrap();
+        let found = log.request(key(id)).await.unwrap();
+        assert_eq!(is_recorded, found.is_some());
+        assert!(found.is_none_or(|found| found.state == StoredState::MayBeRepeated));
+    }
+}

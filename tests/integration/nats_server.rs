@@ -1,0 +1,122 @@
+//! Real NATS servers, each with a directory of its own on a free port of the loopback.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use async_nats::jetstream;
+use tempfile::TempDir;
+
+/// Names the program, where it is not on the path.
+const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
+
+/// How long a server has to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server. It is killed when it is dropped.
+pub struct NatsServer {
+    process: Option<Child>,
+    addr: SocketAddr,
+    directory: TempDir,
+    arguments: Vec<String>,
+}
+
+impl NatsServer {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with these arguments besides.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut server = NatsServer {
+            process: None,
+            addr: free.local_addr().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
+            arguments: arguments.iter().map(|part| (*part).to_owned()).collect(),
+        };
+        drop(free);
+        server.resume();
+        server
+    }
+
+    /// Where it is, as a setting of the gateway.
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.addr)
+    }
+
+    /// Kills it as a power cut would, its memory included.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again with what it had on disk.
+    pub fn resume(&mut self) {
+        let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
+        let started = Command::new(&program)
+            .args([
+                "-a",
+                "127.0.0.1",
+                "-p",
+                &self.addr.port().to_string(),
+                "-js",
+                "-sd",
+            ])
+            .arg(self.directory.path())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut process) = started else {
+            panic!("{program:?} cannot be started: install nats-server, or name it in {PROGRAM}");
+        };
+        let began = Instant::now();
+        while !is_ready(self.addr) {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("the NATS server ended: {status}");
+            }
+            assert!(began.elapsed() < PATIENCE, "the NATS server does not start");
+            std::thread::yield_now();
+        }
+        self.process = Some(process);
+    }
+
+    /// Loses all that it has on disk.
+    pub fn lose_everything(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.directory.path().join("jetstream")).unwrap();
+        self.resume();
+    }
+
+    /// A client that does as it likes with the server.
+    pub async fn client(&self) -> jetstream::Context {
+        jetstream::new(async_nats::connect(self.url()).await.unwrap())
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Whether a server greets there.
+fn is_ready(addr: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(addr) else {
+        return false;
+    };
+    let mut greeting = [0; 5];
+    stream.read_exact(&mut greeting).is_ok() && greeting == *b"INFO "
+}
