@@ -54,9 +54,9 @@ def test_the_loop_is_short() -> None:
 def test_the_loop_loses_nothing_while_the_gateway_is_killed(
     start_gateway: StartGateway, tmp_path: Path, subscribe: Callable[[str], WatchProgram]
 ) -> None:
-    phoenix = Phoenix(start_gateway, tmp_path / "data", env={"RUST_LOG": "info"})
+    phoenix = Phoenix(start_gateway, f"file:{tmp_path / 'data'}", env={"RUST_LOG": "info"})
     subscriber = subscribe(phoenix.addresses["grpc"])
-    with Load(phoenix.addresses["webhook"], ENDLESS, connections=1) as load:
+    with Load([phoenix.addresses["webhook"]], ENDLESS, connections=1) as load:
         for _ in range(KILLS):
             subscriber.wait_for(random.randrange(10, 50))
             load.hold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -23,6 +24,8 @@ class WatchProgram(ABC):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # The ids that it showed and somebody waited for.
+        self.shown: list[str] = []
         folder.mkdir(exist_ok=True)
 
     @property
@@ -34,16 +37,20 @@ class WatchProgram(ABC):
         """The ids of what it handled, in order."""
 
     def wait_for(self, count: int) -> None:
+        """Waits until it shows so many more."""
         for _ in range(count):
-            self.program.next_line()
+            self._next(PATIENCE)
 
-    def wait_for_event(self, event_id: str) -> list[str]:
-        """Waits until it shows this event. The ids that it showed until then, this one included."""
+    def wait_for_event(self, event_id: str) -> None:
+        """Waits until it has shown this event."""
         deadline = time.monotonic() + PATIENCE
-        ids: list[str] = []
-        while not ids or ids[-1] != event_id:
-            ids.append(self.program.next_line(deadline - time.monotonic()).split()[0])
-        return ids
+        if event_id not in self.shown:
+            while self._next(deadline - time.monotonic()) != event_id:
+                pass
+
+    def _next(self, within: float) -> str:
+        self.shown.append(self.program.next_line(within).split()[0])
+        return self.shown[-1]
 
 
 class ManualsLoop(WatchProgram):
@@ -83,3 +90,8 @@ class NodeClient(WatchProgram):
 
     def handled(self) -> list[str]:
         return (self._folder / "handled").read_text().splitlines()
+
+    def ends(self) -> list[tuple[str, bool]]:
+        """The address of each of its streams that ended, and whether it had sent anything."""
+        ends = re.findall(r"^(\S+): \w+ after (\d+) messages$", self.program.log(), flags=re.MULTILINE)
+        return [(address, received != "0") for address, received in ends]
