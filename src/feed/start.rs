@@ -23,6 +23,9 @@ pub(super) struct Begin {
 
 /// Finds the place that the request asks for.
 pub(super) async fn begin(log: &dyn EventLog, request: &WatchRequest) -> Result<Begin, CallError> {
+    if let Start::Resume(token) = request.start {
+        catch_up(log, token).await.map_err(read_failed)?;
+    }
     let bounds = log.tail().bounds();
     let at = |position| ResumeToken {
         log_id: log.id(),
@@ -75,6 +78,15 @@ enum Lost {
     Expired(Position),
     Foreign,
     Unreadable(ReadError),
+}
+
+/// Has the log show the token's record, if the token is newer than what it shows: another gateway can have sent it.
+async fn catch_up(log: &dyn EventLog, token: ResumeToken) -> Result<(), ReadError> {
+    let sequence = token.position.sequence;
+    if token.log_id != log.id() || sequence <= log.tail().bounds().head.sequence {
+        return Ok(());
+    }
+    log.reach(sequence).await
 }
 
 /// Whether the token's record is in the log, or was its newest or last one.

@@ -1,6 +1,6 @@
 //! The law of a log.
 
-use std::sync::Arc;
+use std::{future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -55,6 +55,15 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`ReadError::Trimmed`] if records that were received at `time` or later are gone.
     fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>>;
+
+    /// Waits until this record is shown, if the log has it: where a log is shared, somebody else can have told of it
+    /// first.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] if it is not known whether the log has it, or it was not shown in time.
+    fn reach(&self, _sequence: u64) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(future::ready(Ok(())))
+    }
 
     /// Whether the last append succeeded in time, and its changes.
     fn writable(&self) -> watch::Receiver<bool>;

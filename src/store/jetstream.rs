@@ -61,7 +61,7 @@ use request_log::Records;
 /// How long a write may take, its wait for the others included.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an append waits until this replica's own readers see it.
+/// How long an append, or a token of another replica's, waits until this replica's own readers see the record.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many events wait for the writer.
@@ -222,11 +222,27 @@ impl JetStream {
     ) -> Result<Appended, AppendError> {
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
-            let mut shown = self.shown.clone();
-            let is_shown = shown.wait_for(|end| end.position.sequence >= sequence);
-            let _ = time::timeout(SHOW_TIMEOUT, is_shown).await;
+            self.is_shown(sequence).await;
         }
         Ok(appended)
+    }
+
+    /// Waits until this replica's readers see a record. Whether they do in time.
+    async fn is_shown(&self, sequence: u64) -> bool {
+        let mut shown = self.shown.clone();
+        let is_shown = shown.wait_for(|end| end.position.sequence >= sequence);
+        matches!(time::timeout(SHOW_TIMEOUT, is_shown).await, Ok(Ok(_)))
+    }
+
+    /// Asks the stream's leader whether it has a record, and if so waits for it.
+    async fn reach_if_there(&self, sequence: u64) -> Result<(), ReadError> {
+        let seen = self.shown.borrow().position.sequence;
+        let state = self.events.state(seen).await?;
+        if sequence <= state.last_sequence && !self.is_shown(sequence).await {
+            let late = "this gateway is behind the stream";
+            return Err(ReadError::Unavailable(late.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -254,6 +270,10 @@ impl EventLog for JetStream {
 
     fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>> {
         Box::pin(self.reader.position_before(time))
+    }
+
+    fn reach(&self, sequence: u64) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(self.reach_if_there(sequence))
     }
 
     fn writable(&self) -> watch::Receiver<bool> {

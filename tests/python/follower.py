@@ -12,15 +12,15 @@ from kora.compliance.v1.watch_events_pb2 import START_POSITION_EARLIEST, WatchEv
 
 from gateway import connect
 from program import PATIENCE
-from restarts import Phoenix
 
 
 class Follower:
     """One subscriber. It comes back after every kill, and a restless one after every message with events too."""
 
-    def __init__(self, phoenix: Phoenix, *, restless: bool = False) -> None:
+    def __init__(self, next_address: Callable[[], str], *, restless: bool = False) -> None:
+        """`next_address` tells where to come back to, and may wait until somebody is there."""
         self._restless = restless
-        self._phoenix = phoenix
+        self._next_address = next_address
         self._changed = threading.Condition()
         self._stopping = False
         self._call: grpc.Future | None = None
@@ -44,6 +44,10 @@ class Follower:
         """Waits for so many different events, as long as more keep coming."""
         self._wait(lambda: len(self.ids) >= count)
 
+    def wait_for_event(self, event_id: str) -> None:
+        """Waits for this event, as long as more keep coming."""
+        self._wait(lambda: event_id in self.ids)
+
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
@@ -63,8 +67,7 @@ class Follower:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._phoenix.wait_until_up()
-                with connect(self._phoenix.addresses["grpc"]) as channel:
+                with connect(self._next_address()) as channel:
                     self._follow(ComplianceServiceStub(channel))
             self._ended.set_result(None)
         except BaseException as error:

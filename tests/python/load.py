@@ -1,9 +1,11 @@
-"""Kora's deliveries while the gateway dies and comes back: an event that got no 200 is sent again until it has one."""
+"""Kora's deliveries while gateways die and come back: an event that got no 200 is sent again until it has one."""
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
@@ -15,10 +17,13 @@ ATTEMPTS = 100
 
 
 class Load:
-    """Events on their way over several connections, each connection's one after the other."""
+    """Events on their way over several connections, each connection's one after the other.
 
-    def __init__(self, address: str, events: int, connections: int = CONNECTIONS) -> None:
-        self._address = address
+    Where there are several gateways, a connection has one to each, and every attempt goes to the next.
+    """
+
+    def __init__(self, addresses: Sequence[str], events: int, connections: int = CONNECTIONS) -> None:
+        self._addresses = addresses
         self._changed = threading.Condition()
         self._in_flight = 0
         self._may_go_on = threading.Event()
@@ -44,6 +49,10 @@ class Load:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         # After a failure nobody waits for what cannot be delivered any more.
         self._connections.shutdown(wait=kind is None, cancel_futures=True)
+
+    def ids(self) -> set[str]:
+        """What was answered 200."""
+        return {event_id for share in self.delivered for event_id in share}
 
     def wait_for(self, acknowledged: int) -> None:
         """Waits for so many 200s and an event in flight. Every single event has a deadline of its own."""
@@ -86,17 +95,19 @@ class Load:
             self._changed.notify_all()
 
     def _deliver_share(self, delivered: list[str]) -> None:
-        kora = Kora(self._address)
+        koras = [Kora(address) for address in self._addresses]
+        turns = itertools.cycle(koras)
         first = next(index for index, share in enumerate(self.delivered) if share is delivered)
         for number in range(first, self.events, len(self.delivered)):
             if self._stopping:
                 break
-            self._deliver(kora, f"evt_{number}", delivered)
-        kora.close()
+            self._deliver(turns, f"evt_{number}", delivered)
+        for kora in koras:
+            kora.close()
 
-    def _deliver(self, kora: Kora, event_id: str, delivered: list[str]) -> None:
+    def _deliver(self, turns: Iterator[Kora], event_id: str, delivered: list[str]) -> None:
         for _ in range(ATTEMPTS):
-            if self._attempt(kora, event_id, delivered):
+            if self._attempt(next(turns), event_id, delivered):
                 return
             assert self._may_go_on.wait(PATIENCE), "the gateway did not come back"
         raise AssertionError(f"no 200 after {ATTEMPTS} attempts")

@@ -34,10 +34,10 @@ def is_free(port: int) -> bool:
 class Phoenix:
     """One gateway after the other at one place."""
 
-    def __init__(self, start: StartGateway, data: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, start: StartGateway, event_log: str, env: dict[str, str] | None = None) -> None:
         self._start = start
+        self._event_log = event_log
         self._env = env or {}
-        self.data = data
         names = ("grpc", "webhook", "admin")
         self.addresses = {
             name: f"127.0.0.1:{port}" for name, port in zip(names, ports_to_keep(len(names)), strict=True)
@@ -49,7 +49,7 @@ class Phoenix:
     def rise(self) -> Gateway:
         """Starts the next one."""
         at = [text for name, address in self.addresses.items() for text in (f"--{name}-addr", address)]
-        self.gateway = self._start("--event-log", f"file:{self.data}", *at, env=self._env)
+        self.gateway = self._start("--event-log", self._event_log, *at, env=self._env)
         self.lives += 1
         self._is_up.set()
         return self.gateway
@@ -59,5 +59,7 @@ class Phoenix:
         self._is_up.clear()
         self.gateway.program.kill()
 
-    def wait_until_up(self) -> None:
+    def wait_until_up(self) -> str:
+        """Waits until one serves. Where its callers find it."""
         assert self._is_up.wait(PATIENCE), "it did not come back"
+        return self.addresses["grpc"]

@@ -47,10 +47,10 @@ def kill_in_the_load(phoenix: Phoenix, load: Load, follower: Follower, moment: i
 def test_every_event_that_got_its_200_is_in_the_feed_once_and_in_order(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    phoenix = Phoenix(start_gateway, tmp_path / "data", env={"RUST_LOG": "info"})
-    follower, restless = Follower(phoenix), Follower(phoenix, restless=True)
+    phoenix = Phoenix(start_gateway, f"file:{tmp_path / 'data'}", env={"RUST_LOG": "info"})
+    follower, restless = Follower(phoenix.wait_until_up), Follower(phoenix.wait_until_up, restless=True)
     start = time.monotonic()
-    with Load(phoenix.addresses["webhook"], EVENTS) as load:
+    with Load([phoenix.addresses["webhook"]], EVENTS) as load:
         for moment in moments():
             kill_in_the_load(phoenix, load, follower, moment)
         load.finish()

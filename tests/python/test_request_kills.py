@@ -179,7 +179,7 @@ def test_every_request_of_a_killed_gateway_is_answered_truly_and_none_is_sent_tw
         emulator = Emulator(address)
         flags = ("--kora-base-url", f"http://{address}/api/v1", "--kora-tenant-id", TENANT)
         start = functools.partial(start_gateway, *flags, emulator=False)
-        phoenix = Phoenix(start, tmp_path / "data", env=CREDENTIALS)
+        phoenix = Phoenix(start, f"file:{tmp_path / 'data'}", env=CREDENTIALS)
         ends: Counter[str] = Counter()
         told = unanswered = 0
         before: set[str] = set()

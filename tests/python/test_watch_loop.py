@@ -1,13 +1,12 @@
-"""The loop that the manual gives to subscribers handles every event once, whatever happens to the gateway."""
+"""The loop that the manual gives to subscribers handles every event once, whatever happens to the gateway.
+
+So does the same loop in Node.
+"""
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import sqlite3
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import pytest
 
 from gateway import Gateway, StartGateway
 from load import Load
-from program import PATIENCE, Program
-from restarts import Phoenix
-from test_readme import blocks, write_example
+from restarts import Phoenix, ports_to_keep
+from test_readme import blocks
+from watch_programs import ManualsLoop, NodeClient, WatchProgram
 from webhooks import deliver_in_order, read_past
 
 KILLS = 5
@@ -25,51 +24,20 @@ KILLS = 5
 # More events than can come: they keep coming until they are stopped.
 ENDLESS = 1_000_000
 
+# How many events wait for a subscriber that is about to be killed: it cannot handle them at once.
+BACKLOG = 300
+
 # How many lines a subscriber has to write.
 LOOP_LINES = 20
 
 
-class Subscriber:
-    """The manual's program, run in a folder of its own."""
-
-    def __init__(self, folder: Path, address: str) -> None:
-        self._folder = folder
-        folder.mkdir(exist_ok=True)
-        _, loop = blocks("python")
-        example = write_example(loop, address, folder / "watch.py")
-        # Its files are where it runs.
-        env = {"PYTHONPATH": os.environ["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1"}
-        run_there = ("env", "-C", str(folder))
-        self.program = Program(
-            str(example), env=env, stderr=folder / "stderr", under=run_there, executable=sys.executable
-        )
-
-    @property
-    def token(self) -> Path:
-        return self._folder / "resume-token"
-
-    def handled(self) -> list[str]:
-        """The ids of what it handled, in order."""
-        with sqlite3.connect(self._folder / "inbox.db") as inbox:
-            return [event_id for (event_id,) in inbox.execute("SELECT event_id FROM events ORDER BY rowid")]
-
-    def wait_for(self, count: int) -> None:
-        for _ in range(count):
-            self.program.next_line()
-
-    def wait_for_event(self, event_id: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.program.next_line(deadline - time.monotonic()).split()[0] != event_id:
-            pass
-
-
-@pytest.fixture
-def subscribe(tmp_path: Path) -> Iterator[Callable[[str], Subscriber]]:
+@pytest.fixture(params=[ManualsLoop, NodeClient])
+def subscribe(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], WatchProgram]]:
     """Subscribers in the same folder, one after the other."""
-    started: list[Subscriber] = []
+    started: list[WatchProgram] = []
 
-    def start(address: str) -> Subscriber:
-        started.append(Subscriber(tmp_path / "subscriber", address))
+    def start(address: str) -> WatchProgram:
+        started.append(request.param(tmp_path / "subscriber", address))
         return started[-1]
 
     yield start
@@ -84,11 +52,11 @@ def test_the_loop_is_short() -> None:
 
 
 def test_the_loop_loses_nothing_while_the_gateway_is_killed(
-    start_gateway: StartGateway, tmp_path: Path, subscribe: Callable[[str], Subscriber]
+    start_gateway: StartGateway, tmp_path: Path, subscribe: Callable[[str], WatchProgram]
 ) -> None:
-    phoenix = Phoenix(start_gateway, tmp_path / "data", env={"RUST_LOG": "info"})
+    phoenix = Phoenix(start_gateway, f"file:{tmp_path / 'data'}", env={"RUST_LOG": "info"})
     subscriber = subscribe(phoenix.addresses["grpc"])
-    with Load(phoenix.addresses["webhook"], ENDLESS, connections=1) as load:
+    with Load([phoenix.addresses["webhook"]], ENDLESS, connections=1) as load:
         for _ in range(KILLS):
             subscriber.wait_for(random.randrange(10, 50))
             load.hold()
@@ -107,7 +75,7 @@ def test_the_loop_loses_nothing_while_the_gateway_is_killed(
 
 
 def test_the_loop_handles_once_what_comes_again(
-    gateway: Gateway, subscribe: Callable[[str], Subscriber]
+    gateway: Gateway, subscribe: Callable[[str], WatchProgram]
 ) -> None:
     subscriber = subscribe(gateway.addresses["grpc"])
     deliver_in_order(gateway.addresses["webhook"], [f"evt_{n}" for n in range(50)])
@@ -121,8 +89,24 @@ def test_the_loop_handles_once_what_comes_again(
     assert subscriber.handled() == [f"evt_{n}" for n in range(51)]
 
 
+def test_the_loop_loses_nothing_when_it_is_killed_itself(
+    gateway: Gateway, subscribe: Callable[[str], WatchProgram]
+) -> None:
+    for kill in range(KILLS):
+        names = range(kill * BACKLOG, (kill + 1) * BACKLOG)
+        deliver_in_order(gateway.addresses["webhook"], [f"evt_{n}" for n in names])
+        subscriber = subscribe(gateway.addresses["grpc"])
+        # It is in the middle of what waited for it.
+        subscriber.wait_for(1)
+        subscriber.program.kill()
+    subscriber = subscribe(gateway.addresses["grpc"])
+    deliver_in_order(gateway.addresses["webhook"], ["evt_last"])
+    subscriber.wait_for_event("evt_last")
+    assert subscriber.handled() == [*(f"evt_{n}" for n in range(KILLS * BACKLOG)), "evt_last"]
+
+
 def test_the_loop_stops_where_events_are_missing(
-    start_gateway: StartGateway, subscribe: Callable[[str], Subscriber]
+    start_gateway: StartGateway, subscribe: Callable[[str], WatchProgram]
 ) -> None:
     gateway, other = start_gateway(), start_gateway()
     subscriber = subscribe(gateway.addresses["grpc"])
@@ -133,4 +117,14 @@ def test_the_loop_stops_where_events_are_missing(
 
     subscriber = subscribe(other.addresses["grpc"])
     assert subscriber.program.exit_code() == 1
-    assert "StatusCode.OUT_OF_RANGE" in subscriber.program.log()
+    assert "OUT_OF_RANGE" in subscriber.program.log()
+
+
+def test_the_node_client_goes_on_to_the_next_address(gateway: Gateway, tmp_path: Path) -> None:
+    [nobody] = ports_to_keep(1)
+    client = NodeClient(tmp_path, f"127.0.0.1:{nobody}", gateway.addresses["grpc"])
+    try:
+        deliver_in_order(gateway.addresses["webhook"], ["evt_0"])
+        client.wait_for_event("evt_0")
+    finally:
+        client.program.kill()

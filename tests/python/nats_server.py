@@ -1,0 +1,53 @@
+"""A real NATS server with JetStream, which several gateways can keep their log on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+from program import PATIENCE, Program
+from restarts import ports_to_keep
+
+# Names the program, where it is not on the path.
+PROGRAM = "KORA_GATEWAY_NATS_SERVER"
+
+
+class NatsServer:
+    """One server, with a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which(os.environ.get(PROGRAM, "nats-server"))
+        assert program, f"nats-server is missing: install it, or name it in {PROGRAM}"
+        folder.mkdir()
+        [self._port] = ports_to_keep(1)
+        flags = ("-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(folder))
+        self._program = Program(*flags, env={}, stderr=folder / "stderr", executable=program)
+        try:
+            self._wait_for_its_greeting()
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a setting of the gateway."""
+        return f"nats://127.0.0.1:{self._port}"
+
+    def kill(self) -> None:
+        self._program.kill()
+
+    def _wait_for_its_greeting(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self._greets():
+            assert self._program.is_running(), f"it ended: {self._program.log()}"
+            assert time.monotonic() < deadline, f"it does not start: {self._program.log()}"
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), PATIENCE) as connection:
+                return connection.recv(5) == b"INFO "
+        except OSError:
+            return False
