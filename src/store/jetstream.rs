@@ -51,6 +51,7 @@ use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
 };
+use checkpoint::Checkpoint;
 use end::End;
 use events::Events;
 use poll_log::Waits;
@@ -179,6 +180,9 @@ impl JetStream {
             task.abort();
             let _ = task.await;
         }
+        // If it cannot be kept now, the stream still has the record, or another replica keeps it.
+        let end = *self.shown.borrow();
+        let _ = Checkpoint::keep(&self.waits.bucket, end).await;
         self.waits.lease.release().await;
         self.records.owners.leave().await;
         self.events.connection.close().await;

@@ -1,5 +1,6 @@
 //! What the backend on NATS does beside the law of a log.
 
+mod clusters;
 mod gateways;
 mod outages;
 mod owners;

@@ -1,5 +1,7 @@
 //! Real NATS servers, each with a directory of its own on a free port of the loopback.
 
+mod cluster;
+
 use std::{
     env,
     ffi::OsString,
@@ -12,11 +14,16 @@ use std::{
 use async_nats::jetstream;
 use tempfile::TempDir;
 
+pub use cluster::NatsCluster;
+
 /// Names the program, where it is not on the path.
 const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
 
 /// How long a server has to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A server. It is killed when it is dropped.
 pub struct NatsServer {
@@ -58,6 +65,14 @@ impl NatsServer {
         }
     }
 
+    /// Stops it, or lets it go on, where it is: it keeps its connections and says nothing.
+    pub fn freeze(&self, is_frozen: bool) {
+        let process = self.process.as_ref().unwrap().id().to_string();
+        let signal = if is_frozen { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Starts it again with what it had on disk.
     pub fn resume(&mut self) {
         let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
@@ -85,7 +100,7 @@ impl NatsServer {
                 panic!("the NATS server ended: {status}");
             }
             assert!(began.elapsed() < PATIENCE, "the NATS server does not start");
-            std::thread::yield_now();
+            std::thread::sleep(LOOK_AGAIN);
         }
         self.process = Some(process);
     }

@@ -60,25 +60,28 @@ impl Checkpoint {
         Ok(entry.and_then(|entry| Stored::decode(entry.value).ok()?.end()))
     }
 
-    /// Keeps this end, if it is time and nobody has kept a newer one.
-    pub(super) async fn note(&self, end: End) {
+    /// Keeps this end, if it is time: at once if the stream is empty. False if it should have been kept and is not.
+    pub(super) async fn note(&self, end: End, is_empty: bool) -> bool {
         let is_due = {
             let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             let (sequence, at) = *written;
-            sequence < end.position.sequence && at.is_none_or(|at| at.elapsed() >= self.pause)
+            let is_time = at.is_none_or(|at| at.elapsed() >= self.pause);
+            sequence < end.position.sequence && (is_empty || is_time)
         };
         if !is_due {
-            return;
+            return true;
         }
-        // What could not be kept now is kept with the next one.
-        if self.keep(end).await.is_some() {
+        let is_kept = Self::keep(&self.bucket, end).await.is_some();
+        if is_kept {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             *written = (end.position.sequence, Some(Instant::now()));
         }
+        is_kept
     }
 
-    async fn keep(&self, end: End) -> Option<()> {
-        let found = self.bucket.get(KEY).await.ok()?;
+    /// Keeps this end, unless a newer one is kept. `None` if it could not.
+    pub(super) async fn keep(bucket: &Bucket, end: End) -> Option<()> {
+        let found = bucket.get(KEY).await.ok()?;
         let (revision, kept) = match found {
             Some(entry) => (
                 entry.revision,
@@ -90,7 +93,7 @@ impl Checkpoint {
             return Some(());
         }
         let stored = Stored::of(end);
-        self.bucket.set(KEY, stored, revision).await.ok()?.map(drop)
+        bucket.set(KEY, stored, revision).await.ok()?.map(drop)
     }
 }
 

@@ -83,7 +83,11 @@ impl Connection {
             made: times_made,
         };
         connection.require_version(OLDEST_SERVER, "a NATS server")?;
-        if !connection.client.server_info().jetstream {
+        let server = connection.client.server_info();
+        if server.cluster.is_some() {
+            connection.require_version(OLDEST_CLUSTER, "a cluster of NATS servers")?;
+        }
+        if !server.jetstream {
             let what = "the NATS server has JetStream switched off";
             return Err(OpenError::Refused(what.to_owned()));
         }
@@ -103,11 +107,6 @@ impl Connection {
     /// How large a message may be.
     pub(super) fn max_payload(&self) -> usize {
         self.client.max_payload()
-    }
-
-    /// Refuses servers that are too old for a cluster.
-    pub(super) fn require_cluster_version(&self) -> Result<(), OpenError> {
-        self.require_version(OLDEST_CLUSTER, "a cluster of NATS servers")
     }
 
     fn require_version(&self, oldest: (i64, i64), of: &str) -> Result<(), OpenError> {

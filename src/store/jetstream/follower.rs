@@ -175,6 +175,13 @@ impl Follower {
     async fn look_after(&self) -> Result<(), Stop> {
         let shown = *self.shown.borrow();
         let state = self.events.state(shown.position.sequence).await?;
+        // At once: what follows can take long, and things can have changed by then.
+        self.writable.set(true);
+        // Before anybody sees that the newest record is gone too.
+        let is_empty = state.messages == 0;
+        if !self.checkpoint.note(shown, is_empty).await && is_empty {
+            return Err(passing("the end of the emptied log cannot be kept"));
+        }
         let was = self.tail.bounds().trimmed;
         if state.first_sequence > was.sequence + 1 {
             let trimmed = self.events.trimmed(&state, shown).await?;
@@ -183,8 +190,6 @@ impl Follower {
                 self.tail.show(Vec::new(), trimmed);
             }
         }
-        self.checkpoint.note(shown).await;
-        self.writable.set(true);
         Ok(())
     }
 }

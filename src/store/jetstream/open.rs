@@ -24,6 +24,9 @@ use crate::{
     store::{HotTail, Metrics, ReadError, writable::Writable},
 };
 
+/// The code of NATS's errors that pass.
+const SERVICE_UNAVAILABLE: usize = 503;
+
 pub(super) async fn open(
     config: &Config,
     tenant: &str,
@@ -141,10 +144,6 @@ async fn create_or_verify(
         Ok(found) => found,
     };
     let info = found.cached_info();
-    let cluster = info.cluster.as_ref();
-    if info.config.num_replicas > 1 || cluster.is_some_and(|cluster| cluster.name.is_some()) {
-        connection.require_cluster_version()?;
-    }
     match settings::harm(&info.config, &wanted) {
         Some(setting) => Err(OpenError::Refused(format!(
             "the stream {name} is set so that a promise of the gateway would break: {setting}"
@@ -165,7 +164,14 @@ fn is_there_already(kind: &CreateStreamErrorKind) -> bool {
 
 fn not_created(name: &str, kind: CreateStreamErrorKind) -> OpenError {
     match kind {
-        // It cannot be created so: more replicas than servers, not enough room, no right to.
+        // The cluster's servers have not found each other yet, or they are too few.
+        CreateStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::CLUSTER_NO_PEERS
+                || error.code() == SERVICE_UNAVAILABLE =>
+        {
+            OpenError::Unreachable(error.to_string())
+        }
+        // It cannot be created so: not enough room, no right to.
         CreateStreamErrorKind::JetStream(error) => {
             OpenError::Refused(format!("NATS does not create the stream {name}: {error}"))
         }

@@ -24,7 +24,7 @@ pub(super) struct Waiting {
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// What became of an append, and where it is if it is new.
+/// What became of an append, and where it is, as far as that is known.
 pub(super) type Answer = Result<(Appended, Option<u64>), AppendError>;
 
 /// By what the server knows an event again.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{end::End, events::Events, payload::Placed};
 use crate::{
@@ -20,6 +20,9 @@ const CONCURRENT_GETS: usize = 16;
 
 /// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to leave NATS alone when it cannot be read.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads one log. Clones share everything.
 #[derive(Clone, Debug)]
@@ -40,19 +43,30 @@ impl Reader {
 
     /// The page after `sequence`.
     pub(super) async fn page(&self, sequence: u64) -> Result<Page, ReadError> {
-        self.in_time(self.read_page(sequence)).await
+        self.in_time(|| self.read_page(sequence)).await
     }
 
     /// The position before the first record of `time` or later.
     pub(super) async fn position_before(&self, time: Timestamp) -> Result<Position, ReadError> {
-        self.in_time(self.search(time)).await
+        self.in_time(|| self.search(time)).await
     }
 
-    async fn in_time<T>(
-        &self,
-        read: impl Future<Output = Result<T, ReadError>>,
-    ) -> Result<T, ReadError> {
-        let result = timeout(READ_TIMEOUT, read)
+    /// Reads again and again while NATS is away, so that a short outage ends no stream.
+    async fn in_time<T, R>(&self, mut read: impl FnMut() -> R) -> Result<T, ReadError>
+    where
+        R: Future<Output = Result<T, ReadError>>,
+    {
+        let answered = async {
+            loop {
+                match read().await {
+                    Err(ReadError::Unavailable(_)) if !self.events.is_broken() => {
+                        sleep(PAUSE).await
+                    }
+                    result => return result,
+                }
+            }
+        };
+        let result = timeout(READ_TIMEOUT, answered)
             .await
             .unwrap_or_else(|_| Err(ReadError::Unavailable("NATS did not answer".to_owned())));
         if let Err(ReadError::Corrupt { .. }) = result {

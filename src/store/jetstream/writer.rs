@@ -129,7 +129,7 @@ impl Writer {
             }
             Fate::Ended => Ok((Appended::Duplicate, None)),
             Fate::KnownAs(sequence) => match self.is_known(&waiting, sequence).await {
-                Ok(Known::Same) => Ok((Appended::Duplicate, None)),
+                Ok(Known::Same) => Ok((Appended::Duplicate, Some(sequence))),
                 Ok(Known::OtherType) => {
                     // An id that two types share is no event's own: better twice than lost.
                     waiting.event.identity = waiting.event.body_identity();

@@ -4,7 +4,7 @@ use std::{net::TcpListener, time::Duration};
 
 use kora_gateway::pb::{self, RequestState};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a test waits for NATS to be found again.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Nothing asks Kora here.
 const NO_KORA: &str = "http://127.0.0.1:9/api/v1";
@@ -179,7 +182,11 @@ async fn while_nats_is_away_nothing_is_lost_and_nothing_is_sent_that_needs_it() 
     assert_eq!(ready(&gateway.admin.to_string()).await, Some(200));
 
     nats.resume();
-    let back = async { while webhooks.offer_event("b", "case.closed").await.0 != 200 {} };
+    let back = async {
+        while webhooks.offer_event("b", "case.closed").await.0 != 200 {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
     timeout(LONG_PATIENCE, back).await.unwrap();
     // The stream was open all the while.
     assert_eq!(take(&mut stream, 1).await.0, ["b"]);
@@ -208,7 +215,11 @@ async fn a_gateway_is_ready_when_nats_is_there_and_answers_its_orchestrator_befo
             .map(|(name, value)| (*name, value.as_str()));
         Gateway::start(NO_KORA, &flags).await
     });
-    let answers = async { while ready(&admin).await != Some(503) {} };
+    let answers = async {
+        while ready(&admin).await != Some(503) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
     timeout(PATIENCE, answers).await.unwrap();
     assert!(!starting.is_finished());
     nats.resume();

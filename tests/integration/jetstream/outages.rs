@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use kora_gateway::store::{AppendError, Appended, EventLog, JetStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::log_laws::{NatsPlace, Place, all_after, append, by_id, named};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 async fn until_writable(log: &JetStream, is_writable: bool) {
     let mut writable = log.writable();
@@ -44,6 +47,44 @@ async fn an_outage_passes_and_nothing_is_lost() {
         timeout(PATIENCE, shown).await.unwrap().unwrap();
         assert_eq!(all_after(log, 0).await, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_nats_is_too_slow_for_may_be_there_and_is_there_once() {
+    let place = NatsPlace::new().await;
+    let log = place.open().await;
+    append(&log, "a").await;
+    place.server.freeze(true);
+    assert_eq!(log.append(by_id("b")).await, Err(AppendError::TooSlow));
+    assert!(!*log.writable().borrow());
+    place.server.freeze(false);
+    let again = async {
+        while log.append(by_id("b")).await.is_err() {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, again).await.unwrap();
+    append(&log, "c").await;
+    let expected = named(&[(1, "a"), (2, "b"), (3, "c")]);
+    assert_eq!(all_after(&log, 0).await, expected);
+    until_writable(&log, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_what_memory_does_not_have_waits_for_a_short_outage() {
+    let mut place = NatsPlace::new().await;
+    let log = place.open().await;
+    append(&log, "a").await;
+    log.close().await;
+    let log = place.open().await;
+    place.server.kill();
+    until_writable(&log, false).await;
+    let resume = async {
+        tokio::task::yield_now().await;
+        place.server.resume();
+    };
+    let (found, ()) = tokio::join!(all_after(&log, 0), resume);
+    assert_eq!(found, named(&[(1, "a")]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +138,7 @@ async fn a_server_that_lost_everything_breaks_the_log() {
     }
     let broken = async {
         while log.append(by_id("b")).await != Err(AppendError::Broken) {
-            tokio::task::yield_now().await;
+            sleep(LOOK_AGAIN).await;
         }
     };
     timeout(PATIENCE, broken).await.unwrap();

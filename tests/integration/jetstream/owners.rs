@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kora_gateway::store::{Begun, JetStream, PollLog, RequestLog, StoredRequest, StoredState};
-use tokio::{runtime, time::timeout};
+use tokio::{
+    runtime,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
 use crate::log_laws::{
@@ -13,6 +16,9 @@ use crate::log_laws::{
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 async fn record(log: &JetStream, id: Uuid) -> StoredRequest {
     log.request(key(id)).await.unwrap().unwrap()
@@ -91,9 +97,17 @@ fn a_killed_process_is_gone_after_a_while_and_so_is_its_lease() {
             record(&second, id).await.is_held_elsewhere,
             "it was here just now"
         );
-        let gone = async { while record(&second, id).await.is_held_elsewhere {} };
+        let gone = async {
+            while record(&second, id).await.is_held_elsewhere {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
         timeout(PATIENCE, gone).await.unwrap();
-        let taken = async { while second.polls(10).await.unwrap().sound.is_empty() {} };
+        let taken = async {
+            while second.polls(10).await.unwrap().sound.is_empty() {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
         timeout(PATIENCE, taken).await.unwrap();
     });
 }

@@ -6,7 +6,7 @@ use kora_gateway::{
     event::{Identity, Position},
     store::{Appended, EventLog, ReadError},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Place, SMALL, all_after, append, by_id, event, laws, named};
 
@@ -20,11 +20,14 @@ laws! {
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Waits until this is so of the position before the oldest record.
 async fn until_trimmed(log: &impl EventLog, is_so: impl Fn(Position) -> bool) {
     let trimmed = async {
         while !is_so(log.tail().bounds().trimmed) {
-            tokio::task::yield_now().await;
+            sleep(LOOK_AGAIN).await;
         }
     };
     timeout(PATIENCE, trimmed).await.unwrap();
