@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 from gateway import FREE_PORT, StartGateway, http_call
-from program import Program
+from program import PATIENCE, Program
 from restarts import ports_to_keep
 from test_failing_disk import ACKNOWLEDGED, Disk
 from webhooks import deliver_in_order
@@ -31,7 +32,10 @@ def test_it_is_not_ready_until_there_is_room(start_gateway: StartGateway, tmp_pa
         for _ in range(20):
             assert http_call(admin, "GET", "/readyz") == (503, "not ready\n")
             assert http_call(admin, "GET", "/livez")[0] == 200
-        assert "kora_gateway_store_writable 0" in http_call(admin, "GET", "/metrics")[1]
+        # The log's figures are there once it is open.
+        deadline = time.monotonic() + PATIENCE
+        while "kora_gateway_store_writable 0" not in http_call(admin, "GET", "/metrics")[1]:
+            assert time.monotonic() < deadline
         disk.has_no_room_to_write_back.unlink()
         program.lines_until("ready")
         assert http_call(admin, "GET", "/readyz") == (200, "ready\n")
