@@ -5,7 +5,8 @@ mod cluster;
 use std::{
     env,
     ffi::OsString,
-    io::Read,
+    fs,
+    io::{self, Read},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -71,6 +72,10 @@ impl NatsServer {
         let signal = if is_frozen { "-STOP" } else { "-CONT" };
         let sent = Command::new("kill").args([signal, &process]).status();
         assert!(sent.unwrap().success());
+        let tasks = format!("/proc/{process}/task");
+        while is_frozen && !fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Starts it again with what it had on disk.
@@ -108,7 +113,7 @@ impl NatsServer {
     /// Loses all that it has on disk.
     pub fn lose_everything(&mut self) {
         self.kill();
-        std::fs::remove_dir_all(self.directory.path().join("jetstream")).unwrap();
+        fs::remove_dir_all(self.directory.path().join("jetstream")).unwrap();
         self.resume();
     }
 
@@ -125,6 +130,12 @@ impl Drop for NatsServer {
             let _ = process.wait();
         }
     }
+}
+
+/// Whether a thread, by its folder in `/proc`, is stopped.
+fn is_stopped(task: io::Result<fs::DirEntry>) -> bool {
+    let status = fs::read_to_string(task.unwrap().path().join("status"));
+    status.is_ok_and(|status| status.contains("State:\tT"))
 }
 
 /// Whether a server greets there.
