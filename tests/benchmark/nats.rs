@@ -73,14 +73,14 @@ impl Server {
         let config = new_directory();
         let file = config.path().join("nats.conf");
         fs::write(&file, MAX_PENDING).unwrap();
-        let binary = env::var_os("NATS_SERVER_BINARY").unwrap_or_else(|| "nats-server".into());
+        let binary = env::var_os("KORA_GATEWAY_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
         let process = Command::new(binary)
             .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-c"])
             .arg(file)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("nats-server is installed, or NATS_SERVER_BINARY names it");
+            .expect("nats-server is installed, or KORA_GATEWAY_NATS_SERVER names it");
         let server = Server {
             process,
             port,
