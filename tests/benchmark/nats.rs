@@ -73,7 +73,8 @@ impl Server {
         let config = new_directory();
         let file = config.path().join("nats.conf");
         fs::write(&file, MAX_PENDING).unwrap();
-        let binary = env::var_os("KORA_GATEWAY_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+        let binary =
+            env::var_os("KORA_GATEWAY_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
         let process = Command::new(binary)
             .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-c"])
             .arg(file)
