@@ -4,4 +4,5 @@ mod clusters;
 mod gateways;
 mod outages;
 mod owners;
+mod races;
 mod settings;

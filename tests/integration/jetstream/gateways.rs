@@ -31,7 +31,7 @@ async fn gateway(kora: &str, nats: &NatsServer) -> Gateway {
     Gateway::start(kora, &[("event-log", &nats.url())]).await
 }
 
-async fn pair(kora: &str, nats: &NatsServer) -> [Gateway; 2] {
+pub async fn pair(kora: &str, nats: &NatsServer) -> [Gateway; 2] {
     [gateway(kora, nats).await, gateway(kora, nats).await]
 }
 
