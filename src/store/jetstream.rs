@@ -180,6 +180,8 @@ impl JetStream {
             task.abort();
             let _ = task.await;
         }
+        // The follower can have found, last of all, that NATS answers.
+        self.writable.set(false);
         // If it cannot be kept now, the stream still has the record, or another replica keeps it.
         let end = *self.shown.borrow();
         let _ = Checkpoint::keep(&self.waits.bucket, end).await;

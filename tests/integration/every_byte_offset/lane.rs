@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a gateway waits for an answer that does not come.
-const SHORT: &str = "300ms";
+const SHORT: &str = "1s";
 
 /// What Kora does with every request that it gets whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
