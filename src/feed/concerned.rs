@@ -94,20 +94,20 @@ impl Concerned {
         } = self.interest.take();
         self.head = head;
         self.due = sequences.into();
-        if rest_from.is_some() {
-            self.scan_what_is_due();
+        if let Some(first) = rest_from {
+            self.scan_from(self.due.front().copied().unwrap_or(first));
         }
     }
 
     /// As much of what is due as fits in a message.
     fn due_page(&mut self, tail: &HotTail) -> Look {
         let (mut page, mut bytes) = (Page::new(), 0);
-        while let Some(sequence) = self.due.front() {
+        while let Some(&sequence) = self.due.front() {
             if page.len() == MAX_EVENTS || bytes >= MAX_BYTES {
                 return Look::At(page, None);
             }
-            let Some(record) = tail.record(*sequence) else {
-                self.scan_what_is_due();
+            let Some(record) = tail.record(sequence) else {
+                self.scan_from(sequence);
                 return Look::At(page, None);
             };
             self.due.pop_front();
@@ -117,8 +117,8 @@ impl Concerned {
         Look::At(page, Some(self.head))
     }
 
-    fn scan_what_is_due(&mut self) {
-        self.scan = self.due.front().map(|first| Scan {
+    fn scan_from(&mut self, first: u64) {
+        self.scan = Some(Scan {
             after: first - 1,
             to: self.head.sequence,
         });

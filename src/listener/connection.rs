@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -29,14 +29,21 @@ pub(super) struct Connection<C> {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let mut new = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        new.push(Box::pin(stream));
+        self.new().push(Box::pin(stream));
     }
 }
 
 impl Streams {
+    fn is_empty(&self) -> bool {
+        self.new().is_empty()
+    }
+
     fn take(&self) -> Vec<StreamFuture> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.new())
+    }
+
+    fn new(&self) -> MutexGuard<'_, Vec<StreamFuture>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,16 +62,20 @@ impl<C: Future> Future for Connection<C> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        // First once: streams that are always ready use up what a task may do at a time.
+        if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
         loop {
+            let new = self.new.take();
+            self.streams.extend(new);
             while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(cx) {}
             if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            let new = self.new.take();
-            if new.is_empty() {
+            if self.new.is_empty() {
                 return Poll::Pending;
             }
-            self.streams.extend(new);
         }
     }
 }
@@ -78,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn streams_go_before_their_connection_and_end_with_it() {
+    async fn streams_that_are_ready_go_before_their_connection_writes_and_end_with_it() {
         let (streams, ready, polls) = (
             Streams::default(),
             Arc::new(Notify::new()),
@@ -103,22 +114,40 @@ mod tests {
         let connection = std::future::poll_fn(|cx| {
             seen.push(alive());
             match polls.fetch_add(1, Ordering::SeqCst) {
-                // The new streams are run, then it is asked again.
-                0 => Poll::Pending,
                 1 => {
                     ready.notify_waiters();
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
+                0 | 2 => Poll::Pending,
                 _ => Poll::Ready(()),
             }
         });
         Connection::new(connection, streams).await;
-        assert_eq!(seen, [4, 3, 1], "all that are ready go first");
+        assert_eq!(seen, [4, 3, 3, 1], "all that are ready go in between");
         assert_eq!(
             Arc::strong_count(&held),
             1,
             "the last one ends with the connection"
         );
+    }
+
+    #[tokio::test]
+    async fn streams_that_are_always_ready_do_not_silence_their_connection() {
+        let streams = Streams::default();
+        streams.execute(async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        });
+        let connection = async {
+            // As often as it reads or writes.
+            for _ in 0..1000 {
+                tokio::task::consume_budget().await;
+            }
+        };
+        let served = Connection::new(connection, streams);
+        let patience = std::time::Duration::from_secs(10);
+        tokio::time::timeout(patience, served).await.unwrap();
     }
 }

@@ -32,7 +32,7 @@ pub struct Interest {
 pub struct Noted {
     /// These records, in their order.
     pub sequences: Vec<u64>,
-    /// From this one on, up to `head`, others that were too many to note.
+    /// From this one on, up to `head`, others: they were too many to note, or were never shown.
     pub rest_from: Option<u64>,
     /// Up to here, that is all.
     pub head: Position,
@@ -102,6 +102,10 @@ impl Interests {
     pub(super) fn note(&self, records: &[Arc<Record>]) {
         let mut index = lock(&self.0);
         for record in records {
+            let next = index.head.sequence + 1;
+            if record.sequence != next {
+                index.note_unseen(next);
+            }
             index.note(record.sequence, &record.keys);
             index.head = record.position();
         }
@@ -126,7 +130,7 @@ impl Interest {
     pub fn has_noted(&self) -> bool {
         let index = lock(&self.index);
         let entered = index.entries.get(&self.number);
-        entered.is_some_and(|entered| !entered.sequences.is_empty())
+        entered.is_some_and(Entered::has_noted)
     }
 
     /// Takes what was noted.
@@ -192,6 +196,13 @@ impl Index {
         }
     }
 
+    /// Nobody can say whom these records concerned, from the first of them up to the next that is noted.
+    fn note_unseen(&mut self, first: u64) {
+        for entered in self.entries.values_mut() {
+            entered.note_rest(first, &mut self.to_wake);
+        }
+    }
+
     fn note(&mut self, sequence: u64, keys: &Keys) {
         let kind = keys.kind.as_str();
         let groups = kind.match_indices('.');
@@ -210,19 +221,30 @@ impl Index {
 }
 
 impl Entered {
+    fn has_noted(&self) -> bool {
+        !self.sequences.is_empty() || self.rest_from.is_some()
+    }
+
+    fn note_rest(&mut self, first: u64, to_wake: &mut Vec<Arc<Notify>>) {
+        if !self.has_noted() {
+            to_wake.push(Arc::clone(&self.notify));
+        }
+        self.rest_from.get_or_insert(first);
+    }
+
     fn note(&mut self, sequence: u64, to_wake: &mut Vec<Arc<Notify>>) {
         if self.rest_from.is_some() || self.sequences.last() == Some(&sequence) {
             return;
         }
         match self.sequences.len() {
-            0 => to_wake.push(Arc::clone(&self.notify)),
-            MAX_NOTED => {
-                self.rest_from = Some(sequence);
-                return;
+            MAX_NOTED => self.note_rest(sequence, to_wake),
+            noted => {
+                if noted == 0 {
+                    to_wake.push(Arc::clone(&self.notify));
+                }
+                self.sequences.push(sequence);
             }
-            _ => {}
         }
-        self.sequences.push(sequence);
     }
 }
 

@@ -99,3 +99,29 @@ fn a_stream_hears_of_what_comes_after_it_entered_and_leaves_nothing_behind() {
         assert!(places.is_empty());
     }
 }
+
+#[test]
+fn what_was_never_shown_is_a_rest_for_everybody() {
+    let tail = tail();
+    let ((a, _), (b, _)) = (tail.follow(subject("a")), tail.follow(subject("b")));
+    show(&tail, &["a", "c"]);
+    // Records 3 to 9 were trimmed where they are kept before this process saw them.
+    let record = |last| {
+        let event = event(&format!("evt_{last}"));
+        Record::seal(
+            LogId([1; 16]),
+            (last, 0),
+            jiff::Timestamp::UNIX_EPOCH,
+            event,
+        )
+    };
+    let trimmed = record(8).position();
+    tail.show(vec![record(9).into()], trimmed);
+    tail.wake();
+    assert!(is_woken(&a) && is_woken(&b));
+    assert_eq!(a.take().sequences, [1]);
+    let noted = b.take();
+    assert!(noted.sequences.is_empty());
+    assert_eq!(noted.rest_from, Some(3));
+    assert_eq!(noted.head.sequence, 10);
+}
