@@ -2,6 +2,7 @@
 
 mod emulation;
 mod listeners;
+mod moving;
 mod opening;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::{sync::watch, task::JoinHandle, time};
 use tokio_util::task::TaskTracker;
 
 pub use listeners::Listeners;
+pub use moving::{export_log, import_log};
 
 use crate::{
     admin,

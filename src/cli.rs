@@ -9,6 +9,7 @@ mod failure;
 mod print;
 mod serve;
 mod setting_flags;
+mod store;
 mod story;
 mod watch;
 
@@ -48,6 +49,9 @@ enum Verb {
     Emulator(emulator::EmulatorArgs),
     /// Read the configuration as `serve` would, and say what is in effect and where it came from
     CheckConfig(ServeArgs),
+    /// Move a tenant's log from one place to another
+    #[command(subcommand)]
+    Store(store::StoreVerb),
     /// Screen a party through a running gateway
     Screen(call_args::ScreenArgs),
     /// Create or read a subject through a running gateway
@@ -89,6 +93,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Demo { once } => demo::demo(once, environment).await,
         Verb::Emulator(args) => emulator::run(args, environment).await,
         Verb::CheckConfig(args) => check_config::check_config(args, environment),
+        Verb::Store(verb) => store::run(verb, environment).await,
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,

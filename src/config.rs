@@ -7,6 +7,7 @@ mod reader;
 mod rooms;
 mod settings;
 mod sources;
+mod tenant_log;
 mod values;
 
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -16,6 +17,7 @@ use secrecy::ExposeSecret;
 pub use reader::{Effective, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
+pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 
 use crate::{
     emulator, feed, grpc, kora,

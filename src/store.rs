@@ -2,7 +2,7 @@
 //!
 //! [`EventLog`], [`RequestLog`] and [`PollLog`] are the laws that every backend keeps. [`Sqlite`] is the embedded
 //! backend: one file per tenant in one directory. [`JetStream`] is the backend for several replicas: one stream per
-//! tenant on NATS.
+//! tenant on NATS. [`transfer`] moves a log from any of them to any other.
 
 mod directory;
 mod dispute;
@@ -16,6 +16,7 @@ mod poll_log;
 mod record;
 mod request_log;
 mod sqlite;
+pub mod transfer;
 mod writable;
 
 use std::{path::PathBuf, time::Duration};

@@ -4,24 +4,19 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::config::{Flags, Kind, SETTINGS, Setting};
+use crate::config::{Flags, Kind, SETTINGS, Setting, TENANT_LOG_SETTINGS};
 
 /// The settings that were given as flags.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SettingFlags(pub(super) Flags);
 
+/// The same, of those that name a tenant's log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TenantLogFlags(pub(super) Flags);
+
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        let file = Arg::new("config")
-            .long("config")
-            .value_name("PATH")
-            .help("A TOML file with settings [env: GATEWAY_CONFIG]");
-        SETTINGS
-            .iter()
-            .filter(|setting| setting.kind != Kind::Secret)
-            .map(flag)
-            .fold(command.arg(file), Command::arg)
-            .after_help(SECRETS)
+        augment(command, settings()).after_help(SECRETS)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -31,21 +26,62 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let names = SETTINGS
-            .iter()
-            .filter(|setting| setting.kind != Kind::Secret)
-            .map(|setting| setting.name);
-        let given: BTreeMap<_, _> = names
-            .chain(["config"])
-            .filter_map(|name| Some((name, matches.get_one::<String>(name)?.clone())))
-            .collect();
-        Ok(SettingFlags(Flags(given)))
+        Ok(SettingFlags(given(matches, settings())))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+impl Args for TenantLogFlags {
+    fn augment_args(command: Command) -> Command {
+        augment(command, tenant_log_settings())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TenantLogFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(TenantLogFlags(given(matches, tenant_log_settings())))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Those that have a flag.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS
+        .iter()
+        .filter(|setting| setting.kind != Kind::Secret)
+}
+
+fn tenant_log_settings() -> impl Iterator<Item = &'static Setting> {
+    settings().filter(|setting| TENANT_LOG_SETTINGS.contains(&setting.name))
+}
+
+fn augment(command: Command, settings: impl Iterator<Item = &'static Setting>) -> Command {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("PATH")
+        .help("A TOML file with settings [env: GATEWAY_CONFIG]");
+    settings.map(flag).fold(command.arg(file), Command::arg)
+}
+
+fn given(matches: &ArgMatches, settings: impl Iterator<Item = &'static Setting>) -> Flags {
+    let given: BTreeMap<_, _> = settings
+        .map(|setting| setting.name)
+        .chain(["config"])
+        .filter_map(|name| Some((name, matches.get_one::<String>(name)?.clone())))
+        .collect();
+    Flags(given)
 }
 
 const SECRETS: &str = "Secrets have no flags: set KORA_API_KEY and KORA_WEBHOOK_SECRET, or \

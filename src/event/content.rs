@@ -104,6 +104,14 @@ impl Identity {
     pub fn of_body(body: &[u8]) -> Self {
         Identity::Body(Sha256::digest(body).into())
     }
+
+    /// The same, of a body that is encoded as the field `Event.raw_json`.
+    pub fn of_raw(raw: &[u8]) -> Self {
+        let mut body = raw;
+        decode_key(&mut body).expect(RAW_IS_A_FIELD);
+        decode_varint(&mut body).expect(RAW_IS_A_FIELD);
+        Identity::of_body(body)
+    }
 }
 
 impl NewEvent {
@@ -153,10 +161,7 @@ impl NewEvent {
 
     /// The identity that its body has, whatever id Kora gave it.
     pub fn body_identity(&self) -> Identity {
-        let mut body = &self.raw[..];
-        decode_key(&mut body).expect(RAW_IS_A_FIELD);
-        decode_varint(&mut body).expect(RAW_IS_A_FIELD);
-        Identity::of_body(body)
+        Identity::of_raw(&self.raw)
     }
 
     /// How much it takes.

@@ -29,20 +29,20 @@ pub(super) struct Connection<C> {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.new().push(Box::pin(stream));
+        self.lock().push(Box::pin(stream));
     }
 }
 
 impl Streams {
     fn is_empty(&self) -> bool {
-        self.new().is_empty()
+        self.lock().is_empty()
     }
 
     fn take(&self) -> Vec<StreamFuture> {
-        std::mem::take(&mut self.new())
+        std::mem::take(&mut self.lock())
     }
 
-    fn new(&self) -> MutexGuard<'_, Vec<StreamFuture>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<StreamFuture>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,6 +28,9 @@ pub enum OpenError {
     /// Another process has it.
     #[error("the event log's directory {0} is in use by another process")]
     InUse(PathBuf),
+    /// There is no log.
+    #[error("there is no event log {0}")]
+    Missing(PathBuf),
     /// The directory cannot be used.
     #[error("the event log's directory {path}: {source}")]
     Directory {
@@ -86,6 +89,20 @@ impl Directory {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Locks the directory if a tenant's log is in it.
+    pub(super) fn open_with_log(path: &Path, tenant: &str) -> Result<Self, OpenError> {
+        // Nothing is created here.
+        if !path.is_dir() {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        let directory = Self::open(path)?;
+        let file = directory.log_file(tenant);
+        match file.is_file() {
+            true => Ok(directory),
+            false => Err(OpenError::Missing(file)),
+        }
     }
 
     /// The file of a tenant's log.

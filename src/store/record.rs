@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::ReadError;
+use super::{ReadError, transfer::MovedEvent};
 use crate::{
     event::{BODY_ID_PREFIX, Identity, Keys, LogId, NewEvent, Position},
     pb,
@@ -46,12 +46,9 @@ impl Record {
         receive_time: Timestamp,
         event: NewEvent,
     ) -> Self {
-        let (last_sequence, last_offset) = last;
         let event_id = match event.identity {
             Identity::Vendor(id) => id,
-            Identity::Body(hash) => {
-                body_id_prefix(&hash) + &receive_time.as_millisecond().to_string()
-            }
+            Identity::Body(hash) => body_id(&hash, receive_time),
         };
         let stamp = pb::Event {
             event_id: event_id.clone(),
@@ -62,14 +59,27 @@ impl Record {
         let event_part: Bytes = [stamp.encode_to_vec(), event.content.to_vec()]
             .concat()
             .into();
-        let size = (event_part.len() + event.raw.len()) as u64;
-        let mut record = Record {
-            sequence: last_sequence + 1,
+        let event = MovedEvent {
             receive_time,
-            end_offset: last_offset + size,
             event_id,
             keys: event.keys,
             event: event_part,
+            raw: event.raw,
+        };
+        Self::seal_moved(log_id, last, event)
+    }
+
+    /// Gives an event of another log its place after `last`.
+    pub(super) fn seal_moved(log_id: LogId, last: (u64, u64), event: MovedEvent) -> Self {
+        let (last_sequence, last_offset) = last;
+        let size = (event.event.len() + event.raw.len()) as u64;
+        let mut record = Record {
+            sequence: last_sequence + 1,
+            receive_time: event.receive_time,
+            end_offset: last_offset + size,
+            event_id: event.event_id,
+            keys: event.keys,
+            event: event.event,
             raw: event.raw,
             checksum: 0,
         };
@@ -122,6 +132,22 @@ impl Record {
         }
         hash.digest()
     }
+}
+
+/// The id of an event that Kora gave none.
+pub(super) fn body_id(hash: &[u8; 32], receive_time: Timestamp) -> String {
+    body_id_prefix(hash) + &receive_time.as_millisecond().to_string()
+}
+
+/// By what an event is known that has this id.
+pub(super) fn identity_of(event_id: &str) -> Identity {
+    let hash = || {
+        let (hex, _) = event_id.strip_prefix(BODY_ID_PREFIX)?.split_once('-')?;
+        let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
+        <[u8; 32]>::try_from(bytes?).ok()
+    };
+    hash().map_or_else(|| Identity::Vendor(event_id.to_owned()), Identity::Body)
 }
 
 /// What the ids of a body's events begin with; the time of the event follows.
@@ -213,5 +239,9 @@ pub(super) mod tests {
         let record = Record::seal(LOG, (0, 0), time, event);
         let expected = format!("sha256-{}-1700000000123", "ab".repeat(32));
         assert_eq!(record.event_id, expected);
+        assert_eq!(identity_of(&expected), Identity::Body([0xab; 32]));
+        for other in ["evt_1", "sha256-", "sha256-abab-1", &expected[..40]] {
+            assert_eq!(identity_of(other), Identity::Vendor(other.to_owned()));
+        }
     }
 }

@@ -6,12 +6,15 @@
 
 mod append;
 mod durable;
+mod export;
 mod failure;
+mod import;
 mod log_row;
 mod poll_log;
 mod polls;
 mod queue;
 mod reader;
+mod request_row;
 mod requests;
 mod retention;
 mod schema;
@@ -41,6 +44,8 @@ use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
 };
+pub(super) use export::Export;
+pub(super) use import::Import;
 use queue::{Command, Operation, Write, Written};
 use reader::Readers;
 use writer::Writer;

@@ -43,7 +43,7 @@ impl Place {
         self.try_open().unwrap()
     }
 
-    fn try_open(&self) -> Result<Sqlite, OpenError> {
+    pub fn try_open(&self) -> Result<Sqlite, OpenError> {
         let metrics = Metrics::register(&mut Registry::default());
         Sqlite::open(&self.config, TENANT, self.hands.clock(), metrics)
     }
@@ -52,7 +52,7 @@ impl Place {
         self.hands.turn(time.as_millis() as i64);
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.config.directory.join("tenant.events.db")
     }
 }

@@ -19,6 +19,7 @@ mod junk_answers;
 mod log_laws;
 mod manual;
 mod mesh;
+mod moving;
 mod nats_server;
 mod no_leaks;
 mod not_sent;

@@ -4,7 +4,10 @@ use async_nats::{
     HeaderMap,
     header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
     jetstream::{
-        consumer::{DeliverPolicy, pull::OrderedConfig},
+        consumer::{
+            DeliverPolicy,
+            pull::{Ordered, OrderedConfig},
+        },
         context::PublishErrorKind,
         message::PublishMessage,
         stream::{PurgeErrorKind, RawMessageErrorKind, Stream},
@@ -32,6 +35,13 @@ pub(super) struct Entry {
     pub(super) value: Bytes,
     /// When the server took it, in nanoseconds since 1970.
     pub(super) nanoseconds: i128,
+}
+
+/// The values of some keys, one after the other.
+pub(super) struct Values {
+    messages: Ordered,
+    pending: u64,
+    before_key: String,
 }
 
 /// The revision of a key that has no value.
@@ -100,6 +110,16 @@ impl Bucket {
 
     /// The keys that begin with this, a dot at its end, and their values.
     pub(super) async fn all(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, ReadError> {
+        let mut values = self.values(prefix).await?;
+        let mut found = Vec::new();
+        while let Some(value) = values.next().await? {
+            found.push(value);
+        }
+        Ok(found)
+    }
+
+    /// The same, where they may be too many for the memory.
+    pub(super) async fn values(&self, prefix: &str) -> Result<Values, ReadError> {
         let consumer = self.stream.create_consumer(OrderedConfig {
             deliver_policy: DeliverPolicy::LastPerSubject,
             filter_subject: bucket_subject(&self.name, &format!("{prefix}>")),
@@ -107,20 +127,12 @@ impl Bucket {
             ..OrderedConfig::default()
         });
         let consumer = consumer.await.map_err(unavailable)?;
-        let mut pending = consumer.cached_info().num_pending;
-        let mut messages = consumer.messages().await.map_err(unavailable)?;
-        let before_key = bucket_subject(&self.name, "");
-        let mut found = Vec::new();
-        while pending > 0
-            && let Some(message) = messages.next().await
-        {
-            let message = message.map_err(unavailable)?;
-            pending = message.info().map_err(unavailable)?.pending;
-            if let Some(key) = message.subject.strip_prefix(&before_key) {
-                found.push((key.to_owned(), message.payload.clone()));
-            }
-        }
-        Ok(found)
+        let pending = consumer.cached_info().num_pending;
+        Ok(Values {
+            messages: consumer.messages().await.map_err(unavailable)?,
+            pending,
+            before_key: bucket_subject(&self.name, ""),
+        })
     }
 
     async fn publish(
@@ -147,6 +159,22 @@ impl Bucket {
                 _ => Err(AppendError::Unavailable),
             },
         }
+    }
+}
+
+impl Values {
+    /// The next key and its value; `None` after the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<(String, Bytes)>, ReadError> {
+        while self.pending > 0 {
+            let message = self.messages.next().await;
+            let message = message.ok_or_else(|| unavailable("NATS ended the consumer"))?;
+            let message = message.map_err(unavailable)?;
+            self.pending = message.info().map_err(unavailable)?.pending;
+            if let Some(key) = message.subject.strip_prefix(&self.before_key) {
+                return Ok(Some((key.to_owned(), message.payload.clone())));
+            }
+        }
+        Ok(None)
     }
 }
 

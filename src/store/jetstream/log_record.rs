@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     OpenError,
     bucket::{ABSENT, Bucket},
+    open::unreachable,
 };
 use crate::event::LogId;
 
@@ -38,6 +39,17 @@ struct LogRecord {
     created: String,
     #[prost(fixed64, tag = "4")]
     checksum: u64,
+    /// An import was begun and is not finished.
+    #[prost(bool, tag = "5")]
+    is_importing: bool,
+}
+
+/// The record of a log that is being filled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filling {
+    pub(super) id: LogId,
+    /// That of the record.
+    revision: u64,
 }
 
 /// Which log the stream is. A new stream becomes a new log.
@@ -54,7 +66,7 @@ pub(super) async fn identify(bucket: &Bucket, events: &Info) -> Result<LogId, Op
             ));
         }
         let id = LogId::random();
-        let created = bucket.set(KEY, write(id, events), ABSENT).await;
+        let created = bucket.set(KEY, write(id, events, false), ABSENT).await;
         match created.map_err(|error| OpenError::Unreachable(error.to_string()))? {
             Some(_) => return Ok(id),
             None => sleep(PAUSE).await,
@@ -65,12 +77,47 @@ pub(super) async fn identify(bucket: &Bucket, events: &Info) -> Result<LogId, Op
     ))
 }
 
-fn write(id: LogId, events: &Info) -> Bytes {
+/// Which log the stream is, if it is one.
+pub(super) async fn find(bucket: &Bucket, events: &Info) -> Result<Option<LogId>, OpenError> {
+    let found = bucket.get(KEY).await.map_err(unreachable)?;
+    found.map(|entry| read(entry.value, events)).transpose()
+}
+
+/// Has nobody open the log any more, until it is finished.
+pub(super) async fn begin_import(bucket: &Bucket, events: &Info) -> Result<Filling, OpenError> {
+    let found = bucket.get(KEY).await.map_err(unreachable)?;
+    let (id, revision) = match found {
+        None => (LogId::random(), ABSENT),
+        Some(entry) => (read(entry.value, events)?, entry.revision),
+    };
+    let filling = Filling { id, revision };
+    let revision = set(bucket, filling, write(id, events, true)).await?;
+    Ok(Filling { id, revision })
+}
+
+/// Makes it a log like any other.
+pub(super) async fn finish_import(
+    bucket: &Bucket,
+    events: &Info,
+    filling: Filling,
+) -> Result<(), OpenError> {
+    let record = write(filling.id, events, false);
+    set(bucket, filling, record).await.map(drop)
+}
+
+async fn set(bucket: &Bucket, filling: Filling, record: Bytes) -> Result<u64, OpenError> {
+    let set = bucket.set(KEY, record, filling.revision).await;
+    let set = set.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+    set.ok_or_else(|| OpenError::Refused("somebody else changed the log meanwhile".to_owned()))
+}
+
+fn write(id: LogId, events: &Info, is_importing: bool) -> Bytes {
     let mut record = LogRecord {
         format: FORMAT,
         id: id.0.to_vec().into(),
         created: created(events),
         checksum: 0,
+        is_importing,
     };
     record.checksum = record.computed_checksum();
     record.encode_to_vec().into()
@@ -88,6 +135,12 @@ fn read(value: Bytes, events: &Info) -> Result<LogId, OpenError> {
         return Err(refused(
             "the stream is not the one that the bucket tells of: it was deleted or replaced; delete the bucket \
              too to start a new log",
+        ));
+    }
+    if record.is_importing {
+        return Err(refused(
+            "an import into the log was begun and not finished: delete its stream and both of its buckets, and import \
+             again",
         ));
     }
     let id = <[u8; 16]>::try_from(&record.id[..]);

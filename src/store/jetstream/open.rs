@@ -39,7 +39,16 @@ pub(super) async fn open(
     let retention = config.request_retention;
     let requests = open_bucket(&connection, config, &names.requests, retention).await?;
     let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
-    let id = log_record::identify(&bucket, stream.cached_info()).await?;
+    // Before the log is known to be one: whoever would fill it, and finds nobody here then, is seen here.
+    let owners = Owners::new(requests.clone());
+    owners.renew().await.map_err(unreachable)?;
+    let id = match log_record::identify(&bucket, stream.cached_info()).await {
+        Ok(id) => id,
+        Err(error) => {
+            owners.leave().await;
+            return Err(error);
+        }
+    };
     let events = Arc::new(Events::new(connection, names, id, stream));
     let now = clock.now();
     let found = head::find(&events, &bucket, End::default(), now).await;
@@ -47,8 +56,6 @@ pub(super) async fn open(
     let state = events.state(0).await.map_err(unreachable)?;
     let trimmed = events.trimmed(&state, head).await.map_err(unreachable)?;
 
-    let owners = Owners::new(requests.clone());
-    owners.renew().await.map_err(unreachable)?;
     let lease = Lease::new(bucket.clone(), owners.me);
     lease.renew().await;
     let waits = Waits {
@@ -112,7 +119,8 @@ pub(super) async fn open(
     })
 }
 
-async fn open_bucket(
+/// Opens a bucket, and creates it where there is none. What is kept in it for a while has an age.
+pub(super) async fn open_bucket(
     connection: &Connection,
     config: &Config,
     name: &str,
@@ -123,7 +131,7 @@ async fn open_bucket(
 }
 
 /// The stream with this name. One that is there stays as it is, and is refused if that would break a promise.
-async fn create_or_verify(
+pub(super) async fn create_or_verify(
     connection: &Connection,
     wanted: stream::Config,
 ) -> Result<Stream, OpenError> {
@@ -149,6 +157,17 @@ async fn create_or_verify(
             "the stream {name} is set so that a promise of the gateway would break: {setting}"
         ))),
         None => Ok(found),
+    }
+}
+
+/// The stream with this name, which must be there.
+pub(super) async fn existing(connection: &Connection, name: &str) -> Result<Stream, OpenError> {
+    match connection.jetstream.get_stream(name).await {
+        Err(error) if is_missing(&error.kind()) => Err(OpenError::Refused(format!(
+            "there is no stream {name} on NATS"
+        ))),
+        Err(error) => Err(OpenError::Unreachable(error.to_string())),
+        Ok(found) => Ok(found),
     }
 }
 
@@ -179,6 +198,6 @@ fn not_created(name: &str, kind: CreateStreamErrorKind) -> OpenError {
     }
 }
 
-fn unreachable(error: ReadError) -> OpenError {
+pub(super) fn unreachable(error: ReadError) -> OpenError {
     OpenError::Unreachable(error.to_string())
 }

@@ -20,6 +20,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// After how long without that a process counts as gone.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
 
+/// What the keys of processes begin with.
+const PREFIX: &str = "owner.";
+
 /// The processes that use a bucket.
 #[derive(Debug)]
 pub(super) struct Owners {
@@ -80,6 +83,19 @@ impl Owners {
         let _ = self.bucket.remove(&key(self.me)).await;
     }
 
+    /// Whether any other process has said lately that it lives.
+    pub(super) async fn has_others(&self) -> Result<bool, ReadError> {
+        for (key, _) in self.bucket.all(PREFIX).await? {
+            let owner = key.strip_prefix(PREFIX).and_then(|id| id.parse().ok());
+            if let Some(owner) = owner
+                && self.is_other_that_lives(owner).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether this process is another one, and has said lately that it lives.
     pub(super) async fn is_other_that_lives(&self, owner: Uuid) -> Result<bool, ReadError> {
         if owner == self.me {
@@ -105,5 +121,5 @@ impl Owners {
 }
 
 fn key(process: Uuid) -> String {
-    format!("owner.{process}")
+    format!("{PREFIX}{process}")
 }

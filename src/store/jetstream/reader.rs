@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// When the newest record was received that is not kept any more.
-    async fn newest_trimmed(&self) -> Result<Timestamp, ReadError> {
+    pub(super) async fn newest_trimmed(&self) -> Result<Timestamp, ReadError> {
         let bounds = self.tail.bounds();
         if bounds.trimmed.sequence == bounds.head.sequence {
             return Ok(bounds.head_time);

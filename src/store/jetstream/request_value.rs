@@ -54,9 +54,12 @@ struct Value {
     checksum: u64,
 }
 
+/// What the keys of requests begin with.
+pub(super) const PREFIX: &str = "request.";
+
 /// The key of a request. A caller's name can have any letters.
 pub(super) fn key(key: &RequestKey) -> String {
-    format!("request.{}.{}", hex(key.caller.as_bytes()), key.request_id)
+    format!("{PREFIX}{}.{}", hex(key.caller.as_bytes()), key.request_id)
 }
 
 impl Owned {
@@ -82,10 +85,15 @@ impl Owned {
 
     /// The record that was asked for by this key, if the value is what was written.
     pub(super) fn decode(key: &RequestKey, value: Bytes) -> Result<Self, Damaged> {
+        Self::decode_at(&self::key(key), value)
+    }
+
+    /// The record of a key of the bucket, if the value is what was written.
+    pub(super) fn decode_at(key: &str, value: Bytes) -> Result<Self, Damaged> {
         let value = Value::decode(value).map_err(|_| Damaged)?;
         let checksum = value.checksum;
         let owned = value.into_owned().ok_or(Damaged)?;
-        match owned.checksum() == checksum && owned.record.key == *key {
+        match owned.checksum() == checksum && self::key(&owned.record.key) == key {
             true => Ok(owned),
             false => Err(Damaged),
         }

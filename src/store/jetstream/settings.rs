@@ -93,7 +93,7 @@ pub(super) fn events(config: &Config, names: &Names) -> stream::Config {
 /// The stream of a bucket that keeps the newest value of each key for so long; zero: for ever.
 pub(super) fn bucket(config: &Config, bucket: &str, max_age: Duration) -> stream::Config {
     stream::Config {
-        name: format!("{BUCKET_STREAM}{bucket}"),
+        name: bucket_stream(bucket),
         description: Some("Records of kora-gateway".to_owned()),
         subjects: vec![bucket_subject(bucket, ">")],
         max_messages_per_subject: 1,
@@ -102,6 +102,11 @@ pub(super) fn bucket(config: &Config, bucket: &str, max_age: Duration) -> stream
         allow_rollup: true,
         ..common(config)
     }
+}
+
+/// The stream of a bucket.
+pub(super) fn bucket_stream(bucket: &str) -> String {
+    format!("{BUCKET_STREAM}{bucket}")
 }
 
 /// The subject of a key.

@@ -49,7 +49,7 @@ pub(super) fn append(
 }
 
 /// Whether the event with this id is of this type, if there is one.
-fn is_of_type(
+pub(super) fn is_of_type(
     connection: &Connection,
     event_id: &str,
     kind: &str,
@@ -89,7 +89,8 @@ fn has_body_since(
     Ok(newest.is_some_and(|newest| now.as_millisecond() - newest < window))
 }
 
-fn insert(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+/// Writes a row.
+pub(super) fn insert(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute((

@@ -34,6 +34,11 @@ pub(super) fn add(
         attempts: 0,
         create_time: time(now.as_millisecond()),
     };
+    insert(connection, &poll)
+}
+
+/// Writes a poll; false if its screening has one.
+pub(super) fn insert(connection: &Connection, poll: &Poll) -> rusqlite::Result<bool> {
     let added = connection
         .prepare_cached("INSERT OR IGNORE INTO polls VALUES (?, ?, ?, ?, ?)")?
         .execute((
@@ -126,8 +131,9 @@ pub(super) fn superseded(
     }))
 }
 
-/// By the index over the ends alone: it is used only where its condition is repeated.
-fn has_ended(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+/// Whether the end of a screening is in the log.
+pub(super) fn has_ended(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+    // By the index over the ends alone: it is used only where its condition is repeated.
     connection
         .prepare_cached(
             "SELECT 1 FROM events WHERE screening_id = ? \

@@ -3,23 +3,16 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
-use uuid::Uuid;
 
-use super::{log_row::time, snapshot::unreadable};
-use crate::store::{
-    Begun, Ending, Intent, ReadError, RequestContent, RequestKey, StoredRequest, StoredState,
+use super::{
+    log_row::time,
+    request_row::{Damaged, SELECT, insert_end, insert_request, verified},
+    snapshot::unreadable,
 };
+use crate::store::{Begun, Ending, Intent, ReadError, RequestKey, StoredRequest, StoredState};
 
 /// How many records one transaction removes at most, so that others do not wait for long.
 const STEP: i64 = 512;
-
-const SELECT: &str = "\
-    SELECT caller, request_id, rpc, fingerprint, attempt, state, answer, create_time, finish_time, \
-           coalesce(request_ends.checksum, requests.checksum), number \
-    FROM requests LEFT JOIN request_ends USING (number) WHERE request_id = ? AND caller = ?";
-
-/// A record that is not what was written.
-pub(super) struct Damaged;
 
 /// A record, and where it is.
 struct Found {
@@ -53,17 +46,7 @@ pub(super) fn begin(
         finish_time: None,
         is_held_elsewhere: false,
     };
-    connection
-        .prepare_cached("INSERT INTO requests VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute((
-            &record.key.caller,
-            record.key.request_id.as_bytes(),
-            &record.content.rpc,
-            record.content.fingerprint,
-            record.attempt.as_bytes(),
-            record.create_time.as_millisecond(),
-            record.checksum() as i64,
-        ))?;
+    insert_request(connection, &record, record.checksum())?;
     Ok(Begun::New)
 }
 
@@ -88,15 +71,7 @@ pub(super) fn finish(
         finish_time: Some(time(now.as_millisecond())),
         ..begun
     };
-    connection
-        .prepare_cached("INSERT INTO request_ends VALUES (?, ?, ?, ?, ?)")?
-        .execute((
-            number,
-            record.state.number(),
-            &record.answer[..],
-            now.as_millisecond(),
-            record.checksum() as i64,
-        ))?;
+    insert_end(connection, number, &record, now)?;
     Ok(true)
 }
 
@@ -131,10 +106,25 @@ pub(super) fn read(
 ) -> Result<Option<StoredRequest>, ReadError> {
     let found = find(connection, key).map_err(unreadable(0))?;
     let record = found.map(|found| found.record).transpose();
-    record.map_err(|Damaged| ReadError::Corrupt {
-        sequence: 0,
-        what: "a request record differs from its checksum",
-    })
+    record.map_err(ReadError::from)
+}
+
+/// Hands over all records, until one is not taken.
+pub(super) fn for_each(
+    connection: &Connection,
+    mut takes: impl FnMut(StoredRequest) -> bool,
+) -> Result<(), ReadError> {
+    let mut select = connection
+        .prepare(&format!("{SELECT} ORDER BY number"))
+        .map_err(unreadable(0))?;
+    let mut rows = select.query([]).map_err(unreadable(0))?;
+    while let Some(row) = rows.next().map_err(unreadable(0))? {
+        let record = verified(row).map_err(unreadable(0))??;
+        if !takes(record) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn find(connection: &Connection, key: &RequestKey) -> rusqlite::Result<Option<Found>> {
@@ -145,49 +135,7 @@ fn find(connection: &Connection, key: &RequestKey) -> rusqlite::Result<Option<Fo
         })
     };
     connection
-        .prepare_cached(SELECT)?
+        .prepare_cached(&format!("{SELECT} WHERE request_id = ? AND caller = ?"))?
         .query_row((key.request_id.as_bytes(), &key.caller), found)
         .optional()
-}
-
-/// A row as a record, if it is what was written. A column that cannot be read is damaged like any other: it
-/// must not fail the transaction, in which others have their writes.
-fn verified(row: &Row<'_>) -> rusqlite::Result<Result<StoredRequest, Damaged>> {
-    let (record, checksum) = match record_of(row) {
-        Ok(Some(record)) => record,
-        Ok(None) | Err(_) => return Ok(Err(Damaged)),
-    };
-    Ok(match checksum == record.checksum() {
-        true => Ok(record),
-        false => Err(Damaged),
-    })
-}
-
-/// A row as it is, with its checksum; `None` if its state is none.
-fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<(StoredRequest, u64)>> {
-    let state = match row.get(5)? {
-        None => Some(StoredState::InFlight),
-        Some(number) => StoredState::from_number(number),
-    };
-    let Some(state) = state else {
-        return Ok(None);
-    };
-    let record = StoredRequest {
-        key: RequestKey {
-            caller: row.get(0)?,
-            request_id: Uuid::from_bytes(row.get(1)?),
-        },
-        content: RequestContent {
-            rpc: row.get(2)?,
-            fingerprint: row.get(3)?,
-        },
-        attempt: Uuid::from_bytes(row.get(4)?),
-        state,
-        answer: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default().into(),
-        create_time: time(row.get(7)?),
-        finish_time: row.get::<_, Option<i64>>(8)?.map(time),
-        // One process at a time has the file.
-        is_held_elsewhere: false,
-    };
-    Ok(Some((record, row.get::<_, i64>(9)? as u64)))
 }

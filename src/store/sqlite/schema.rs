@@ -17,11 +17,17 @@ use crate::{
 /// `koGW`, so that `file` and other gateways know what it is.
 const APPLICATION_ID: i32 = 0x6b6f_4757;
 
+/// `koGi`: a log that is being imported. No gateway takes it for a log.
+const IMPORTING_ID: i32 = 0x6b6f_4769;
+
 /// The version of the tables.
 const SCHEMA_VERSION: i32 = 4;
 
 /// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
 const BUSY_TIMEOUT_MS: u32 = 2000;
+
+const UNFINISHED: &str = "an import into it was begun and not finished: remove the file and those beside it \
+                          that end in -wal and -shm, and import again";
 
 const TABLES: &str = "
 CREATE TABLE log (
@@ -132,6 +138,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         (APPLICATION_ID, older @ 1..SCHEMA_VERSION) => {
             upgrade(&connection, older).map_err(explain)?;
         }
+        (IMPORTING_ID, _) => return Err(not_a_log(UNFINISHED)),
         (APPLICATION_ID, _) => return Err(not_a_log("it is of another version of the gateway")),
         _ => return Err(not_a_log("it is not an event log")),
     }
@@ -163,6 +170,20 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
     let pragma = format!("PRAGMA wal_checkpoint({mode})");
     connection.query_row(&pragma, [], |row| row.get(1))
+}
+
+/// Has nobody open the log any more, until it is finished. It goes on after this end.
+pub(super) fn begin_import(connection: &Connection, id: LogId, end: &End) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.pragma_update(None, "application_id", IMPORTING_ID)?;
+    write_log_row(&transaction, id, end)?;
+    transaction.commit()
+}
+
+/// Makes it a log like any other.
+pub(super) fn finish_import(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    checkpoint(connection, "TRUNCATE").map(drop)
 }
 
 /// Opens a connection that only reads.

@@ -31,7 +31,7 @@ impl NatsPlace {
                 stream_prefix: "kora-gateway".to_owned(),
                 replicas: 1,
                 retention_age: Duration::from_secs(30 * 86_400),
-                retention_bytes: 1 << 30,
+                retention_bytes: 10 << 30,
                 dedup_window: DEDUP_WINDOW,
                 request_retention: Duration::from_secs(7 * 86_400),
             },
