@@ -5,4 +5,5 @@ mod gateways;
 mod outages;
 mod owners;
 mod races;
+mod secured;
 mod settings;

@@ -8,12 +8,12 @@ use tokio::time::{sleep, timeout};
 use crate::log_laws::{NatsPlace, Place, all_after, append, by_id, named};
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to leave the machine to others before looking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-async fn until_writable(log: &JetStream, is_writable: bool) {
+pub(super) async fn until_writable(log: &JetStream, is_writable: bool) {
     let mut writable = log.writable();
     let changed = writable.wait_for(|is| *is == is_writable);
     timeout(PATIENCE, changed).await.unwrap().unwrap();
