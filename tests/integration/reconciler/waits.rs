@@ -19,6 +19,22 @@ pub fn connect(directory: &Path) -> Connection {
     Connection::open(directory.join(format!("{TENANT_ID}.events.db"))).unwrap()
 }
 
+/// A gateway that polls soon and once only.
+async fn gateway_that_gives_up(kora: &ScriptedKora) -> Gateway {
+    Gateway::start_with(&kora.base_url(), &[], |config| {
+        config.reconciler.first_pause = SOON;
+        config.reconciler.max_age = Duration::ZERO;
+    })
+    .await
+}
+
+/// Sees that the one event is Kora's BLOCK.
+async fn assert_blocked(gateway: &Gateway) {
+    let events = events(gateway).await;
+    assert_eq!(events.len(), 1);
+    assert_reconciled(&events[0], COMPLETED, "BLOCK");
+}
+
 #[tokio::test]
 async fn what_waits_outlives_the_process() {
     let directory = tempfile::tempdir().unwrap();
@@ -32,9 +48,7 @@ async fn what_waits_outlives_the_process() {
     let gateway = gateway_on(directory.path(), &kora, SOON).await;
     wait_for_polls(&gateway, "reconciled", 1).await;
     wait_for_waiting(&gateway, 0).await;
-    let events = events(&gateway).await;
-    assert_eq!(events.len(), 1);
-    assert_reconciled(&events[0], COMPLETED, "BLOCK");
+    assert_blocked(&gateway).await;
     gateway.stop().await;
 }
 
@@ -115,11 +129,7 @@ async fn polls_that_fail_are_made_again_and_say_nothing() {
 #[tokio::test]
 async fn a_screening_that_never_ends_is_given_up() {
     let kora = ScriptedKora::start(pending()).await;
-    let gateway = Gateway::start_with(&kora.base_url(), &[], |config| {
-        config.reconciler.first_pause = SOON;
-        config.reconciler.max_age = Duration::ZERO;
-    })
-    .await;
+    let gateway = gateway_that_gives_up(&kora).await;
     screen(&gateway).await;
     gateway
         .wait_for_metric("reconciler_given_up_total 1\n")
@@ -137,16 +147,10 @@ async fn a_screening_that_has_waited_for_too_long_is_asked_for_once_more() {
         false => Act::json(200, &ended("COMPLETED", "BLOCK")),
     }))
     .await;
-    let gateway = Gateway::start_with(&kora.base_url(), &[], |config| {
-        config.reconciler.first_pause = SOON;
-        config.reconciler.max_age = Duration::ZERO;
-    })
-    .await;
+    let gateway = gateway_that_gives_up(&kora).await;
     screen(&gateway).await;
     wait_for_waiting(&gateway, 0).await;
-    let events = events(&gateway).await;
-    assert_eq!(events.len(), 1);
-    assert_reconciled(&events[0], COMPLETED, "BLOCK");
+    assert_blocked(&gateway).await;
     gateway.stop().await;
 }
 

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use kora_gateway::pb::{self, RequestState, ScreeningStatus};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -25,6 +25,14 @@ fn going_on(id: Uuid) -> pb::ScreenRequest {
         on_timeout: pb::TimeoutPolicy::ContinueAsync.into(),
         ..screen_request()
     }
+}
+
+/// A gateway, and a call through it whose second request Kora has got.
+async fn going_on_at(kora: &ScriptedKora) -> (Gateway, JoinHandle<Answer>) {
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
+    kora.wait_for_requests(2).await;
+    (gateway, call)
 }
 
 fn taken() -> Act {
@@ -91,9 +99,7 @@ async fn an_event_that_overtakes_the_answer_is_not_missed() {
     let told = Arc::new(Notify::new());
     let late = Act::AnswerOnceTold(Arc::clone(&told), Box::new(taken()));
     let kora = ScriptedKora::start(Act::timeout_then(late)).await;
-    let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    kora.wait_for_requests(2).await;
+    let (gateway, call) = going_on_at(&kora).await;
     tell(&gateway, "screening.completed", &approved(SCREENING_ID)).await;
     told.notify_one();
     let screening = call.await.unwrap().screening();
@@ -118,9 +124,7 @@ async fn without_an_event_in_time_it_is_pending() {
 #[tokio::test]
 async fn the_order_to_stop_ends_the_wait_with_pending() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
-    let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    kora.wait_for_requests(2).await;
+    let (gateway, call) = going_on_at(&kora).await;
     // The answer of the second one is on its way to the gateway.
     gateway.stop().await;
     let screening = call.await.unwrap().screening();
@@ -250,9 +254,7 @@ async fn a_stop_before_the_second_one_is_the_timeout() {
 #[tokio::test]
 async fn a_screening_that_fails_after_all_is_the_timeout() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
-    let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    kora.wait_for_requests(2).await;
+    let (gateway, call) = going_on_at(&kora).await;
     tell(
         &gateway,
         "screening.failed",

@@ -79,9 +79,7 @@ async fn the_second_one_waits_to_be_polled() {
 async fn an_event_behind_many_others_is_found() {
     let (told, late) = Act::once_told(&json!({"screening_id": SCREENING_ID, "status": "PENDING"}));
     let kora = ScriptedKora::start(Act::timeout_then(late)).await;
-    let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    kora.wait_for_requests(2).await;
+    let (gateway, call) = going_on_at(&kora).await;
     for other in 0..MORE_THAN_A_PAGE {
         let other = approved(&format!("scr_other_{other}"));
         tell(&gateway, "screening.completed", &other).await;
@@ -96,9 +94,7 @@ async fn an_event_behind_many_others_is_found() {
 #[tokio::test]
 async fn an_event_that_says_completed_of_an_unfinished_screening_is_no_end() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
-    let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    kora.wait_for_requests(2).await;
+    let (gateway, call) = going_on_at(&kora).await;
     for status in ["PENDING", "FINISHED", "COMPLETED"] {
         let mut data = approved(SCREENING_ID);
         data["status"] = status.into();
