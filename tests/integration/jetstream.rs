@@ -1,6 +1,7 @@
 //! What the backend on NATS does beside the law of a log.
 
 mod clusters;
+mod cut_off;
 mod gateways;
 mod outages;
 mod owners;
