@@ -7,7 +7,7 @@ use std::{
 
 use kora_gateway::{
     event::{Content, Identity, Keys, NewEvent, WatchRequest},
-    feed::{self, Feed},
+    feed::{self, Feed, Subscription},
     lifecycle::Shutdown,
     pb::{self, watch_events_response::Signal},
     store::{Appended, EventLog},
@@ -118,21 +118,23 @@ async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
     append(&other, "last", "mine", 0).await;
 
     for (stream, last) in streams.iter_mut().zip([Some("last"), None, Some("last")]) {
-        let mut gaps = 0;
-        let mut events = Vec::new();
-        while gaps == 0 || (last.is_some() && events.last().map(String::as_str) != last) {
-            let message = timeout(PATIENCE, stream.next())
-                .await
-                .unwrap()
-                .unwrap()
-                .unwrap();
-            let mut bytes = Vec::new();
-            message.encode(&mut bytes);
-            let message = pb::WatchEventsResponse::decode(&bytes[..]).unwrap();
-            gaps += usize::from(matches!(message.signal, Some(Signal::Gap(_))));
-            events.extend(message.events.into_iter().map(|event| event.event_id));
-        }
+        let told = timeout(PATIENCE, until_told(stream, last)).await;
+        let (gaps, events) = told.expect("it says that it missed something");
         assert_eq!(gaps, 1);
         assert!(!events.contains(&"gone".to_owned()));
     }
+}
+
+/// Reads until a gap was told of, and this event, if there is one. Returns the number of gaps, and the events.
+async fn until_told(stream: &mut Subscription, last: Option<&str>) -> (usize, Vec<String>) {
+    let (mut gaps, mut events) = (0, Vec::new());
+    while gaps == 0 || (last.is_some() && events.last().map(String::as_str) != last) {
+        let message = stream.next().await.unwrap().unwrap();
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let message = pb::WatchEventsResponse::decode(&bytes[..]).unwrap();
+        gaps += usize::from(matches!(message.signal, Some(Signal::Gap(_))));
+        events.extend(message.events.into_iter().map(|event| event.event_id));
+    }
+    (gaps, events)
 }
