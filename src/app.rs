@@ -21,13 +21,14 @@ use crate::{
     feed::{self, Feed},
     grpc, kora,
     lifecycle::{Readiness, Shutdown, Watchdog},
+    listener,
     reconciler::{self, Reconciler},
     requests::{self, Requests},
     store,
     telemetry::Metrics,
     webhook,
 };
-use listeners::{ADMIN_LISTENER, WEBHOOK_LISTENER};
+use listeners::admin_config;
 use opening::open_log;
 
 /// How long before the bound on a stop the calls that are left are given up, so that the rest fits in.
@@ -102,6 +103,8 @@ pub async fn run(
     );
 
     let metrics = Metrics::default();
+    let mut registry = Metrics::registry();
+    let listener_metrics = listener::Metrics::register(&mut registry);
     let watchdog = Watchdog::start();
     let (reporter, health) = admin::health().await;
     // The admin port comes first, and outlives the others: it tells the orchestrator how far the gateway is.
@@ -112,11 +115,11 @@ pub async fn run(
             metrics.clone(),
             health.clone(),
         ),
-        ADMIN_LISTENER,
+        admin_config(),
+        listener_metrics.clone(),
         grpc_done.clone(),
         grpc_done.clone(),
     ));
-    let mut registry = Metrics::registry();
     let opened = open_log(&mut config, clock.clone(), &mut registry, &shutdown).await;
     let log = match opened {
         Ok(Some(log)) => log,
@@ -163,7 +166,6 @@ pub async fn run(
         &config.feed,
         log.events.clone(),
         feed::Metrics::register(&mut registry),
-        shutdown.clone(),
     );
     let webhooks = webhook::service(
         config.webhook.clone(),
@@ -196,13 +198,15 @@ pub async fn run(
     // Webhooks are taken until the last call is over.
     let webhooks = tokio::spawn(listeners.webhook.serve(
         webhooks,
-        WEBHOOK_LISTENER,
+        config.webhook_listener.clone(),
+        listener_metrics.clone(),
         calls_done.clone(),
         calls_done.clone(),
     ));
     let grpc = tokio::spawn(listeners.grpc.serve(
         callers,
         config.grpc_listener.clone(),
+        listener_metrics,
         shutdown.clone(),
         calls_done.clone(),
     ));

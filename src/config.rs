@@ -3,6 +3,7 @@
 //! A flag beats the environment, the environment beats the file, the file beats the default. Everything
 //! that is wrong is reported at once, by the name of the setting.
 
+mod ports;
 mod reader;
 mod rooms;
 mod settings;
@@ -19,11 +20,8 @@ pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 
-use crate::{
-    emulator, feed, grpc, kora,
-    listener::{self, Protocol},
-    reconciler, requests, store, webhook,
-};
+use crate::{emulator, feed, grpc, kora, listener, reconciler, requests, store, webhook};
+use ports::ports;
 use reader::Reader;
 use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
 
@@ -41,6 +39,8 @@ pub struct Config {
     pub admin_addr: SocketAddr,
     /// What the callers' port accepts.
     pub grpc_listener: listener::Config,
+    /// What the webhook port accepts.
+    pub webhook_listener: listener::Config,
     /// What the callers' API accepts.
     pub grpc: grpc::Config,
     /// What webhooks are accepted.
@@ -145,25 +145,7 @@ impl Emulator {
 
 /// Reads every setting, so that every problem is found; `None` if there is any.
 fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
-    let grpc_addr = reader.value("grpc-addr", values::socket_addr);
-    let webhook_addr = reader.value("webhook-addr", values::socket_addr);
-    let is_public_secret = with_emulator && !reader.is_secret_set("kora-webhook-secret");
-    if is_public_secret && webhook_addr.is_some_and(|addr| !addr.ip().is_loopback()) {
-        reader.problem(
-            "webhook-addr",
-            "is not a loopback address, and the emulator's webhook secret is known to everybody: set one",
-        );
-    }
-    let admin_addr = reader.value("admin-addr", values::socket_addr);
-    if !reader.switch("allow-unauthenticated")
-        && grpc_addr.is_some_and(|addr| !addr.ip().is_loopback())
-    {
-        reader.problem(
-            "grpc-addr",
-            "is not a loopback address, and callers are not authenticated: anyone who reaches it could \
-             screen at your cost; bind a loopback address, or say --allow-unauthenticated",
-        );
-    }
+    let ports = ports(reader, with_emulator);
     let kora = kora_config(reader, with_emulator);
     let secrets = webhook_secrets(reader, with_emulator);
     let max_webhook_bytes = reader.value("webhook-max-bytes", values::webhook_bytes);
@@ -171,22 +153,17 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let store = store_place(reader);
     let max_watch_streams = reader.value("max-watch-streams", values::positive);
     let emulator_addr = emulator_addr(reader);
-    let max_connections = reader.value("max-connections", values::positive);
-    let max_streams = reader.value("max-streams-per-connection", values::positive);
     let is_request_id_required = reader.switch("require-request-id");
     let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
-    let kora = kora?;
+    let (kora, ports) = (kora?, ports?);
     Some(Config {
-        grpc_addr: grpc_addr?,
-        webhook_addr: webhook_addr?,
-        admin_addr: admin_addr?,
-        grpc_listener: listener::Config {
-            protocol: Protocol::Http2,
-            max_connections: max_connections? as usize,
-            max_streams_per_connection: max_streams?,
-        },
+        grpc_addr: ports.grpc_addr,
+        webhook_addr: ports.webhook_addr,
+        admin_addr: ports.admin_addr,
+        grpc_listener: ports.grpc,
+        webhook_listener: ports.webhook,
         grpc: grpc::Config {
             max_request_bytes: max_request_bytes?,
             max_calls: max_calls? as usize,

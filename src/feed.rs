@@ -41,26 +41,28 @@ pub struct Feed {
     log: Arc<dyn EventLog>,
     places: Arc<Semaphore>,
     metrics: Metrics,
-    stop: Shutdown,
 }
 
 impl Feed {
-    /// The feed of a log. From the order to `stop` on, its streams end.
-    pub fn new(config: &Config, log: Arc<dyn EventLog>, metrics: Metrics, stop: Shutdown) -> Self {
+    /// The feed of a log.
+    pub fn new(config: &Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
         Feed {
             log,
             places: Arc::new(Semaphore::new(config.max_streams)),
             metrics,
-            stop,
         }
     }
 
-    /// Opens a stream.
+    /// Opens a stream, which ends by the order to `stop`.
     ///
     /// # Errors
     /// `TOO_MANY_STREAMS`; `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
     /// `STORE_UNAVAILABLE`.
-    pub async fn open(&self, request: WatchRequest) -> Result<Subscription, CallError> {
+    pub async fn open(
+        &self,
+        request: WatchRequest,
+        stop: Shutdown,
+    ) -> Result<Subscription, CallError> {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| CallError {
@@ -73,7 +75,7 @@ impl Feed {
             request,
             begin,
             self.metrics.open_stream(place),
-            self.stop.clone(),
+            stop,
         ))
     }
 }

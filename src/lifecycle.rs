@@ -86,6 +86,12 @@ impl Shutdown {
         self.0.is_cancelled()
     }
 
+    /// An order that is given with this one, and can be given before it.
+    #[must_use]
+    pub fn child(&self) -> Shutdown {
+        Shutdown(self.0.child_token())
+    }
+
     /// Waits for the order.
     pub fn started(&self) -> impl Future<Output = ()> + Send + 'static {
         self.0.clone().cancelled_owned()

@@ -1,34 +1,44 @@
-//! The accept loop under every port: hyper-util serves the connections, and a stop is bounded whatever
-//! a client does.
+//! The accept loop under every port: hyper serves the connections, and whatever a client does or does not do is
+//! bounded, a stop included.
 //!
 //! tonic's own server waits for silent clients without a limit when it is told to stop, and answers
 //! CANCELLED when `grpc-timeout` passes (seen in tonic 0.14), so its routes are served from here.
 
 mod connection;
+mod exchanges;
 mod gathering;
 mod http1;
+mod http2;
+mod metrics;
+mod opening;
+mod pace;
+mod places;
+mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
+use hyper_util::service::TowerToHyperService;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
+pub use metrics::Metrics;
+pub use tls::{Tls, TlsError, TlsFiles};
+
 use crate::lifecycle::Shutdown;
-use connection::{Connection, Streams};
-use gathering::Gathering;
+use connection::Streams;
+use exchanges::Exchanges;
+use metrics::Unopened;
+use opening::{Opened, Version};
+use places::{Place, Places};
 
 /// How long to wait after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,18 +46,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client has to close its connection after the last call was answered.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
+/// By which part of it the age of a connection is less or more than it should be: clients that came together do not
+/// come back together.
+const AGE_JITTER: f64 = 0.1;
+
 /// What a port accepts.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which protocol.
     pub protocol: Protocol,
+    /// Its certificates, where it speaks TLS.
+    pub tls: Option<Tls>,
     /// Open connections; more wait in the kernel's queue.
     pub max_connections: usize,
     /// Requests at a time on one HTTP/2 connection.
     pub max_streams_per_connection: u32,
+    /// How long things may take.
+    pub patience: Patience,
 }
 
-/// Which protocol a port speaks, always without TLS.
+/// Which protocol a port speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/2 from the first byte, as gRPC wants it.
@@ -58,7 +76,23 @@ pub enum Protocol {
         header_timeout: Duration,
     },
     /// HTTP/1.1 or HTTP/2, told apart by the first bytes.
-    Http1OrHttp2,
+    Http1OrHttp2 {
+        /// The same, of HTTP/1.1.
+        header_timeout: Duration,
+    },
+}
+
+/// How long a port waits for its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For TLS, and for what begins HTTP/2.
+    pub opening: Duration,
+    /// With an answer that is not taken. HTTP/2: then its stream is reset; HTTP/1.1: the connection is closed.
+    pub stall: Duration,
+    /// A connection is this old, more or less, when its client is asked to make a new one.
+    pub age: Duration,
+    /// So long after that it is closed. Longer than any call may take, so that none is cut.
+    pub grace: Duration,
 }
 
 /// A port's name and its socket.
@@ -67,6 +101,35 @@ pub struct Listener {
     name: &'static str,
     socket: TcpListener,
     addr: SocketAddr,
+}
+
+/// What a connection needs to be served.
+#[derive(Clone)]
+struct Server<S> {
+    name: &'static str,
+    config: Config,
+    service: S,
+    stop: Shutdown,
+    metrics: Metrics,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            opening: Duration::from_secs(5),
+            stall: Duration::from_secs(60),
+            age: Duration::from_secs(30 * 60),
+            grace: Duration::from_secs(10 * 60 + 5),
+        }
+    }
+}
+
+impl Patience {
+    /// An age at random, around the one that is meant.
+    fn random_age(&self) -> Duration {
+        let factor = 1.0 + AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
+        self.age.mul_f64(factor)
+    }
 }
 
 impl Listener {
@@ -100,91 +163,128 @@ impl Listener {
 
     /// Serves until told to stop. Then nothing new is accepted and connections are asked to end. Once
     /// `drained` says that no call is left, those that are still open are dropped after a short grace.
-    pub async fn serve<S, B>(self, service: S, config: Config, stop: Shutdown, drained: Shutdown)
-    where
+    pub async fn serve<S, B>(
+        self,
+        service: S,
+        config: Config,
+        metrics: Metrics,
+        stop: Shutdown,
+        drained: Shutdown,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let graceful = GracefulShutdown::new();
-        let room = Arc::new(Semaphore::new(config.max_connections));
+        let mut beside = JoinSet::new();
+        if let Some(tls) = config.tls.clone() {
+            beside.spawn(tls.follow(self.name));
+        }
+        let places = Places::new(config.max_connections);
         let mut connections = JoinSet::new();
+        let server = Server {
+            name: self.name,
+            config,
+            service,
+            stop: stop.clone(),
+            metrics,
+        };
         let stopped = stop.started();
         tokio::pin!(stopped);
         loop {
-            let (stream, place) = tokio::select! {
+            let stream = tokio::select! {
                 biased;
                 () = &mut stopped => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.accept(&room) => accepted,
+                accepted = self.accept() => accepted,
             };
-            let service = TowerToHyperService::new(service.clone());
-            if let Protocol::Http1 { header_timeout } = config.protocol {
-                let served = http1::serve(stream, service, header_timeout, stop.started());
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-                continue;
-            }
-            let streams = Streams::default();
-            let server = connection_builder(&config, streams.clone());
-            let watcher = graceful.watcher();
-            connections.spawn(async move {
-                let connection =
-                    server.serve_connection(TokioIo::new(Gathering::new(stream)), service);
-                // What goes wrong on one connection is its client's affair; calls log their own failures.
-                let watched = watcher.watch(connection.into_owned());
-                let _ = Connection::new(watched, streams).await;
-                drop(place);
-            });
+            let place = tokio::select! {
+                () = &mut stopped => break,
+                place = places.take() => place,
+            };
+            connections.spawn(server.clone().serve(stream, place));
         }
         drop(self.socket);
-        let ended = async {
-            graceful.shutdown().await;
-            while connections.join_next().await.is_some() {}
-        };
+        let ended = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             () = ended => {}
-            () = async { drained.started().await; tokio::time::sleep(CLOSING_GRACE).await } => {
+            () = async { drained.started().await; sleep(CLOSING_GRACE).await } => {
                 tracing::debug!(listener = self.name, "dropping the connections that are left");
             }
         }
         connections.shutdown().await;
     }
 
-    async fn accept(&self, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-        let place = Arc::clone(room)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+    async fn accept(&self) -> TcpStream {
         loop {
             match self.socket.accept().await {
                 Ok((stream, _)) => {
                     // Small answers must not wait for more; a socket that refuses is still served.
                     let _ = stream.set_nodelay(true);
-                    return (stream, place);
+                    return stream;
                 }
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "could not accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 }
 
-fn connection_builder(config: &Config, streams: Streams) -> auto::Builder<Streams> {
-    let mut server = auto::Builder::new(streams);
-    if config.protocol == Protocol::Http2 {
-        server = server.http2_only();
+impl<S, B> Server<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Serves one connection, from its first byte on.
+    async fn serve(self, stream: TcpStream, place: Place) {
+        let _open = self.metrics.open(self.name);
+        let evicted = place.evicted();
+        let (metrics, name) = (self.metrics.clone(), self.name);
+        tokio::select! {
+            () = self.open_and_serve(stream, place) => {}
+            () = evicted => metrics.unopened(name, Unopened::Evicted),
+        }
     }
-    server.http1().timer(TokioTimer::new());
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_streams_per_connection);
-    server
+
+    async fn open_and_serve(self, stream: TcpStream, place: Place) {
+        let Config {
+            protocol,
+            tls,
+            patience,
+            ..
+        } = &self.config;
+        let opening = opening::open(stream, tls.as_ref(), *protocol);
+        let opened = tokio::select! {
+            opened = timeout(patience.opening, opening) => opened,
+            () = self.stop.started() => return,
+        };
+        let Opened { io, version } = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => return self.metrics.unopened(self.name, Unopened::Failed),
+            Err(_) => return self.metrics.unopened(self.name, Unopened::Late),
+        };
+        let mut io = TimeoutStream::new(io);
+        io.set_write_timeout(Some(patience.stall));
+        let io = Box::pin(io);
+        let exchanges = Exchanges {
+            service: TowerToHyperService::new(self.service),
+            place: Arc::new(place),
+            ending: self.stop.child(),
+            streams: Streams::default(),
+        };
+        let age = patience.random_age();
+        match (version, *protocol) {
+            (
+                Version::Http1,
+                Protocol::Http1 { header_timeout } | Protocol::Http1OrHttp2 { header_timeout },
+            ) => http1::serve(io, exchanges, header_timeout, age, self.stop).await,
+            _ => http2::serve(io, exchanges, &self.config, age, self.stop, self.metrics).await,
+        }
+    }
 }

@@ -24,7 +24,7 @@ use crate::store::EventLog;
 use intake::Intake;
 
 /// How long the head of a request may take. The port's listener keeps it.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// What is accepted.
 #[derive(Clone)]

@@ -1,28 +1,27 @@
 //! The ports, and what each accepts.
 
-use std::io;
+use std::{io, time::Duration};
 
 use crate::{
     config::Config,
-    listener::{self, Listener, Protocol},
-    webhook,
+    listener::{self, Listener, Patience, Protocol},
 };
+
+/// How long the head of a request to the admin port may take.
+const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the admin port accepts: an orchestrator and a scraper, not the public.
-pub(super) const ADMIN_LISTENER: listener::Config = listener::Config {
-    protocol: Protocol::Http1OrHttp2,
-    max_connections: 256,
-    max_streams_per_connection: 64,
-};
-
-/// What the webhook port accepts: Kora, and what stands before the gateway.
-pub(super) const WEBHOOK_LISTENER: listener::Config = listener::Config {
-    protocol: Protocol::Http1 {
-        header_timeout: webhook::HEADER_TIMEOUT,
-    },
-    max_connections: 1024,
-    max_streams_per_connection: 1,
-};
+pub(super) fn admin_config() -> listener::Config {
+    listener::Config {
+        protocol: Protocol::Http1OrHttp2 {
+            header_timeout: ADMIN_HEADER_TIMEOUT,
+        },
+        tls: None,
+        max_connections: 256,
+        max_streams_per_connection: 64,
+        patience: Patience::default(),
+    }
+}
 
 /// The bound sockets.
 #[derive(Debug)]

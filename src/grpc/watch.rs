@@ -31,6 +31,7 @@ use crate::{
     error::{CallError, Reason},
     event::WatchRequest,
     feed::{Feed, Message, Subscription},
+    lifecycle::Shutdown,
     pb,
 };
 
@@ -108,8 +109,13 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
                 .expect("the boundary admits every request of this service");
             admission.enter();
             let (call_id, deadline) = (admission.call_id.clone(), admission.stream_deadline);
+            let ending: &Shutdown = request
+                .extensions()
+                .get()
+                .expect("the listener says with every request when its connection ends");
+            let ending = ending.clone();
             let request = WatchRequest::from_wire(request.into_inner())?;
-            let subscription = feed.open(request).await?;
+            let subscription = feed.open(request, ending).await?;
             let messages: Self::ResponseStream =
                 Box::pin(messages(subscription, call_id, deadline));
             Ok(tonic::Response::new(messages))

@@ -2,58 +2,132 @@
 //!
 //! An event makes many streams of a connection ready. As tasks of their own, each would have the connection write what
 //! it has to say; in one task, all that are ready go first, and what they say leaves in one write.
+//!
+//! It is also the place from where a stream can be cut whose client stands still: hyper asks such a stream's body for
+//! nothing, so the body could not tell.
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::rt::Executor;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
-type StreamFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+use super::{metrics::Metrics, pace::Pace};
+
+/// How many looks at the streams there are in the time in which one may stand still.
+const LOOKS_PER_STALL: u32 = 10;
 
 /// Takes the streams of one connection, whose [`Connection`] runs them. Their number is bounded by that of the streams
 /// that a connection may have open.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<Vec<StreamFuture>>>);
+pub(super) struct Streams(Arc<Mutex<New>>);
+
+#[derive(Default)]
+struct New {
+    /// Of the request that came last, until its stream comes.
+    pace: Option<Pace>,
+    streams: Vec<Stream>,
+}
+
+/// One request and its answer; over when it is cut.
+struct Stream {
+    future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    pace: Pace,
+}
 
 /// Runs a connection, and its streams until it ends.
 pub(super) struct Connection<C> {
     connection: Pin<Box<C>>,
     new: Streams,
-    streams: FuturesUnordered<StreamFuture>,
+    streams: FuturesUnordered<Stream>,
+    stall: Duration,
+    look: Interval,
+    metrics: Metrics,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.lock().push(Box::pin(stream));
+        let mut new = self.lock();
+        let pace = new.pace.take().unwrap_or_default();
+        new.streams.push(Stream {
+            future: Some(Box::pin(stream)),
+            pace,
+        });
     }
 }
 
 impl Streams {
-    fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+    /// The pace of a request that has come. hyper hands its stream over right after it was told of the request.
+    pub(super) fn pace(&self) -> Pace {
+        self.lock().pace.insert(Pace::default()).clone()
     }
 
-    fn take(&self) -> Vec<StreamFuture> {
-        std::mem::take(&mut self.lock())
+    fn has_new(&self) -> bool {
+        !self.lock().streams.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<StreamFuture>> {
+    fn take(&self) -> Vec<Stream> {
+        mem::take(&mut self.lock().streams)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, New> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(future) = &mut self.future {
+            ready!(future.as_mut().poll(cx));
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<C: Future> Connection<C> {
-    /// `connection` hands its streams to `streams`.
-    pub(super) fn new(connection: C, streams: Streams) -> Self {
+    /// `connection` hands its streams to `streams`. One is cut whose client stands still for `stall`.
+    pub(super) fn new(connection: C, streams: Streams, stall: Duration, metrics: Metrics) -> Self {
+        let mut look = interval(stall / LOOKS_PER_STALL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Connection {
             connection: Box::pin(connection),
             new: streams,
             streams: FuturesUnordered::new(),
+            stall,
+            look,
+            metrics,
+        }
+    }
+
+    /// The connection itself.
+    pub(super) fn itself(&mut self) -> Pin<&mut C> {
+        self.connection.as_mut()
+    }
+
+    /// Dropping a stream tells its client that it was cut.
+    fn cut_those_that_stand_still(&mut self) {
+        let mut is_any_cut = false;
+        for stream in self.streams.iter_mut() {
+            if stream.pace.stands_still(self.stall) {
+                stream.future = None;
+                is_any_cut = true;
+                self.metrics.stalled();
+            }
+        }
+        if is_any_cut {
+            // Nobody else wakes those that were cut.
+            let streams = mem::take(&mut self.streams);
+            let left = streams.into_iter().filter(|stream| stream.future.is_some());
+            self.streams = left.collect();
         }
     }
 }
@@ -66,6 +140,9 @@ impl<C: Future> Future for Connection<C> {
         if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
             return Poll::Ready(ended);
         }
+        while self.look.poll_tick(cx).is_ready() {
+            self.cut_those_that_stand_still();
+        }
         loop {
             let new = self.new.take();
             self.streams.extend(new);
@@ -73,7 +150,7 @@ impl<C: Future> Future for Connection<C> {
             if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            if self.new.is_empty() {
+            if !self.new.has_new() {
                 return Poll::Pending;
             }
         }
@@ -87,6 +164,12 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+
+    const STALL: Duration = Duration::from_secs(60);
+
+    fn run<C: Future>(connection: C, streams: Streams) -> Connection<C> {
+        Connection::new(connection, streams, STALL, Metrics::unseen())
+    }
 
     #[tokio::test]
     async fn streams_that_are_ready_go_before_their_connection_writes_and_end_with_it() {
@@ -123,7 +206,7 @@ mod tests {
                 _ => Poll::Ready(()),
             }
         });
-        Connection::new(connection, streams).await;
+        run(connection, streams).await;
         assert_eq!(seen, [4, 3, 3, 1], "all that are ready go in between");
         assert_eq!(
             Arc::strong_count(&held),
@@ -146,7 +229,7 @@ mod tests {
                 tokio::task::consume_budget().await;
             }
         };
-        let served = Connection::new(connection, streams);
+        let served = run(connection, streams);
         let patience = std::time::Duration::from_secs(10);
         tokio::time::timeout(patience, served).await.unwrap();
     }

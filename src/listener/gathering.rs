@@ -6,10 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
 /// How large a frame may be that leaves in one write with its header. h2 hands them over one after the other.
 const BUFFER_BYTES: usize = 8 << 10;
@@ -22,14 +19,14 @@ const BUFFER_BYTES: usize = 8 << 10;
 /// they send while the connection waits for its turn leaves in the same write. Nothing stays here after a
 /// flush, which h2 ends each of its turns with.
 #[derive(Debug)]
-pub(super) struct Gathering {
-    socket: BufWriter<TcpStream>,
+pub(super) struct Gathering<S> {
+    socket: BufWriter<S>,
     /// Since the last flush.
     has_let_others_go: bool,
 }
 
-impl Gathering {
-    pub(super) fn new(socket: TcpStream) -> Self {
+impl<S: AsyncWrite> Gathering<S> {
+    pub(super) fn new(socket: S) -> Self {
         Gathering {
             socket: BufWriter::with_capacity(BUFFER_BYTES, socket),
             has_let_others_go: false,
@@ -37,7 +34,7 @@ impl Gathering {
     }
 }
 
-impl AsyncRead for Gathering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathering<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -47,7 +44,7 @@ impl AsyncRead for Gathering {
     }
 }
 
-impl AsyncWrite for Gathering {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -82,12 +79,12 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
 
-    async fn pair() -> (Gathering, TcpStream) {
+    async fn pair() -> (Gathering<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap());
         let (far, accepted) = tokio::join!(far, listener.accept());

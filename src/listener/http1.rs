@@ -1,9 +1,9 @@
-//! One connection of a port that speaks HTTP/1.1 alone.
+//! One connection that speaks HTTP/1.1.
 //!
 //! hyper closes a connection without a word when a head does not come in time. Whoever sent a part of it
 //! is told so from here.
 
-use std::{convert::Infallible, error::Error, future::Future, io, pin::Pin, time::Duration};
+use std::{convert::Infallible, error::Error, io, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,16 +12,15 @@ use hyper::{
     body::Incoming,
     server::conn::http1::{Builder, Parts},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
-    net::TcpStream,
-    time::timeout,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
+    time::{sleep, timeout},
 };
 use tower::Service;
+
+use super::exchanges::Exchanges;
+use crate::lifecycle::Shutdown;
 
 /// How much of a request is buffered. A head that is larger is answered `431` by hyper.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
@@ -36,44 +35,48 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much it may still send meanwhile.
 const MAX_LINGER_BYTES: u64 = 1 << 20;
 
-/// Serves a connection until its client or `stop` ends it.
-pub(super) async fn serve<S, B>(
-    stream: TcpStream,
-    service: TowerToHyperService<S>,
+/// Serves a connection until its client ends it, or until it is old or `stop` is given: then after the request that is
+/// under way.
+pub(super) async fn serve<IO, S, B>(
+    io: IO,
+    exchanges: Exchanges<S>,
     header_timeout: Duration,
-    stop: impl Future<Output = ()>,
+    age: Duration,
+    stop: Shutdown,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body<Data = Bytes> + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let ending = exchanges.ending.clone();
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(MAX_BUFFER_BYTES)
         // A client that has nothing more to send still waits for its answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(io), exchanges);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
-        () = stop => None,
+        () = stop.started() => None,
+        () = sleep(age) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
+            ending.start();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
     };
     if ended.is_err_and(|error| error.is_timeout()) {
-        let Parts {
-            io: stream,
-            read_buf,
-            ..
-        } = connection.into_parts();
+        let Parts { io, read_buf, .. } = connection.into_parts();
         if has_begun(&read_buf) {
             // The client may be gone.
-            let _ = timeout(LINGER, answer_late(stream.into_inner())).await;
+            let _ = timeout(LINGER, answer_late(io.into_inner())).await;
         }
     }
 }
@@ -84,7 +87,7 @@ fn has_begun(buffered: &[u8]) -> bool {
 }
 
 /// A socket that is closed with something unread in it is reset, and the answer is lost with it.
-async fn answer_late(mut stream: TcpStream) -> io::Result<()> {
+async fn answer_late(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.write_all(REQUEST_TIMEOUT).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(MAX_LINGER_BYTES);

@@ -49,14 +49,14 @@ async fn watch(log: &Arc<Sqlite>, position: StartPosition) -> Subscription {
 async fn watch_with(log: &Arc<Sqlite>, position: StartPosition, on_gap: GapPolicy) -> Subscription {
     let metrics = feed::Metrics::register(&mut Registry::default());
     let config = feed::Config { max_streams: 1 };
-    let feed = Feed::new(&config, log.clone(), metrics, Shutdown::default());
+    let feed = Feed::new(&config, log.clone(), metrics);
     let request = pb::WatchEventsRequest {
         start: Some(pb::watch_events_request::Start::Position(position.into())),
         on_gap: on_gap.into(),
         ..Default::default()
     };
     let request = WatchRequest::from_wire(request).unwrap();
-    feed.open(request).await.unwrap()
+    feed.open(request, Shutdown::default()).await.unwrap()
 }
 
 async fn next(stream: &mut Subscription) -> pb::WatchEventsResponse {

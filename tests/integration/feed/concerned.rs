@@ -48,7 +48,7 @@ async fn present<const N: usize>(
 ) -> [Subscription; N] {
     let metrics = feed::Metrics::register(&mut Registry::default());
     let config = feed::Config { max_streams: N };
-    let feed = Feed::new(&config, log.clone(), metrics, Shutdown::default());
+    let feed = Feed::new(&config, log.clone(), metrics);
     let mut streams = Vec::new();
     for filter in filters {
         let request = pb::WatchEventsRequest {
@@ -56,7 +56,7 @@ async fn present<const N: usize>(
             ..Default::default()
         };
         let request = WatchRequest::from_wire(request).unwrap();
-        let mut stream = feed.open(request).await.unwrap();
+        let mut stream = feed.open(request, Shutdown::default()).await.unwrap();
         next(&mut stream).await;
         let caught_up = next(&mut stream).await;
         assert!(matches!(caught_up.signal, Some(Signal::CaughtUp(_))));

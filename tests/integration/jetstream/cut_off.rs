@@ -85,12 +85,7 @@ async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
     let log = Arc::new(place.open().await);
 
     let metrics = feed::Metrics::register(&mut Registry::default());
-    let feed = Feed::new(
-        &feed::Config { max_streams: 3 },
-        log.clone(),
-        metrics,
-        Shutdown::default(),
-    );
+    let feed = Feed::new(&feed::Config { max_streams: 3 }, log.clone(), metrics);
     let mut streams = Vec::new();
     for subject_ids in [vec!["mine".to_owned()], vec!["quiet".to_owned()], vec![]] {
         let request = WatchRequest::from_wire(pb::WatchEventsRequest {
@@ -101,7 +96,10 @@ async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
             on_gap: pb::GapPolicy::Skip.into(),
             ..Default::default()
         });
-        let mut stream = feed.open(request.unwrap()).await.unwrap();
+        let mut stream = feed
+            .open(request.unwrap(), Shutdown::default())
+            .await
+            .unwrap();
         for _ in ["Opened", "CaughtUp"] {
             stream.next().await.unwrap().unwrap();
         }

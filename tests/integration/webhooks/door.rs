@@ -85,6 +85,7 @@ impl Door {
             tenant: "tenant-1".to_owned(),
             max_bytes: MAX_BYTES,
         };
+        let ports = listener::Metrics::register(&mut registry);
         let webhook_metrics = webhook::Metrics::register(&mut registry);
         let service = webhook::service(
             config,
@@ -95,14 +96,16 @@ impl Door {
         metrics.show(registry);
         let listening = listener::Config {
             protocol: Protocol::Http1 { header_timeout },
+            tls: None,
             max_connections: 64,
             max_streams_per_connection: 1,
+            patience: listener::Patience::default(),
         };
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = Listener::bind("webhook", addr).await.unwrap();
         let addr = listener.addr();
         let [stop, drained] = [(); 2].map(|()| Shutdown::default());
-        let served = listener.serve(service, listening, stop.clone(), drained.clone());
+        let served = listener.serve(service, listening, ports, stop.clone(), drained.clone());
         Door {
             addr,
             log,

@@ -1,0 +1,185 @@
+//! Certificates, keys and the authorities of clients, read again whenever their files change.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use thiserror::Error;
+use tokio::{sync::watch, task::spawn_blocking, time};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{self, RootCertStore, ServerConfig, server::WebPkiClientVerifier},
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// How often the files are looked at. Orchestrators replace them by links, which tell nobody.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How large a file may be.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The files of a port, all in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The port's certificate and those between it and its authority.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities whose clients get in, where others do not.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// TLS 1.2 and 1.3 on a port. Clones share what was read last.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    files: TlsFiles,
+    alpn: &'static [u8],
+    /// What new connections get.
+    current: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// Why the files cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{file}: {error}", file = .0.display(), error = .1)]
+    Unreadable(PathBuf, io::Error),
+    /// A file does not have what it should.
+    #[error("{file}: {what}", file = .0.display(), what = .1)]
+    Unusable(PathBuf, String),
+}
+
+/// The files' contents.
+struct Contents {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// Reads the files, for a port that speaks `alpn` alone.
+    ///
+    /// # Errors
+    /// Which file cannot be used, and why.
+    pub fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, TlsError> {
+        let config = Contents::read(&files)?.server_config(&files, alpn)?;
+        Ok(Tls {
+            current: watch::Sender::new(Arc::new(config)),
+            files,
+            alpn,
+        })
+    }
+
+    /// Accepts one connection with what was read last.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.current.borrow()))
+    }
+
+    /// Reads the files again whenever they change. What cannot be used leaves things as they are; connections that are
+    /// open are left alone.
+    pub(super) async fn follow(self, listener: &'static str) {
+        let mut last = None;
+        loop {
+            let files = self.files.clone();
+            // Only a panic, which is reported, or the end of the runtime stop it.
+            let Ok(contents) = spawn_blocking(move || Contents::read(&files)).await else {
+                return;
+            };
+            let seen = contents.as_ref().map(Contents::hash).ok();
+            if last.is_none_or(|last| last != seen) {
+                match contents.and_then(|all| all.server_config(&self.files, self.alpn)) {
+                    Ok(config) => {
+                        self.current.send_replace(Arc::new(config));
+                        if last.is_some() {
+                            tracing::info!(listener, "the certificates were read again");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(listener, %error, "the certificates stay as they were");
+                    }
+                }
+                last = Some(seen);
+            }
+            time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl TlsError {
+    /// The file.
+    pub fn file(&self) -> &Path {
+        let (TlsError::Unreadable(file, _) | TlsError::Unusable(file, _)) = self;
+        file
+    }
+}
+
+impl Contents {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        Ok(Contents {
+            cert: read(&files.cert)?,
+            key: read(&files.key)?,
+            client_ca: files.client_ca.as_deref().map(read).transpose()?,
+        })
+    }
+
+    fn hash(&self) -> [u128; 3] {
+        let client_ca = self.client_ca.as_deref().unwrap_or_default();
+        [&self.cert, &self.key, client_ca].map(xxh3_128)
+    }
+
+    /// What they come to together.
+    fn server_config(&self, files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+        let chain = certificates(&files.cert, &self.cert)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| unusable(&files.key, "there is no private key in it"))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has ciphers for both versions");
+        let builder = match files.client_ca.as_deref().zip(self.client_ca.as_deref()) {
+            None => builder.with_no_client_auth(),
+            Some((path, pem)) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path, pem)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| unusable(path, &error.to_string()))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .map_err(|error| unusable(path, &error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| unusable(&files.key, &error.to_string()))?;
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let explain = |error| TlsError::Unreadable(path.to_owned(), error);
+    if fs::metadata(path).map_err(explain)?.len() > MAX_FILE_BYTES {
+        return Err(unusable(path, "it is larger than 1 MiB"));
+    }
+    fs::read(path).map_err(explain)
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(unusable(path, "there is no certificate in it")),
+    }
+}
+
+fn unusable(path: &Path, what: &str) -> TlsError {
+    TlsError::Unusable(path.to_owned(), what.to_owned())
+}
