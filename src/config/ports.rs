@@ -136,7 +136,7 @@ fn tls(
                 None if is_of(&files.key) => settings.key,
                 None => settings.cert,
             };
-            reader.problem(name, error.to_string());
+            reader.problem(name, format!("cannot be used: {error}"));
             None
         }
     }

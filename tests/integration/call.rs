@@ -10,7 +10,11 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kora_gateway::pb;
 use prost::Message;
-use tokio::{net::TcpStream, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time,
+};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -165,17 +169,24 @@ impl Connection {
     pub async fn open(gateway: SocketAddr) -> Connection {
         let stream = TcpStream::connect(gateway).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
+        Self::over(stream, gateway).await.unwrap()
+    }
+
+    /// The same over a way that is there.
+    pub async fn over(
+        way: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        gateway: SocketAddr,
+    ) -> hyper::Result<Connection> {
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(way)).await?;
         let running = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Connection {
+        Ok(Connection {
             gateway,
             sender,
             _running: Arc::new(AbortOnDropHandle::new(running)),
-        }
+        })
     }
 
     /// Sends a call and waits for the whole answer; an error if the connection ends without one.

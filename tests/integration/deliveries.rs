@@ -53,7 +53,7 @@ impl Webhooks {
 }
 
 /// What `X-Webhook-Signature` says of a body.
-fn signature(body: &[u8]) -> String {
+pub fn signature(body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
     mac.update(body);
     hex(&mac.finalize().into_bytes())

@@ -24,6 +24,7 @@ mod nats_server;
 mod no_leaks;
 mod not_sent;
 mod operations;
+mod ports;
 mod rate_limit;
 mod reading_answers;
 mod reconciler;
