@@ -1,6 +1,7 @@
 //! What the backend on NATS does beside the law of a log.
 
 mod clusters;
+mod deaths;
 mod gateways;
 mod outages;
 mod owners;
