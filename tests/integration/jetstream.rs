@@ -2,6 +2,7 @@
 
 mod clusters;
 mod deaths;
+mod deliveries;
 mod gateways;
 mod outages;
 mod owners;
