@@ -16,7 +16,9 @@ use super::{
 use crate::{
     error::{CallError, Reason},
     kora::Departure,
-    store::{Begun, Ending, Intent, RequestContent, RequestKey, StoredRequest, StoredState},
+    store::{
+        AppendError, Begun, Ending, Intent, RequestContent, RequestKey, StoredRequest, StoredState,
+    },
 };
 
 /// How long before its caller has to be answered an answer is handed over, recorded or not.
@@ -104,11 +106,9 @@ impl<M: Answer> Leader<M> {
         let log = &self.requests.log;
         let begun = tokio::select! {
             biased;
-            begun = log.begin(self.intent.clone()) => begun.map_err(|error| CallError {
-                retry_after: Some(COME_BACK_AFTER),
-                ..CallError::new(Reason::StoreUnavailable).because(error)
-            }),
-            error = self.departure.given_up() => Err(error),
+            begun = log.begin(self.intent.clone()) => begun,
+            // It may have been recorded all the same, and was certainly not sent.
+            error = self.departure.given_up() => return self.record(Err(error)).await,
         };
         match begun {
             Ok(Begun::New) => {
@@ -128,8 +128,11 @@ impl<M: Answer> Leader<M> {
                     .because("the record of this request_id is damaged");
                 self.hand_over(Err(error));
             }
-            // It may have been recorded all the same, and was certainly not sent.
-            Err(error) => self.record(Err(error)).await,
+            // There is nothing to take back.
+            Err(error @ AppendError::Unavailable) => {
+                self.hand_over(Err(not_begun(error)));
+            }
+            Err(error) => self.record(Err(not_begun(error))).await,
         }
     }
 
@@ -213,6 +216,13 @@ impl<M: Answer> Leader<M> {
         self.lead.settle(Settled::now(&result));
         deliver(self.delivery, result);
         self.lead
+    }
+}
+
+fn not_begun(error: AppendError) -> CallError {
+    CallError {
+        retry_after: Some(COME_BACK_AFTER),
+        ..CallError::new(Reason::StoreUnavailable).because(error)
     }
 }
 

@@ -52,6 +52,19 @@ async fn a_begin_that_nobody_waited_for_is_taken_back_in_the_record_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_begin_is_refused_and_over_at_once() {
+    let room = Room::new();
+    room.store.begun.close();
+    let start = Instant::now();
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::StoreUnavailable);
+    assert_eq!(error.retry_after, Some(COME_BACK_AFTER));
+    // There is no record that could be waited for.
+    timeout_at(start + WAIT, room.is_over()).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_joined_is_answered_by_its_own_deadline_and_does_not_know() {
     let room = Room::new();
     room.store.begun.add_permits(1);

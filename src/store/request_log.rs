@@ -29,7 +29,7 @@ pub trait RequestLog: Send + Sync + 'static {
     /// Records that a request is about to be sent.
     ///
     /// # Errors
-    /// See [`AppendError`]; it may be recorded all the same.
+    /// See [`AppendError`]. After `Unavailable` nothing is recorded; after any other it may be all the same.
     fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>>;
 
     /// Records how a request ended. False if the record is not this attempt's, or has ended before.

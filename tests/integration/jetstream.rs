@@ -2,6 +2,8 @@
 
 mod clusters;
 mod cut_off;
+mod deaths;
+mod deliveries;
 mod gateways;
 mod outages;
 mod owners;

@@ -13,6 +13,7 @@ mod event_log;
 mod every_byte_offset;
 mod fault_proxy;
 mod feed;
+mod gateway_process;
 mod harness;
 mod jetstream;
 mod junk_answers;

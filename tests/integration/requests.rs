@@ -5,7 +5,7 @@ mod endings;
 mod places;
 mod records;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use kora_gateway::pb::{self, RequestState, request_record};
 use serde_json::json;
@@ -50,12 +50,17 @@ pub fn start_screen(gateway: &Gateway, request: pb::ScreenRequest) -> JoinHandle
 
 /// Asks what became of a request.
 pub async fn ask(gateway: &Gateway, id: &str) -> Answer {
+    ask_at(gateway.grpc, id).await
+}
+
+/// The same of the gateway whose callers' port this is.
+pub async fn ask_at(gateway: SocketAddr, id: &str) -> Answer {
     let path = "/kora.compliance.v1.ComplianceService/GetRequest".to_owned();
     let request = pb::GetRequestRequest {
         request_id: id.to_owned(),
     };
     let message = prost::Message::encode_to_vec(&request);
-    Call::raw(path, &message).send(gateway.grpc).await
+    Call::raw(path, &message).send(gateway).await
 }
 
 pub async fn record(gateway: &Gateway, id: Uuid) -> pb::RequestRecord {

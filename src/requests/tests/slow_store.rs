@@ -17,6 +17,7 @@ use crate::{
 /// Keeps one request. Each answer takes a word.
 pub(super) struct SlowStore {
     kept: Mutex<Kept>,
+    /// Where it is closed, nothing can be begun.
     pub(super) begun: Semaphore,
     pub(super) finished: Semaphore,
     pub(super) read: Semaphore,
@@ -90,6 +91,9 @@ async fn word(words: &Semaphore) {
 
 impl RequestLog for SlowStore {
     fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>> {
+        if self.begun.is_closed() {
+            return Box::pin(async { Err(AppendError::Unavailable) });
+        }
         let begun = match self.stored() {
             Some(found) if found.state == StoredState::Succeeded => Begun::Found(found),
             _ => {

@@ -59,6 +59,11 @@ impl Bucket {
         }
     }
 
+    /// Whether NATS is there, as far as is known. Where it is not, nothing is written; a read waits for it.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.connection.is_up()
+    }
+
     /// The value of a key, from the leader.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
         let subject = bucket_subject(&self.name, key);
@@ -97,7 +102,7 @@ impl Bucket {
 
     /// Removes a key. False if it had no value.
     pub(super) async fn remove(&self, key: &str) -> Result<bool, AppendError> {
-        if !self.connection.is_up() {
+        if !self.is_reachable() {
             return Err(AppendError::Unavailable);
         }
         let purge = self.stream.purge().filter(bucket_subject(&self.name, key));
@@ -140,7 +145,7 @@ impl Bucket {
         key: &str,
         message: PublishMessage,
     ) -> Result<Option<u64>, AppendError> {
-        if !self.connection.is_up() {
+        if !self.is_reachable() {
             return Err(AppendError::Unavailable);
         }
         let sent = self

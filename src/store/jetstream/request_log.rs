@@ -75,6 +75,9 @@ impl Records {
     }
 
     async fn begin(&self, intent: Intent) -> Result<Begun, AppendError> {
+        if !self.bucket.is_reachable() {
+            return Err(AppendError::Unavailable);
+        }
         for _ in 0..ATTEMPTS {
             let revision = match self.find(&intent.key).await.map_err(cannot_write)? {
                 None => ABSENT,

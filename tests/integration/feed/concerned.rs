@@ -53,6 +53,11 @@ async fn present<const N: usize>(
     for filter in filters {
         let request = pb::WatchEventsRequest {
             filter: Some(filter),
+            heartbeat_interval: Some(prost_types::Duration {
+                // As rare as can be: a slow machine must not be answered by heartbeats.
+                seconds: i64::MAX,
+                nanos: 0,
+            }),
             ..Default::default()
         };
         let request = WatchRequest::from_wire(request).unwrap();

@@ -9,7 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    call::{SCREENING_ID, screen_request},
+    call::{Call, Rpc, SCREENING_ID, screen_request},
     deliveries::Webhooks,
     harness::Gateway,
     nats_server::NatsServer,
@@ -127,7 +127,7 @@ async fn a_request_in_flight_at_one_is_waited_for_at_the_other_and_sent_once() {
         assert_eq!(record(gateway, id).await.state(), RequestState::InFlight);
     }
     // One that has no time waits in vain, and knows nothing.
-    let impatient = crate::call::Call::new(crate::call::Rpc::Screen, &request(id))
+    let impatient = Call::new(Rpc::Screen, &request(id))
         .header("grpc-timeout", "1S")
         .send(other.grpc)
         .await;
@@ -167,7 +167,9 @@ async fn while_nats_is_away_nothing_is_lost_and_nothing_is_sent_that_needs_it() 
     let (status, retry_after) = webhooks.offer_event("b", "case.closed").await;
     assert_eq!((status, retry_after), (503, true));
     let id = Uuid::new_v4();
-    let refused = screen(&gateway, &request(id)).await;
+    // At once: NATS is known to be away, and the caller has less time than NATS is given to answer.
+    let refused = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "4S");
+    let refused = refused.send(gateway.grpc).await;
     assert_eq!(refused.status.code(), Code::Unavailable);
     assert_eq!(refused.reason(), "STORE_UNAVAILABLE");
     assert_eq!(refused.outcome().as_deref(), Some("NOT_SENT"));
