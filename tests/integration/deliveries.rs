@@ -10,7 +10,7 @@ use crate::harness::WEBHOOK_SECRET;
 /// Posts to one gateway, on a connection that is kept.
 #[derive(Clone)]
 pub struct Webhooks {
-    client: reqwest::Client,
+    pub client: reqwest::Client,
     url: String,
 }
 
@@ -36,7 +36,8 @@ impl Webhooks {
         (answer.status().as_u16(), says_when)
     }
 
-    async fn offer(&self, body: &[u8]) -> reqwest::Response {
+    /// Posts a signed body.
+    pub async fn offer(&self, body: &[u8]) -> reqwest::Response {
         let request = self
             .client
             .post(&self.url)

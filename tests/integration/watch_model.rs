@@ -1,15 +1,25 @@
-//! The laws of a stream as a property: whatever happens to a gateway and its subscribers, in whatever order,
-//! every stream tells what a plain list of the events tells.
+//! The laws of a stream as a property: whatever happens to gateways and their subscribers, in whatever order,
+//! every stream tells what a plain list of the events tells. On the embedded log, on NATS, and at two gateways on one
+//! NATS server.
 //!
 //! `WATCH_MODEL_SEED` plays one run again; `WATCH_MODEL_SEEDS` says how many are played.
 
 mod asking;
+mod chance;
+mod ending;
 mod follower;
+mod hands;
+mod lives;
 mod log;
 mod opening;
 mod operation;
+mod place;
+mod process;
+mod reference;
 mod running;
 mod script;
+mod setting;
+mod storage;
 mod world;
 
 use std::{env, panic};
@@ -23,12 +33,14 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use operation::{Case, cases};
+use chance::cases;
+use operation::Case;
+use place::Place;
 
 /// How many runs are played where nobody says.
 const SEEDS: u64 = 100;
 
-/// How many are under way at a time: most of a run is waiting for the disk.
+/// How many are under way at a time: most of a run is waiting for the disk, or for NATS.
 const AT_A_TIME: usize = 8;
 
 /// How many simpler runs are tried when one has failed.
@@ -36,24 +48,39 @@ const SIMPLER_RUNS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stream_keeps_the_laws_whatever_happens() {
+    check_all(Place::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_keeps_the_laws_on_nats() {
+    check_all(Place::Nats).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_keeps_the_laws_at_two_gateways() {
+    check_all(Place::Replicas).await;
+}
+
+/// Plays many runs.
+async fn check_all(place: Place) {
     let number = |name| {
         let text = env::var(name).ok()?;
         Some(text.parse::<u64>().expect("a number"))
     };
     if let Some(seed) = number("WATCH_MODEL_SEED") {
-        return spawn_blocking(move || check(seed)).await.unwrap();
+        return spawn_blocking(move || check(place, seed)).await.unwrap();
     }
     let mut seeds = 0..number("WATCH_MODEL_SEEDS").unwrap_or(SEEDS);
     let mut runs = JoinSet::new();
     for seed in seeds.by_ref().take(AT_A_TIME) {
-        runs.spawn_blocking(move || check(seed));
+        runs.spawn_blocking(move || check(place, seed));
     }
     let mut failure = None;
     while let Some(run) = runs.join_next().await {
         failure = failure.or(run.err());
         // Those that are under way end on their own: cut short, they would fail as well.
         if let (None, Some(seed)) = (&failure, seeds.next()) {
-            runs.spawn_blocking(move || check(seed));
+            runs.spawn_blocking(move || check(place, seed));
         }
     }
     if let Some(failure) = failure {
@@ -62,14 +89,14 @@ async fn every_stream_keeps_the_laws_whatever_happens() {
 }
 
 /// Plays the run of a seed. If it fails, so does the caller, with the seed and the simplest run that fails.
-fn check(seed: u64) {
+fn check(place: Place, seed: u64) {
     let runtime = Handle::current();
     let outcome = |case| runtime.block_on(outcome(case));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let mut tree = cases().new_tree(&mut runner).unwrap();
+    let mut tree = cases(place).new_tree(&mut runner).unwrap();
     let Err(first) = outcome(tree.current()) else {
         return;
     };

@@ -1,35 +1,30 @@
 //! One stream and what has to be true of it, message by message.
 
-use kora_gateway::pb::{self, watch_events_response::Signal};
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use std::ops::RangeInclusive;
 
-use super::log::{Begin, Kept, Log, milliseconds};
-use crate::subscriber::{EventStream, PATIENCE, assert_failure};
-
-/// What a stream is asked to carry.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    pub filter: pb::EventFilter,
-    /// From when on, in milliseconds.
-    pub from: Option<i64>,
-    pub is_raw: bool,
-    pub until_caught_up: bool,
-    pub skips_gaps: bool,
-}
+use super::{
+    asking::Asked,
+    log::{Begin, Log, milliseconds},
+};
+use crate::subscriber::{EventStream, PATIENCE};
+use kora_gateway::pb::{self, watch_events_request::Start, watch_events_response::Signal};
 
 /// An open stream.
 pub struct Follower {
-    stream: EventStream,
-    wanted: Wanted,
+    /// The gateway that it is at.
+    pub at: usize,
+    pub(super) stream: EventStream,
+    pub(super) asked: Asked,
+    /// The newest token.
+    token: String,
     /// Everything wanted up to here has been sent.
-    position: usize,
+    pub(super) position: usize,
     /// The gap that has to come next, and the token before it.
     gap: Option<(pb::GapReason, String)>,
     opened_head: usize,
     /// What was not kept any more when it was opened.
     opened_trimmed: usize,
-    is_caught_up: bool,
+    pub(super) is_caught_up: bool,
     /// Every token that it handed out.
     pub tokens: Vec<String>,
 }
@@ -42,38 +37,15 @@ pub enum Read {
     End,
 }
 
-impl Wanted {
-    fn matches(&self, event: &Kept) -> bool {
-        let one_of = |values: &[String], value: &str| {
-            values.is_empty() || values.iter().any(|wanted| wanted == value)
-        };
-        let is_of_type = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(group) => event.delivery.kind.starts_with(group),
-            None => event.delivery.kind == pattern,
-        };
-        let types = &self.filter.types;
-        (types.is_empty() || types.iter().any(is_of_type))
-            && one_of(&self.filter.subject_ids, &event.delivery.subject)
-            && one_of(&self.filter.screening_ids, &event.delivery.screening)
-            && self.from.is_none_or(|from| event.time >= from)
-    }
-
-    /// What it carries of the events after one sequence up to another.
-    fn of<'a>(&self, log: &'a Log, after: usize, up_to: usize) -> Vec<&'a Kept> {
-        assert!(after <= up_to, "a token of {up_to} after one of {after}");
-        let events = log.events[after..up_to].iter();
-        events.filter(|event| self.matches(event)).collect()
-    }
-}
-
 impl Follower {
-    /// Looks at the first message of a stream that was to begin there. The log's head was among `heads` then.
+    /// Looks at the first message of a stream that was to begin there, at this gateway, whose head was among `heads`
+    /// then.
     pub fn new(
         (stream, first): (EventStream, pb::WatchEventsResponse),
-        wanted: Wanted,
+        asked: Asked,
         begin: (Begin, &str),
         log: &Log,
-        heads: (usize, usize),
+        (at, heads): (usize, RangeInclusive<usize>),
     ) -> Follower {
         let Some(Signal::Opened(opened)) = first.signal else {
             panic!("{first:?} before Opened");
@@ -81,21 +53,27 @@ impl Follower {
         assert!(first.events.is_empty() && opened.max_events_per_message > 0);
         assert_eq!(log.sequence(&opened.oldest_token), log.trimmed);
         let opened_head = log.sequence(&opened.head_token);
-        assert!((heads.0..=heads.1).contains(&opened_head), "{heads:?}");
+        assert!(heads.contains(&opened_head), "{opened_head}: {heads:?}");
         let token = first.resume_token;
-        let (position, gap) = match begin {
-            (Begin::At(sequence), _) => {
-                // LATEST is the head of that very moment.
-                let at = if sequence > heads.0 {
-                    opened_head
-                } else {
-                    sequence
-                };
-                assert_eq!(log.sequence(&token), at, "Opened's own token");
-                (at, None)
+        let places = match begin.0 {
+            Begin::At(sequence) => Some(sequence..=sequence),
+            // LATEST is the head of that very moment.
+            Begin::Head => Some(opened_head..=opened_head),
+            // A gateway that is behind begins with the present.
+            Begin::UpTo(sequence) => Some(sequence.min(opened_head)..=sequence),
+            Begin::Expired | Begin::Foreign => None,
+        };
+        let (position, gap) = match (begin.0, begin.1, places) {
+            (_, _, Some(places)) => {
+                let position = log.sequence(&token);
+                assert!(places.contains(&position), "{position}: {places:?}");
+                (position, None)
             }
-            (lost, asked) => {
-                assert_eq!(token, asked, "what a gap leaves out does not count as sent");
+            (lost, token_asked, None) => {
+                assert_eq!(
+                    token, token_asked,
+                    "what a gap leaves out does not count as sent"
+                );
                 let reason = match lost {
                     Begin::Foreign => pb::GapReason::Foreign,
                     _ => pb::GapReason::Expired,
@@ -104,8 +82,10 @@ impl Follower {
             }
         };
         Follower {
+            at,
             stream,
-            wanted,
+            asked,
+            token: token.clone(),
             position,
             gap,
             opened_head,
@@ -115,11 +95,28 @@ impl Follower {
         }
     }
 
+    /// What a gateway has shown, as this stream tells.
+    pub fn shown(&self) -> usize {
+        self.position.max(self.opened_head)
+    }
+
+    /// What it asks for when it comes back with its token.
+    pub fn again(self) -> Asked {
+        let mut asked = self.asked;
+        asked.request.start = Some(Start::ResumeToken(self.token));
+        asked.wanted.from = None;
+        asked
+    }
+
     /// Whether something has to come.
     pub fn is_due(&self, log: &Log) -> bool {
         !self.is_caught_up
-            || self.wanted.until_caught_up
-            || !self.wanted.of(log, self.position, log.head()).is_empty()
+            || self.asked.wanted.until_caught_up
+            || !self
+                .asked
+                .wanted
+                .of(log, self.position, log.head())
+                .is_empty()
     }
 
     /// Reads one message, or the end.
@@ -127,7 +124,10 @@ impl Follower {
         match self.stream.next_within(PATIENCE).await {
             Ok(Some(message)) => self.check(message, log),
             Ok(None) => {
-                assert!(self.is_caught_up && self.wanted.until_caught_up, "it ended");
+                assert!(
+                    self.is_caught_up && self.asked.wanted.until_caught_up,
+                    "it ended"
+                );
                 Read::End
             }
             Err(status) => {
@@ -137,37 +137,8 @@ impl Follower {
         }
     }
 
-    /// Reads what a gateway that stops still sends, and how it ends.
-    pub async fn read_to_stop(&mut self, log: &Log) {
-        // One that stood still may be cut: it cannot be told why, and its token is good all the same.
-        let may_be_cut = self.is_due(log);
-        let mut last = Read::Message;
-        loop {
-            match self.stream.next_within(PATIENCE).await {
-                Ok(Some(message)) => {
-                    assert_ne!(last, Read::Draining, "something after Draining");
-                    last = self.check(message, log);
-                }
-                // It was over before.
-                Ok(None) => {
-                    return assert!(self.is_caught_up && self.wanted.until_caught_up);
-                }
-                Err(status) if status.code() == Code::OutOfRange => {
-                    return self.check_failure(&status, log);
-                }
-                Err(status) if may_be_cut && status.details().is_empty() => return,
-                Err(status) => {
-                    assert_eq!(last, Read::Draining, "{status:?}");
-                    assert_failure(&status, Code::Unavailable, "STREAM_DRAINED");
-                    let wait = status.get_details_retry_info();
-                    assert!(wait.is_some_and(|wait| wait.retry_delay.is_some()));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn check(&mut self, message: pb::WatchEventsResponse, log: &Log) -> Read {
+    pub(super) fn check(&mut self, message: pb::WatchEventsResponse, log: &Log) -> Read {
+        self.token.clone_from(&message.resume_token);
         self.tokens.push(message.resume_token.clone());
         if let Some(Signal::Gap(gap)) = message.signal {
             assert!(message.events.is_empty());
@@ -177,12 +148,12 @@ impl Follower {
         }
         assert!(self.gap.is_none(), "no gap where one was due");
         let to = log.sequence(&message.resume_token);
-        let expected = self.wanted.of(log, self.position, to);
+        let expected = self.asked.wanted.of(log, self.position, to);
         let seen: Vec<_> = message.events.iter().map(|event| &event.event_id).collect();
         let ids: Vec<_> = expected.iter().map(|event| &event.event_id).collect();
         assert_eq!(seen, ids, "after {} up to {to}", self.position);
         for (expected, event) in expected.iter().zip(&message.events) {
-            expected.assert_is(event, self.wanted.is_raw);
+            expected.assert_is(event, self.asked.wanted.is_raw);
         }
         if !self.is_caught_up && !message.events.is_empty() {
             assert!(to <= self.opened_head, "the present before CaughtUp");
@@ -199,7 +170,7 @@ impl Follower {
             Some(Signal::Opened(_) | Signal::Gap(_)) => panic!("a second Opened"),
         }
         assert!(
-            !(self.is_caught_up && self.wanted.until_caught_up && !message.events.is_empty()),
+            !(self.is_caught_up && self.asked.wanted.until_caught_up && !message.events.is_empty()),
             "the present on a stream of the past"
         );
         Read::Message
@@ -218,7 +189,7 @@ impl Follower {
     }
 
     fn pass_gap(&mut self, gap: pb::Gap, log: &Log) {
-        assert!(self.wanted.skips_gaps, "a gap that was not asked for");
+        assert!(self.asked.wanted.skips_gaps, "a gap that was not asked for");
         let to = log.sequence(&gap.to_token);
         self.tokens.push(gap.from_token.clone());
         match self.gap.take() {
@@ -228,7 +199,7 @@ impl Follower {
             None => {
                 assert_eq!(gap.reason(), pb::GapReason::Expired);
                 let from = log.sequence(&gap.from_token);
-                let unsent = self.wanted.of(log, self.position, from);
+                let unsent = self.asked.wanted.of(log, self.position, from);
                 assert!(unsent.is_empty(), "skipped silently: {unsent:?}");
                 assert!(from < to, "a gap that leaves nothing out");
             }
@@ -236,19 +207,5 @@ impl Follower {
         let is_oldest = to >= self.opened_trimmed && log.trims.contains(&to);
         assert!(is_oldest, "a gap up to {to}: {:?}", log.trims);
         self.position = to;
-    }
-
-    /// A stream fails by itself only where it fell out of what is kept.
-    fn check_failure(&self, status: &Status, log: &Log) {
-        let info = assert_failure(status, Code::OutOfRange, "TOKEN_EXPIRED");
-        assert!(!self.wanted.skips_gaps, "it was to skip");
-        assert!(
-            self.position < log.trimmed,
-            "nothing was missed: {status:?}"
-        );
-        assert!(
-            log.trims
-                .contains(&log.sequence(&info.metadata["oldest_token"]))
-        );
     }
 }

@@ -6,7 +6,10 @@ use kora_gateway::pb;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::operation::{KINDS, News};
+use super::{
+    operation::{KINDS, News},
+    place::Place,
+};
 use crate::deliveries::hex;
 
 /// How long events are kept, and a body is known: `--retention-age` and `--dedup-window`.
@@ -49,6 +52,7 @@ pub struct Log {
     /// What `trimmed` ever was.
     pub trims: BTreeSet<usize>,
     retention_bytes: u64,
+    place: Place,
 }
 
 /// What a start in the log comes to.
@@ -56,6 +60,10 @@ pub struct Log {
 pub enum Begin {
     /// Right after this sequence.
     At(usize),
+    /// Right after this one, or after the newest one there where that is older.
+    UpTo(usize),
+    /// Right after the newest one there.
+    Head,
     Expired,
     Foreign,
 }
@@ -86,7 +94,7 @@ impl Delivery {
 }
 
 impl Log {
-    pub fn new(life: usize, first_token: String, retention_bytes: u64) -> Log {
+    pub fn new(place: Place, life: usize, first_token: String, retention_bytes: u64) -> Log {
         Log {
             life,
             first_token,
@@ -94,6 +102,7 @@ impl Log {
             trimmed: 0,
             trims: BTreeSet::from([0]),
             retention_bytes,
+            place,
         }
     }
 
@@ -135,7 +144,7 @@ impl Log {
         let before = self.events.partition_point(|event| event.time < time);
         match before < self.trimmed {
             true => Begin::Expired,
-            false => Begin::At(before),
+            false => Begin::UpTo(before),
         }
     }
 
@@ -144,15 +153,24 @@ impl Log {
         now.max(self.events.last().map_or(0, |event| event.time))
     }
 
-    /// Whether a delivery is one that the log has.
-    pub fn knows(&self, delivery: &Delivery, now: i64) -> bool {
-        let mut kept = self.events[self.trimmed..].iter();
-        match &delivery.id {
-            Some(id) => kept.any(|event| event.event_id == *id),
-            None => kept
-                .rfind(|event| event.delivery.id.is_none() && event.delivery.body == delivery.body)
-                .is_some_and(|event| self.receive_time(now) - event.time < DEDUP_WINDOW),
-        }
+    /// The sequence of the event that a delivery is known as, where the log has it.
+    pub fn knows(&self, delivery: &Delivery, now: i64) -> Option<usize> {
+        let mut kept = self.events.iter().enumerate().skip(self.trimmed);
+        let found = match &delivery.id {
+            Some(id) => kept.find(|(_, event)| event.event_id == *id),
+            None => kept.rfind(|(_, event)| self.is_same_body(event, delivery, now)),
+        };
+        found.map(|(place, _)| place + 1)
+    }
+
+    fn is_same_body(&self, event: &Kept, delivery: &Delivery, now: i64) -> bool {
+        let received = match self.place.ages_by_the_log() {
+            true => self.receive_time(now),
+            false => now,
+        };
+        event.delivery.id.is_none()
+            && event.delivery.body == delivery.body
+            && received - event.time < DEDUP_WINDOW
     }
 
     /// By what the event is known that a delivery makes now.
@@ -166,7 +184,7 @@ impl Log {
     /// Whether something is older than what is kept.
     pub fn is_too_old(&self, now: i64) -> bool {
         let oldest = self.events.get(self.trimmed);
-        oldest.is_some_and(|event| event.time < now - RETENTION)
+        self.place.trims_by_itself() && oldest.is_some_and(|event| event.time < now - RETENTION)
     }
 
     /// Drops what is too old or too much; `spared` of the newest events stay in any case.
@@ -178,9 +196,20 @@ impl Log {
         self.trims.insert(self.trimmed);
     }
 
+    /// Drops everything up to this one.
+    pub fn trim_to(&mut self, sequence: usize) {
+        assert!(
+            (self.trimmed..=self.head()).contains(&sequence),
+            "{sequence}"
+        );
+        self.trimmed = sequence;
+        self.trims.insert(sequence);
+    }
+
     fn is_too_much(&self) -> bool {
         let kept = self.events[self.trimmed..].iter();
-        kept.map(|event| event.size).sum::<u64>() > self.retention_bytes
+        self.place.trims_by_itself()
+            && kept.map(|event| event.size).sum::<u64>() > self.retention_bytes
     }
 }
 

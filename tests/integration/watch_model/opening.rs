@@ -4,7 +4,7 @@ use kora_gateway::pb::watch_events_request::Start;
 use tonic::Code;
 
 use super::{
-    asking::{asked, begin_of},
+    asking::{Asked, asked, begin_of},
     follower::{Follower, Read},
     log::Begin,
     operation::{News, Wish, WishedStart},
@@ -27,22 +27,39 @@ pub fn keep(world: &mut World, follower: Option<Follower>) {
     }
 }
 
-/// Opens a stream; `None` where it had to fail, and did.
-pub async fn open(world: &mut World, subscriber: &Subscriber, wish: Wish) -> Option<Follower> {
-    let (request, wanted) = asked(world, wish);
-    let begin = begin_of(world, &request.start);
-    let asked = match &request.start {
+/// A subscriber comes.
+pub async fn open(world: &mut World, wish: Wish) {
+    let asked = asked(world, wish);
+    come(world, asked).await;
+}
+
+/// Subscribers come, with what they ask for and connections of their own.
+pub async fn come(world: &mut World, asked: Asked) {
+    let at = world.land();
+    let subscriber = world.new_subscriber(at).await;
+    let follower = ask(world, (at, &subscriber), asked).await;
+    keep(world, follower);
+}
+
+/// Opens a stream at a gateway; `None` where it had to fail, and did.
+async fn ask(
+    world: &mut World,
+    (at, subscriber): (usize, &Subscriber),
+    asked: Asked,
+) -> Option<Follower> {
+    world.wait_for_trim_on_nats(at).await;
+    let start = &asked.request.start;
+    let begin = begin_of(world, start);
+    let token = match start {
         Some(Start::ResumeToken(token)) => token.clone(),
         _ => world.log.first_token.clone(),
     };
     let lost = match begin {
-        Begin::Expired if !wanted.skips_gaps => Some("TOKEN_EXPIRED"),
-        Begin::Foreign if !wanted.skips_gaps => Some("TOKEN_FOREIGN"),
+        Begin::Expired if !asked.wanted.skips_gaps => Some("TOKEN_EXPIRED"),
+        Begin::Foreign if !asked.wanted.skips_gaps => Some("TOKEN_FOREIGN"),
         _ => None,
     };
-    let opened = subscriber.watch(request.clone()).await;
-    let head = world.log.head();
-    match (opened, lost) {
+    match (subscriber.watch(asked.request.clone()).await, lost) {
         (Err(status), Some(reason)) => {
             let info = assert_failure(&status, Code::OutOfRange, reason);
             let oldest = info.metadata.get("oldest_token").map(String::as_str);
@@ -55,17 +72,23 @@ pub async fn open(world: &mut World, subscriber: &Subscriber, wish: Wish) -> Opt
         }
         (Ok(mut stream), None) => {
             let first = stream.message().await;
-            let begin = (begin, asked.as_str());
-            Some(Follower::new(
-                (stream, first),
-                wanted,
-                begin,
-                &world.log,
-                (head, head),
-            ))
+            let heads = least_head(world, at, begin)..=world.log.head();
+            let begin = (begin, token.as_str());
+            let opened = (stream, first);
+            let follower = Follower::new(opened, asked, begin, &world.log, (at, heads));
+            world.has_shown(at, follower.shown());
+            Some(follower)
         }
-        (Ok(_), Some(reason)) => panic!("{reason} was due: {request:?}"),
-        (Err(status), None) => panic!("{status:?} for {request:?}, {begin:?}"),
+        (Ok(_), Some(reason)) => panic!("{reason} was due: {asked:?}"),
+        (Err(status), None) => panic!("{status:?} for {asked:?}, {begin:?}"),
+    }
+}
+
+/// How far a gateway must be when it opens a stream: it waits for the record of another one's token.
+fn least_head(world: &World, at: usize, begin: Begin) -> usize {
+    match begin {
+        Begin::At(sequence) => world.shown(at).max(sequence),
+        _ => world.shown(at),
     }
 }
 
@@ -79,43 +102,69 @@ pub async fn open_amid(world: &mut World, mut wish: Wish, count: usize) {
     if !is_certain {
         wish.start = WishedStart::Latest;
     }
-    let (request, wanted) = asked(world, wish);
-    let before = (world.log.head(), world.log.trimmed);
-    let asked_at = begin_of(world, &request.start);
-    let Begin::At(_) = asked_at else { return };
-    let subscriber = world.new_subscriber().await;
-    let is_latest = !matches!(request.start, Some(Start::ResumeToken(_)));
+    let asked = asked(world, wish);
+    let begin = begin_of(world, &asked.request.start);
+    let (Begin::At(_) | Begin::Head) = begin else {
+        return;
+    };
+    let at = world.land();
+    world.wait_for_trim_on_nats(at).await;
+    let (least, trimmed) = (least_head(world, at, begin), world.log.trimmed);
+    let subscriber = world.new_subscriber(at).await;
+    let request = asked.request.clone();
     let opening = tokio::spawn(async move {
         let mut stream = subscriber.watch(request).await?;
         let first = stream.message().await;
         Ok((stream, first))
     });
-    let news = News {
-        kind: 0,
-        subject: 1,
-        screening: 2,
-        has_id: true,
-        padding: 0,
-    };
     for _ in 0..count {
-        let delivery = delivery(world, &news);
+        let delivery = delivery(world, &News::plain());
         world.deliver(delivery).await;
     }
     let opened: Result<_, tonic::Status> = opening.await.unwrap();
     // What is dropped for its size meanwhile can take the place away.
-    if world.log.trimmed == before.1 {
-        let heads = (before.0, world.log.head());
-        let begin = if is_latest {
-            Begin::At(heads.1)
-        } else {
-            asked_at
-        };
-        let follower = Follower::new(opened.unwrap(), wanted, (begin, ""), &world.log, heads);
+    if world.log.trimmed == trimmed {
+        let at = (at, least..=world.log.head());
+        let follower = Follower::new(opened.unwrap(), asked, (begin, ""), &world.log, at);
         keep(world, Some(follower));
     }
 }
 
-/// The whole log, as a subscriber without a token finds it.
+/// A gateway that stood still is asked to go on after a token of another one that it cannot know yet.
+pub async fn open_behind(world: &mut World, wish: Wish, count: usize) {
+    world.come_back().await;
+    let at = world.land();
+    let other = world.other_than(at).expect("another one");
+    world.move_reference(other).await;
+    world.wait_for_trim_on_nats(at).await;
+    let trimmed = world.log.trimmed;
+    let subscriber = world.new_subscriber(at).await;
+    world.gateway(at).freeze(true).await;
+    world.landings = if other == 0 { 0 } else { u64::MAX };
+    for _ in 0..count {
+        let delivery = delivery(world, &News::plain());
+        world.deliver(delivery).await;
+    }
+    let mut asked = asked(world, wish);
+    let token = world.log.token(world.log.head()).to_owned();
+    asked.request.start = Some(Start::ResumeToken(token));
+    asked.wanted.from = None;
+    let request = asked.request.clone();
+    let opening = tokio::spawn(async move { subscriber.watch(request).await });
+    world.gateway(at).freeze(false).await;
+    let mut stream = opening.await.unwrap().unwrap();
+    let first = stream.message().await;
+    // What was dropped meanwhile it may or may not have seen.
+    if world.log.trimmed == trimmed {
+        let head = world.log.head();
+        let (begin, heads) = ((Begin::At(head), ""), (at, head..=head));
+        let follower = Follower::new((stream, first), asked, begin, &world.log, heads);
+        world.has_shown(at, follower.shown());
+        keep(world, Some(follower));
+    }
+}
+
+/// The whole log, as a subscriber without a token finds it at each gateway.
 pub async fn ask_for_everything(world: &mut World) {
     let everything = Wish {
         start: WishedStart::Earliest,
@@ -127,14 +176,24 @@ pub async fn ask_for_everything(world: &mut World) {
         is_raw: true,
         heartbeat: None,
     };
-    probe(world, everything).await;
+    world.come_back().await;
+    world.wait_for_heads().await;
+    for at in 0..world.gateways.len() {
+        probe_at(world, at, everything.clone()).await;
+    }
 }
 
 /// Opens a stream and reads it to its end.
-pub async fn probe(world: &mut World, mut wish: Wish) {
+pub async fn probe(world: &mut World, wish: Wish) {
+    let at = world.land();
+    probe_at(world, at, wish).await;
+}
+
+async fn probe_at(world: &mut World, at: usize, mut wish: Wish) {
     wish.until_caught_up = true;
-    let subscriber = world.subscriber();
-    if let Some(mut follower) = open(world, &subscriber, wish).await {
+    let subscriber = world.subscriber(at);
+    let asked = asked(world, wish);
+    if let Some(mut follower) = ask(world, (at, &subscriber), asked).await {
         while follower.read(&world.log).await != Read::End {}
         world.assert_known(&follower.tokens);
     }

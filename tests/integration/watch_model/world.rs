@@ -1,82 +1,130 @@
-//! A real gateway, the model beside it, and a stream that shows the model every event as it is appended.
+//! The real gateways of a run, the model beside them, and a stream that shows the model every event as it is appended.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
-use futures_util::future::join_all;
-use kora_gateway::pb;
+use kora_gateway::event::{Position, ResumeToken};
 use prost::Message;
-use tempfile::TempDir;
-use tokio::time::timeout;
 
 use super::{
     follower::Follower,
     log::{Delivery, Kept, Log},
-    running::{Running, Setting},
+    place::Place,
+    reference::Reference,
+    running::Running,
+    setting::Setting,
 };
-use crate::subscriber::{PATIENCE, Subscriber};
-
-/// The day on which every run begins, in milliseconds.
-const BEGINNING: i64 = 1_800_000_000_000;
+use crate::subscriber::Subscriber;
 
 pub struct World {
     pub log: Log,
-    /// Every token that was ever handed out: the life of its log, and its sequence there.
+    /// Every token that was ever handed out, and every one that was made up: the life of its log, and its sequence
+    /// there.
     pub tokens: HashMap<String, (usize, usize)>,
-    /// The same in the order in which they came.
+    /// Those that were handed out, in the order in which they came.
     pub token_list: Vec<String>,
     pub sent: Vec<Arc<Delivery>>,
     pub followers: Vec<Follower>,
-    setting: Setting,
-    running: Option<Running>,
-    backup: Option<(TempDir, Log)>,
-    lives: usize,
+    /// Which gateway whoever comes next comes to, bit by bit.
+    pub landings: u64,
+    pub(super) setting: Setting,
+    /// `None`: that one is away.
+    pub(super) gateways: Vec<Option<Running>>,
+    pub(super) reference: Option<Reference>,
+    pub(super) lives: usize,
 }
 
 impl World {
-    pub async fn begin(retention_kib: u64) -> World {
-        let hands = Arc::new(AtomicI64::new(BEGINNING));
-        let setting = Setting {
-            hands,
-            retention_kib,
-        };
-        let data = tempfile::tempdir().unwrap();
-        let (running, head) = Running::start(data, &setting, None).await;
+    pub async fn begin(place: Place, retention_kib: u64) -> World {
         let mut world = World {
-            log: Log::new(0, head.clone(), retention_kib << 10),
+            log: Log::new(place, 0, String::new(), 0),
             tokens: HashMap::new(),
             token_list: Vec::new(),
             sent: Vec::new(),
             followers: Vec::new(),
-            setting,
-            running: Some(running),
-            backup: None,
-            lives: 1,
+            landings: 0,
+            setting: Setting::new(place, retention_kib),
+            gateways: (0..place.gateways()).map(|_| None).collect(),
+            reference: None,
+            lives: 0,
         };
-        world.learn(head, 0);
+        world.begin_log().await;
         world
     }
 
-    pub fn now(&self) -> i64 {
-        self.setting.hands.load(Ordering::SeqCst)
+    /// The gateways start on a log that is new.
+    pub(super) async fn begin_log(&mut self) {
+        for number in 0..self.gateways.len() {
+            self.gateways[number] = Some(Running::start(&self.setting, number).await);
+        }
+        let (reference, first) = Reference::open(self.gateway(0), 0, None).await;
+        self.reference = Some(reference);
+        let Setting {
+            place,
+            retention_kib,
+            ..
+        } = self.setting;
+        self.log = Log::new(place, self.lives, first.clone(), retention_kib << 10);
+        self.lives += 1;
+        self.learn(first, 0);
     }
 
+    /// What time it is at a gateway.
+    pub fn now(&self, number: usize) -> i64 {
+        self.setting.hands[number].now()
+    }
+
+    /// Time passes everywhere.
     pub fn pass(&self, milliseconds: i64) {
-        self.setting.hands.fetch_add(milliseconds, Ordering::SeqCst);
+        for hands in &self.setting.hands {
+            hands.pass(milliseconds);
+        }
     }
 
-    pub fn subscriber(&self) -> Subscriber {
-        self.running().subscriber.clone()
+    /// One clock is set back.
+    pub fn set_back(&mut self, milliseconds: i64) {
+        let number = self.land();
+        self.setting.hands[number].pass(-milliseconds);
+    }
+
+    /// The gateway that whoever comes now comes to.
+    pub fn land(&mut self) -> usize {
+        let number = self.landings as usize % self.gateways.len();
+        self.landings = self.landings.rotate_right(1);
+        match self.gateways[number] {
+            Some(_) => number,
+            None => self.other_than(number).expect("one is always there"),
+        }
+    }
+
+    /// One that is there besides this one.
+    pub(super) fn other_than(&self, number: usize) -> Option<usize> {
+        let mut others = (0..self.gateways.len()).filter(|other| *other != number);
+        others.find(|other| self.gateways[*other].is_some())
+    }
+
+    pub(super) fn gateway(&self, number: usize) -> &Running {
+        self.gateways[number].as_ref().expect("it is there")
+    }
+
+    pub fn subscriber(&self, number: usize) -> Subscriber {
+        self.gateway(number).subscriber.clone()
     }
 
     /// A connection of its own, for a subscriber that may stand still.
-    pub async fn new_subscriber(&self) -> Subscriber {
-        Subscriber::connect(self.running().gateway.grpc).await
+    pub async fn new_subscriber(&self, number: usize) -> Subscriber {
+        self.gateway(number).new_subscriber().await
+    }
+
+    /// What a gateway has certainly shown: it can have more.
+    pub fn shown(&self, number: usize) -> usize {
+        self.gateway(number).shown
+    }
+
+    /// A gateway has shown this.
+    pub fn has_shown(&mut self, number: usize, sequence: usize) {
+        if let Some(gateway) = &mut self.gateways[number] {
+            gateway.shown = gateway.shown.max(sequence);
+        }
     }
 
     /// Remembers a token of this log.
@@ -87,7 +135,24 @@ impl World {
         });
     }
 
-    /// Remembers what a stream handed out that was not known before.
+    /// The token of a place so many after that of a known one, with a record there that this log never had: a log that
+    /// was restored and went another way hands it out.
+    pub fn forge(&mut self, token: &str, by: usize) -> String {
+        let (life, sequence) = self.tokens[token];
+        let ResumeToken { log_id, position } = ResumeToken::decode(token).unwrap();
+        let forged = ResumeToken {
+            log_id,
+            position: Position {
+                sequence: position.sequence + by as u64,
+                checksum: !position.checksum,
+            },
+        };
+        let forged = forged.encode();
+        self.tokens.insert(forged.clone(), (life, sequence + by));
+        forged
+    }
+
+    /// Sees that no stream handed out a token of no position.
     pub fn assert_known(&self, tokens: &[String]) {
         let unknown = tokens
             .iter()
@@ -95,30 +160,41 @@ impl World {
         assert_eq!(unknown, None, "a token of no position");
     }
 
-    /// Kora sends something.
+    /// Kora sends something to one of the gateways.
     pub async fn deliver(&mut self, delivery: Arc<Delivery>) {
-        let now = self.now();
+        let number = self.land();
+        let now = self.now(number);
         // The log may look after itself at any moment, and then forgets what is too old.
         let may_forget = self.log.is_too_old(now);
-        let is_known = self.log.knows(&delivery, now);
-        self.running().webhooks.deliver(&delivery.body).await;
+        let known = self.log.knows(&delivery, now);
+        self.gateway(number).webhooks.deliver(&delivery.body).await;
         self.sent.push(Arc::clone(&delivery));
-        if is_known && may_forget {
+        if let Some(sequence) = known {
+            self.has_shown(number, sequence);
+            if !may_forget {
+                return self.log.trim(now, 0);
+            }
             let before = self.log.clone();
             self.log.trim(now, 0);
-            let head = self.head_token().await;
-            if head == before.token(before.head()) {
+            if self.gateway(number).opened().await.head_token == before.token(before.head()) {
                 return;
             }
-        } else if is_known {
-            return self.log.trim(now, 0);
         }
         if may_forget {
             let mut looked_after = self.log.clone();
             looked_after.trim(now, 0);
             self.log.trims.insert(looked_after.trimmed);
         }
-        let (event, token) = self.running.as_mut().unwrap().appended().await;
+        self.append(delivery, now).await;
+        // Whoever has taken it shows it before it answers.
+        self.has_shown(number, self.log.head());
+    }
+
+    /// The log has something new, of this time.
+    async fn append(&mut self, delivery: Arc<Delivery>, now: i64) {
+        let reference = self.reference.as_mut().expect("it is open");
+        let (event, token) = reference.appended().await;
+        let at = reference.at;
         let kept = Kept {
             event_id: self.log.event_id(&delivery, now),
             time: self.log.receive_time(now),
@@ -131,101 +207,50 @@ impl World {
         assert!(!is_again, "one token for two positions");
         self.log.events.push(kept);
         self.learn(token, self.log.head());
-        self.log.trim(now, 1);
+        self.has_shown(at, self.log.head());
+        match self.setting.storage.nats() {
+            None => self.log.trim(now, 1),
+            Some(nats) => self.log.trim_to(nats.trimmed().await),
+        }
     }
 
-    /// Waits until the log has dropped what is too old by itself.
-    pub async fn wait_for_trim(&mut self) {
-        let now = self.now();
-        self.log.trim(now, 0);
+    /// Everything up to this sequence gets too old on NATS, of which only the server's clock can tell.
+    pub async fn outdate(&mut self, up_to: usize) {
+        let nats = self.setting.storage.nats().expect("the server's own part");
+        if up_to > self.log.trimmed {
+            nats.purge(up_to).await;
+            self.log.trim_to(up_to);
+        }
+    }
+
+    /// Waits until a gateway shows what was dropped by itself.
+    pub async fn wait_for_trim(&mut self, number: usize) {
+        self.log.trim(self.now(number), 0);
         let oldest = self.log.token(self.log.trimmed).to_owned();
-        let wait = async { while self.opened().await.oldest_token != oldest {} };
-        timeout(PATIENCE, wait)
-            .await
-            .expect("what is too old goes by itself");
+        let gateway = self.gateway(number);
+        gateway
+            .wait_for_ends(|ends| ends.oldest_token == oldest)
+            .await;
     }
 
-    /// Stops in order and starts again on the same directory.
-    pub async fn restart(&mut self) {
-        let running = self.running.take().unwrap();
-        running.gateway.start_stop();
-        let mut followers = std::mem::take(&mut self.followers);
-        let reading = followers.iter_mut();
-        join_all(reading.map(|follower| follower.read_to_stop(&self.log))).await;
-        for follower in followers {
-            self.assert_known(&follower.tokens);
-        }
-        let data = running.stop().await;
-        self.start(data).await;
-    }
-
-    /// What is on the disk now is all that is left.
-    pub async fn crash(&mut self) {
-        let copy = self.running().copy();
-        self.leave().await;
-        self.start(copy).await;
-    }
-
-    pub fn back_up(&mut self) {
-        self.backup = Some((self.running().copy(), self.log.clone()));
-    }
-
-    /// The copy takes the log's place; an empty directory, where there is none.
-    pub async fn restore(&mut self) {
-        self.leave().await;
-        match self.backup.take() {
-            Some((copy, log)) => {
-                self.log = log;
-                self.start(copy).await;
-                // What the copy has can be older than what is kept by now.
-                self.wait_for_trim().await;
-            }
-            None => {
-                let data = tempfile::tempdir().unwrap();
-                let (running, first) = Running::start(data, &self.setting, None).await;
-                self.running = Some(running);
-                self.log = Log::new(self.lives, first.clone(), self.setting.retention_kib << 10);
-                self.lives += 1;
-                self.learn(first, 0);
-            }
+    /// The same of what was dropped on NATS, where nothing else shows it at once.
+    pub async fn wait_for_trim_on_nats(&mut self, number: usize) {
+        let trimmed = self.log.trimmed;
+        if self.setting.place.is_on_nats() && self.gateway(number).trimmed != trimmed {
+            self.wait_for_trim(number).await;
+            let gateway = self.gateways[number].as_mut();
+            gateway.expect("it is there").trimmed = trimmed;
         }
     }
 
-    /// Ends it, and sees that no stream was left over.
-    pub async fn end(mut self) {
-        self.followers.clear();
-        let none_but_the_reference = "kora_gateway_watch_streams_open 1\n";
-        let gateway = &self.running().gateway;
-        gateway.wait_for_metric(none_but_the_reference).await;
-        self.leave().await;
-    }
-
-    fn running(&self) -> &Running {
-        self.running.as_ref().unwrap()
-    }
-
-    /// Starts on a directory with the log.
-    async fn start(&mut self, data: TempDir) {
+    /// Waits until every gateway that is there shows all that there is.
+    pub async fn wait_for_heads(&mut self) {
         let head = self.log.token(self.log.head());
-        let (running, _) = Running::start(data, &self.setting, Some(head)).await;
-        self.running = Some(running);
-    }
-
-    /// Everyone goes, and the gateway stops.
-    async fn leave(&mut self) {
-        self.followers.clear();
-        if let Some(running) = self.running.take() {
-            drop(running.stop().await);
+        for gateway in self.gateways.iter().flatten() {
+            gateway.wait_for_ends(|ends| ends.head_token == head).await;
         }
-    }
-
-    async fn head_token(&self) -> String {
-        self.opened().await.head_token
-    }
-
-    async fn opened(&self) -> pb::Opened {
-        let latest = pb::WatchEventsRequest::default();
-        let mut stream = self.running().subscriber.watch(latest).await.unwrap();
-        stream.opened().await.0
+        for number in 0..self.gateways.len() {
+            self.has_shown(number, self.log.head());
+        }
     }
 }
