@@ -34,10 +34,13 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.place.asked();
+        let under_way = self.place.request();
         request.extensions_mut().insert(self.ending.clone());
         let pace = self.streams.pace();
         let answer = self.service.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Paced::new(body, pace))) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| Paced::new(body, pace, under_way)))
+        })
     }
 }

@@ -51,7 +51,7 @@ impl Metrics {
         );
         registry.register(
             "connections_unopened",
-            "Connections that ended before their client had asked for anything, by listener and reason",
+            "Connections that ended for want of an opening or of room, by listener and reason",
             metrics.unopened.clone(),
         );
         registry.register(

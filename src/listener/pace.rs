@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::places::UnderWay;
+
 /// How much of an answer is handed over at a time. What was handed over stays in memory until the client takes it, and
 /// one piece in [`Patience::stall`](super::Patience) is pace enough.
 const PIECE_BYTES: usize = 16 << 10;
@@ -21,11 +23,12 @@ pub(super) struct Pace(Arc<Mutex<Option<Instant>>>);
 
 /// An answer's body, handed over piece by piece.
 #[derive(Debug)]
-pub(super) struct Paced<B> {
+pub(super) struct Paced<B, U = UnderWay> {
     body: B,
     /// What is left of a frame.
     rest: Bytes,
     pace: Pace,
+    _under_way: U,
 }
 
 impl Pace {
@@ -48,12 +51,14 @@ impl Pace {
     }
 }
 
-impl<B> Paced<B> {
-    pub(super) fn new(body: B, pace: Pace) -> Self {
+impl<B, U> Paced<B, U> {
+    /// `under_way` is held as long as the body.
+    pub(super) fn new(body: B, pace: Pace, under_way: U) -> Self {
         Paced {
             body,
             rest: Bytes::new(),
             pace,
+            _under_way: under_way,
         }
     }
 
@@ -64,7 +69,7 @@ impl<B> Paced<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
+impl<B: Body<Data = Bytes> + Unpin, U: Unpin> Body for Paced<B, U> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -120,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_comes_in_pieces_and_whole() {
         let bytes: Bytes = (0..PIECE_BYTES + 5).map(|number| number as u8).collect();
-        let body = Paced::new(Full::new(bytes.clone()), Pace::default());
+        let body = Paced::new(Full::new(bytes.clone()), Pace::default(), ());
         assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
         let mut pieces = Vec::new();
         let mut body = body;
@@ -142,7 +147,7 @@ mod tests {
         });
         let pace = Pace::default();
         let frames = Box::pin(frames);
-        let mut body = Paced::new(StreamBody::new(frames), pace.clone());
+        let mut body = Paced::new(StreamBody::new(frames), pace.clone(), ());
         advance(patience).await;
         assert!(!pace.stands_still(patience), "there is nothing yet");
         for _ in 0..2 {

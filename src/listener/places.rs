@@ -1,14 +1,14 @@
 //! The places of a port's connections, and who has to leave when there are none.
 //!
-//! Anybody can open connections and say nothing. So while all places are taken, the one that was opened first among
-//! those that have not asked for anything yet makes room for the next: clients that ask are never shut out by clients
-//! that do not.
+//! Anybody can open connections and say nothing. So while all places are taken, one makes room for the next: the oldest
+//! of those that have not asked for anything yet, else the one that has had nothing to do for the longest time. Clients
+//! that ask are shut out only by clients whose requests are under way.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,31 +20,37 @@ use crate::lifecycle::Shutdown;
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     room: Arc<Semaphore>,
-    silent: Arc<Mutex<Silent>>,
+    free_to_leave: Arc<Mutex<FreeToLeave>>,
 }
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    number: u64,
-    silent: Arc<Mutex<Silent>>,
-    has_asked: AtomicBool,
+    free_to_leave: Arc<Mutex<FreeToLeave>>,
+    /// Where it stands among those. It and the next are changed under the lock alone.
+    number: AtomicU64,
+    requests: AtomicUsize,
     evicted: Shutdown,
     _room: OwnedSemaphorePermit,
 }
 
-/// Those that have not asked for anything, in the order in which they came.
+/// One request that is under way. Its connection keeps its place meanwhile.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Place>);
+
+/// Those without a request, in the order in which they came, or had the last one.
 #[derive(Debug, Default)]
-struct Silent {
+struct FreeToLeave {
     last: u64,
-    orders: BTreeMap<u64, Shutdown>,
+    silent: BTreeMap<u64, Shutdown>,
+    idle: BTreeMap<u64, Shutdown>,
 }
 
 impl Places {
     pub(super) fn new(count: usize) -> Self {
         Places {
             room: Arc::new(Semaphore::new(count)),
-            silent: Arc::default(),
+            free_to_leave: Arc::default(),
         }
     }
 
@@ -53,7 +59,7 @@ impl Places {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
             Err(_) => {
-                if let Some((_, order)) = lock(&self.silent).orders.pop_first() {
+                if let Some(order) = lock(&self.free_to_leave).next() {
                     order.start();
                 }
                 let room = Arc::clone(&self.room).acquire_owned();
@@ -61,17 +67,13 @@ impl Places {
             }
         };
         let evicted = Shutdown::default();
-        let number = {
-            let mut silent = lock(&self.silent);
-            silent.last += 1;
-            let number = silent.last;
-            silent.orders.insert(number, evicted.clone());
-            number
-        };
+        let mut free = lock(&self.free_to_leave);
+        let number = free.number();
+        free.silent.insert(number, evicted.clone());
         Place {
-            number,
-            silent: Arc::clone(&self.silent),
-            has_asked: AtomicBool::new(false),
+            free_to_leave: Arc::clone(&self.free_to_leave),
+            number: AtomicU64::new(number),
+            requests: AtomicUsize::new(0),
             evicted,
             _room: room,
         }
@@ -79,11 +81,13 @@ impl Places {
 }
 
 impl Place {
-    /// The client has asked for something, and keeps its place.
-    pub(super) fn asked(&self) {
-        if !self.has_asked.swap(true, Ordering::Relaxed) {
-            lock(&self.silent).orders.remove(&self.number);
+    /// The client asks for something.
+    pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+        let mut free = lock(&self.free_to_leave);
+        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            free.remove(self.number.load(Ordering::Relaxed));
         }
+        UnderWay(Arc::clone(self))
     }
 
     /// Tells when the place is wanted for somebody else.
@@ -92,14 +96,45 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        lock(&self.silent).orders.remove(&self.number);
+        let place = &self.0;
+        let mut free = lock(&place.free_to_leave);
+        if place.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let number = free.number();
+            place.number.store(number, Ordering::Relaxed);
+            free.idle.insert(number, place.evicted.clone());
+        }
     }
 }
 
-fn lock(silent: &Mutex<Silent>) -> MutexGuard<'_, Silent> {
-    silent.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.free_to_leave).remove(self.number.load(Ordering::Relaxed));
+    }
+}
+
+impl FreeToLeave {
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn next(&mut self) -> Option<Shutdown> {
+        let silent = self.silent.pop_first();
+        let (_, order) = silent.or_else(|| self.idle.pop_first())?;
+        Some(order)
+    }
+
+    fn remove(&mut self, number: u64) {
+        if self.silent.remove(&number).is_none() {
+            self.idle.remove(&number);
+        }
+    }
+}
+
+fn lock(free: &Mutex<FreeToLeave>) -> MutexGuard<'_, FreeToLeave> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -112,36 +147,56 @@ mod tests {
         place.evicted().now_or_never().is_some()
     }
 
-    #[tokio::test]
-    async fn the_first_one_that_has_not_asked_makes_room() {
-        let places = Places::new(3);
-        let [first, second, third] = [
-            places.take().await,
-            places.take().await,
-            places.take().await,
-        ];
-        first.asked();
-        first.asked();
-        let mut fourth = Box::pin(places.take());
-        assert!(fourth.as_mut().now_or_never().is_none());
-        assert!(!is_evicted(&first) && is_evicted(&second) && !is_evicted(&third));
-        drop(second);
-        let fourth = fourth.now_or_never().unwrap();
-        assert!(!is_evicted(&fourth) && !is_evicted(&third));
+    /// All places of a port, taken.
+    async fn taken<const N: usize>() -> (Places, [Arc<Place>; N]) {
+        let places = Places::new(N);
+        let mut taken = Vec::new();
+        for _ in 0..N {
+            taken.push(Arc::new(places.take().await));
+        }
+        (places, taken.try_into().unwrap())
     }
 
     #[tokio::test]
-    async fn who_has_asked_is_waited_for() {
-        let places = Places::new(1);
-        let first = places.take().await;
-        first.asked();
-        let mut second = Box::pin(places.take());
-        assert!(second.as_mut().now_or_never().is_none());
-        assert!(!is_evicted(&first));
-        drop(first);
-        let second = second.now_or_never().unwrap();
-        assert_eq!(lock(&places.silent).orders.len(), 1);
-        drop(second);
-        assert!(lock(&places.silent).orders.is_empty());
+    async fn the_silent_make_room_in_the_order_in_which_they_came_then_the_idle() {
+        let (places, [busy, idle, first, second]) = taken().await;
+        drop(idle.request());
+        let _under_way = busy.request();
+        drop(busy.request());
+        let mut held = vec![Some(first), Some(second), Some(idle)];
+        for place in &mut held {
+            let mut next = Box::pin(places.take());
+            assert!(next.as_mut().now_or_never().is_none());
+            assert!(is_evicted(place.as_ref().unwrap()));
+            drop(place.take());
+            let next = Arc::new(next.now_or_never().unwrap());
+            // It stays, with something to do.
+            std::mem::forget(next.request());
+        }
+        assert!(!is_evicted(&busy));
+    }
+
+    #[tokio::test]
+    async fn the_one_that_was_idle_for_the_longest_time_goes_first() {
+        let (places, [first, second]) = taken().await;
+        let [of_first, of_second] = [first.request(), second.request()];
+        drop(of_second);
+        drop(of_first);
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(is_evicted(&second) && !is_evicted(&first));
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_waited_for() {
+        let (places, [only]) = taken().await;
+        let under_way = only.request();
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(!is_evicted(&only));
+        drop((under_way, only));
+        drop(next.now_or_never().unwrap());
+        let free = lock(&places.free_to_leave);
+        assert!(free.silent.is_empty() && free.idle.is_empty());
     }
 }
