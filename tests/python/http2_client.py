@@ -21,6 +21,7 @@ READ_BYTES = 16 << 10
 WATCH_EVENTS = "/kora.compliance.v1.ComplianceService/WatchEvents"
 SCREEN = "/kora.compliance.v1.ComplianceService/Screen"
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
 
 
 def dial(address: str, receive_buffer: int | None = None) -> socket.socket:

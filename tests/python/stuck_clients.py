@@ -1,4 +1,5 @@
-"""Clients that stop in the middle of something, each at another place, and stay there until their test ends.
+"""Clients that stop in the middle of something, each at another place, and stay there until their test ends: those that
+do not get as far as a call. For calls there is `stuck_calls`.
 
 Where the gateway says nothing that shows how far it is, whoever connects to the same port later and is served shows
 that it has accepted the one before.
@@ -14,24 +15,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
-from h2.events import ResponseReceived
-from kora.compliance.v1.watch_events_pb2 import START_POSITION_EARLIEST, WatchEventsRequest
-
-import messages
-from http2_client import HEALTH_CHECK, PREFACE, SCREEN, WATCH_EVENTS, Http2Client, dial, grpc_frame
+from http2_client import PREFACE, dial
 from program import PATIENCE
 from webhooks import SECRET, event_body
 
 # How slow a slow sender is, in seconds for each byte: never done, and never silent for long.
 PACE = 0.2
-
-# The largest window that HTTP/2 knows, and what each one begins with.
-MAX_WINDOW = (1 << 31) - 1
-FIRST_WINDOW = (1 << 16) - 1
-
-# How much the system keeps for a client that does not read, and how much it reads before: a stream that has begun.
-RECEIVE_BUFFER = 64 << 10
-BEGUN = 16 << 10
 
 Addresses = dict[str, str]
 StuckClient = Callable[[Addresses], AbstractContextManager[None]]
@@ -86,12 +75,14 @@ def unfinished_tls(addresses: Addresses) -> Iterator[None]:
         yield
 
 
-def idle_http2(port: str) -> StuckClient:
-    """Opens HTTP/2, and asks for nothing. Does not answer when it is asked to go."""
+def after_tls(port: str) -> StuckClient:
+    """Has TLS, and says nothing in it."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
 
     @contextmanager
     def stuck(addresses: Addresses) -> Iterator[None]:
-        with closing(Http2Client(addresses[port])):
+        with anybody.wrap_socket(dial(addresses[port])):
             yield
 
     return stuck
@@ -106,31 +97,6 @@ def idle_http1(addresses: Addresses) -> Iterator[None]:
         connection.getresponse().read()
         assert connection.sock is not None
         yield
-
-
-def half_call(path: str, message: bytes = b"") -> StuckClient:
-    """Begins a call, and sends this much of its message."""
-
-    @contextmanager
-    def stuck(addresses: Addresses) -> Iterator[None]:
-        with closing(Http2Client(addresses["grpc"])) as client:
-            stream = client.begin(path)
-            if message:
-                client.send(stream, message)
-                client.ping()
-            yield
-
-    return stuck
-
-
-def screening() -> bytes:
-    """A message of Screen's."""
-    return grpc_frame(messages.screen().SerializeToString())
-
-
-def half_message() -> StuckClient:
-    whole = screening()
-    return half_call(SCREEN, whole[: len(whole) // 2])
 
 
 def half_head() -> StuckClient:
@@ -178,50 +144,3 @@ def slow_body(addresses: Addresses) -> Iterator[None]:
         connection.sendall(webhook_head(body))
         with trickling(connection.sendall, body):
             yield
-
-
-def slow_message(path: str) -> StuckClient:
-    """Sends a message that has only begun when the gateway must have ended."""
-
-    @contextmanager
-    def stuck(addresses: Addresses) -> Iterator[None]:
-        with closing(Http2Client(addresses["grpc"])) as client:
-            stream = client.begin(path)
-            with trickling(lambda byte: client.send(stream, byte), screening()):
-                yield
-
-    return stuck
-
-
-@contextmanager
-def closed_window(addresses: Addresses) -> Iterator[None]:
-    """Has a stream open, and lets the gateway send nothing on it."""
-    with closing(Http2Client(addresses["grpc"], window=0)) as client:
-        stream = client.begin(WATCH_EVENTS)
-        client.send(stream, grpc_frame(from_earliest()), is_last=True)
-        client.wait_for_answer(ResponseReceived)
-        yield
-
-
-def unread(whole: int) -> StuckClient:
-    """Asks for everything, of which there are so many bytes at least, and reads nothing of what comes."""
-
-    @contextmanager
-    def stuck(addresses: Addresses) -> Iterator[None]:
-        client = Http2Client(addresses["grpc"], window=MAX_WINDOW, receive_buffer=RECEIVE_BUFFER)
-        with closing(client):
-            client.widen(MAX_WINDOW - FIRST_WINDOW)
-            stream = client.begin(WATCH_EVENTS)
-            client.send(stream, grpc_frame(from_earliest()), is_last=True)
-            begun = client.swallow(BEGUN)
-            assert begun >= BEGUN
-            yield
-            # Until the end, it was the client that stood still.
-            assert begun + client.swallow(whole) < whole
-
-    return stuck
-
-
-def from_earliest() -> bytes:
-    asked = WatchEventsRequest(position=START_POSITION_EARLIEST, include_raw_json=True)
-    return asked.SerializeToString()

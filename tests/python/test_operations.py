@@ -135,7 +135,7 @@ def test_a_call_that_a_stop_gives_up_does_not_read_as_one_to_resend(start_gatewa
     assert error.info.metadata["outcome"] == "UNKNOWN"
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_second_signal_stops_at_once(gateway: Gateway, second: signal.Signals) -> None:
     call = hang(gateway)
     gateway.program.send(signal.SIGTERM)

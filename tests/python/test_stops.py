@@ -10,12 +10,13 @@ import grpc
 import pytest
 from kora.compliance.v1.compliance_service_pb2_grpc import ComplianceServiceStub
 
+import stuck_calls as calls
 import stuck_clients as stuck
 from bystanders import DRAIN_TIMEOUT, Bystanders, nothing_is_lost, state
 from certificates import Certificate
 from gateway import CALLS, Gateway, StartGateway
 from held_kora import HeldKora
-from http2_client import HEALTH_CHECK, SCREEN
+from http2_client import HEALTH_CHECK, SCREEN, WATCH_EVENTS
 from program import PATIENCE
 from typed_errors import decoded
 from webhooks import SECRET, deliver_all, event_body
@@ -28,24 +29,26 @@ CLIENTS = {
     **{f"silent-{port}": stuck.silent(port) for port in ("grpc", "webhook", "admin")},
     **{f"half-preface-{port}": stuck.half_preface(port) for port in ("grpc", "admin")},
     **{f"no-settings-{port}": stuck.no_settings(port) for port in ("grpc", "admin")},
-    **{f"idle-http2-{port}": stuck.idle_http2(port) for port in ("grpc", "admin")},
+    **{f"health-watch-{port}": calls.health_watch(port) for port in ("grpc", "admin")},
+    **{f"idle-http2-{port}": calls.idle_http2(port) for port in ("grpc", "admin")},
     "idle-http1": stuck.idle_http1,
-    "head-of-Screen": stuck.half_call(SCREEN),
-    "head-of-WatchEvents": stuck.half_call(stuck.WATCH_EVENTS),
-    "head-of-Check": stuck.half_call(HEALTH_CHECK),
-    "half-message": stuck.half_message(),
-    "slow-message": stuck.slow_message(SCREEN),
-    "slow-message-of-Check": stuck.slow_message(HEALTH_CHECK),
+    "head-of-Screen": calls.half_call(SCREEN),
+    "head-of-WatchEvents": calls.half_call(WATCH_EVENTS),
+    "head-of-Check": calls.half_call(HEALTH_CHECK),
+    "half-message": calls.half_message(),
+    "slow-message": calls.slow_message(SCREEN),
+    "slow-message-of-Check": calls.slow_message(HEALTH_CHECK),
     "half-webhook-head": stuck.half_head(),
     "half-webhook-body": stuck.half_body(),
     "slow-webhook-body": stuck.slow_body,
-    "closed-window": stuck.closed_window,
+    "closed-window": calls.closed_window,
 }
 
 TLS_CLIENTS = {
     **{f"silent-{port}": stuck.silent(port) for port in ("grpc", "webhook")},
     **{f"half-{port}": stuck.half_tls(port) for port in ("grpc", "webhook")},
     "unfinished": stuck.unfinished_tls,
+    **{f"after-{port}": stuck.after_tls(port) for port in ("grpc", "webhook")},
 }
 
 
@@ -97,13 +100,13 @@ def test_a_client_that_does_not_read_holds_no_stop_up(house: House) -> None:
     gateway = house.start()
     bodies = [event_body(f"evt_{number}", filling=FILLING) for number in range(EVENTS)]
     deliver_all(gateway.addresses["webhook"], bodies)
-    with stuck.unread(sum(map(len, bodies)))(gateway.addresses):
+    with calls.unread(sum(map(len, bodies)))(gateway.addresses):
         seen = Bystanders(gateway, house.kora).stop()
     print(f"unread: {seen.seconds:.2f} s")
     nothing_is_lost(house.start(), seen)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_either_signal_stops_a_gateway_that_nobody_holds_up(house: House, number: signal.Signals) -> None:
     gateway = house.start()
     seen = Bystanders(gateway, house.kora).stop(number)
