@@ -176,10 +176,10 @@ impl CallError {
         }
     }
 
-    /// The gateway is stopping, and ends a stream.
-    pub fn stream_drained() -> Self {
+    /// The gateway is stopping, and ends a stream, whose client may come back after this time.
+    pub fn stream_drained(retry_after: Duration) -> Self {
         CallError {
-            retry_after: Some(COME_BACK_AFTER),
+            retry_after: Some(retry_after),
             ..CallError::new(Reason::StreamDrained)
         }
     }

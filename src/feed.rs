@@ -28,6 +28,11 @@ use crate::{
 /// When to come back for a stream that there was no room for, or that the log could not serve.
 const COME_BACK_AFTER: Duration = Duration::from_secs(5);
 
+/// The shortest and the longest wait before a client comes back whose stream was drained. Each stream has one of its own,
+/// at random: clients that lost their gateway together do not come to another one together.
+const MIN_RETURN: Duration = Duration::from_millis(200);
+const MAX_RETURN: Duration = Duration::from_secs(5);
+
 /// What the feed allows.
 #[derive(Clone, Debug)]
 pub struct Config {

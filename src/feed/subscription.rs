@@ -3,7 +3,7 @@
 mod ahead;
 mod signals;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -48,7 +48,7 @@ enum Stage {
     Gap(Begin, pb::GapReason),
     Past,
     Present,
-    Drained,
+    Drained { retry_after: Duration },
     Ended,
 }
 
@@ -87,7 +87,7 @@ impl Subscription {
             Stage::Opened(begin) => Ok(Some(self.opened(begin))),
             Stage::Gap(begin, reason) => Ok(Some(self.gap(begin.token, begin.oldest, reason))),
             Stage::Past | Stage::Present => self.follow().await,
-            Stage::Drained => Err(CallError::stream_drained()),
+            Stage::Drained { retry_after } => Err(CallError::stream_drained(retry_after)),
         };
         match next {
             Ok(Some(message)) => {

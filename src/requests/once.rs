@@ -2,7 +2,7 @@
 
 use tokio::{
     sync::oneshot,
-    time::{Duration, Instant, sleep, sleep_until, timeout_at},
+    time::{Duration, Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
 
@@ -151,12 +151,18 @@ impl<M: Answer> Leader<M> {
             message,
             is_replay: false,
         });
-        let in_time = timeout_at(self.answer_by - RECORDING_RESERVE, &mut recording).await;
+        let in_time = tokio::select! {
+            biased;
+            recorded = &mut recording => Some(recorded),
+            () = sleep_until(self.answer_by - RECORDING_RESERVE) => None,
+            // The store may be away: what is known is better than "unknown".
+            () = requests.orders.give_up.started() => None,
+        };
         // Nobody else gets the request until its end is recorded, or certainly is not.
         let lead = self.hand_over(result);
         let recorded = match in_time {
-            Ok(recorded) => recorded,
-            Err(_) => recording.await,
+            Some(recorded) => recorded,
+            None => recording.await,
         };
         match recorded {
             Ok(true) => {}

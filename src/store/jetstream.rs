@@ -78,8 +78,11 @@ const QUEUED_KIB: u32 = 64 << 10;
 /// How much a message has besides its event, at most.
 const MESSAGE_OVERHEAD: usize = 64 << 10;
 
-/// How long the parts have to end when the log is closed.
+/// How long the writer has to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long there is to take leave of NATS after that: a NATS that is away must not hold a stop up.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where and how events are kept on NATS.
 #[derive(Clone, Debug)]
@@ -186,6 +189,11 @@ impl JetStream {
         }
         // The follower can have found, last of all, that NATS answers.
         self.writable.set(false);
+        // What cannot be said now, others find out by themselves.
+        let _ = time::timeout(LEAVE_TIMEOUT, self.take_leave()).await;
+    }
+
+    async fn take_leave(&self) {
         // If it cannot be kept now, the stream still has the record, or another replica keeps it.
         let end = *self.shown.borrow();
         let _ = Checkpoint::keep(&self.waits.bucket, end).await;

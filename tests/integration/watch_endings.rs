@@ -140,6 +140,35 @@ async fn a_stop_says_so_on_every_stream_and_ends_it() {
 }
 
 #[tokio::test]
+async fn clients_whose_streams_are_drained_do_not_come_back_all_at_once() {
+    let (gateway, subscriber, _) = start(&[]).await;
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        let request = WatchEventsRequest::default();
+        let mut stream = subscriber.watch(request).await.unwrap();
+        stream.past().await;
+        streams.push(stream);
+    }
+    gateway.start_stop();
+    let mut waits = Vec::new();
+    for stream in &mut streams {
+        stream.message().await;
+        let status = stream.next().await.unwrap_err();
+        waits.extend(status.get_details_retry_info().unwrap().retry_delay);
+    }
+    waits.sort();
+    let (first, last) = (waits[0], waits[waits.len() - 1]);
+    assert!(first >= Duration::from_millis(200) && last <= Duration::from_secs(5));
+    // In each half of that time there are some, but once in 2^49 runs.
+    let middle = Duration::from_millis(2600);
+    assert!(first < middle && last > middle, "{waits:?}");
+    waits.dedup();
+    assert_eq!(waits.len(), streams.len(), "{waits:?}");
+    drop((streams, subscriber));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn streams_that_nobody_reads_do_not_hold_a_stop_up() {
     let (gateway, subscriber, webhooks) = start(&[]).await;
     for number in 0..20 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import time
 from pathlib import Path
@@ -35,6 +36,10 @@ class NatsServer:
     def url(self) -> str:
         """Where it is, as a setting of the gateway."""
         return f"nats://127.0.0.1:{self._port}"
+
+    def stand_still(self) -> None:
+        """From now on it answers nothing, and keeps its connections."""
+        self._program.send(signal.SIGSTOP)
 
     def kill(self) -> None:
         self._program.kill()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,8 +16,8 @@ from kora.compliance.v1.error_reason_pb2 import ErrorReason
 from kora.compliance.v1.screening_pb2 import OUTCOME_APPROVE
 
 import messages
-from gateway import CALLS, KORA_REQUESTS, Gateway, StartGateway, connect
-from program import PATIENCE
+from gateway import CALLS, FREE_PORT, KORA_REQUESTS, Gateway, StartGateway, connect, http_call
+from program import PATIENCE, Program, addresses
 from reflected import Reflection
 from typed_errors import decoded, fails
 
@@ -133,13 +135,35 @@ def test_a_call_that_a_stop_gives_up_does_not_read_as_one_to_resend(start_gatewa
     assert error.info.metadata["outcome"] == "UNKNOWN"
 
 
-def test_a_second_signal_stops_at_once(gateway: Gateway) -> None:
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_stops_at_once(gateway: Gateway, second: signal.Signals) -> None:
     call = hang(gateway)
     gateway.program.send(signal.SIGTERM)
     with connect(gateway.addresses["admin"]) as admin:
         watch = health_pb2_grpc.HealthStub(admin).Watch(HealthCheckRequest(service=SERVICE), timeout=PATIENCE)
         while next(watch).status == SERVING:
             pass
-    gateway.program.send(signal.SIGINT)
+    gateway.program.send(second)
     assert gateway.program.exit_code(within=2) == 1
     assert isinstance(call.exception(timeout=PATIENCE), grpc.RpcError)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_gateway_that_still_waits_for_nats_stops_at_once(tmp_path: Path, is_silent: bool) -> None:
+    # What holds the port and accepts nothing either refuses or, once it listens, says nothing.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        if is_silent:
+            nobody.listen()
+        url = f"nats://127.0.0.1:{nobody.getsockname()[1]}"
+        ports = [text for name in ("grpc", "webhook", "admin") for text in (f"--{name}-addr", FREE_PORT)]
+        flags = ("--emulator", "--emulator-addr", FREE_PORT, *ports, "--event-log", url)
+        waiting = Program("serve", *flags, env={}, stderr=tmp_path / "stderr")
+        try:
+            lines = [waiting.next_line() for _ in range(4)]
+            admin = addresses(lines)["admin"]
+            assert http_call(admin, "GET", "/readyz")[0] == 503
+            waiting.send(signal.SIGTERM)
+            assert waiting.exit_code() == 0
+        finally:
+            waiting.kill()

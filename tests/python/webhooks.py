@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,8 +38,12 @@ def event_body(event_id: str, **more: str) -> bytes:
 class Kora:
     """One connection of Kora's to the webhook port, made when it is needed."""
 
-    def __init__(self, address: str) -> None:
-        self._connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+        self._connection = (
+            http.client.HTTPSConnection(address, timeout=PATIENCE, context=tls)
+            if tls
+            else http.client.HTTPConnection(address, timeout=PATIENCE)
+        )
 
     def deliver(self, body: bytes) -> http.client.HTTPResponse:
         """Sends a signed body, and reads the whole answer. Raises what broke the connection."""

@@ -1,8 +1,10 @@
 //! What a stream says besides events.
 
-use super::{Begin, MAX_EVENTS, Message, Stage, Subscription};
+use super::{
+    super::{MAX_RETURN, MIN_RETURN},
+    Begin, MAX_EVENTS, Message, Stage, Subscription,
+};
 use crate::{
-    error::CallError,
     event::{Position, ResumeToken},
     pb::{self, watch_events_response::Signal},
     screening::timestamp_to_wire,
@@ -51,10 +53,10 @@ impl Subscription {
 
     /// Says that the stream is about to end; it ends with the next.
     pub(super) fn drain(&mut self) -> Message {
-        self.stage = Stage::Drained;
-        let wait = CallError::stream_drained().retry_after;
+        let retry_after = MIN_RETURN + (MAX_RETURN - MIN_RETURN).mul_f64(fastrand::f64());
+        self.stage = Stage::Drained { retry_after };
         let draining = pb::Draining {
-            reconnect_after: wait.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
+            reconnect_after: prost_types::Duration::try_from(retry_after).ok(),
         };
         Message::signal(Signal::Draining(draining), self.token(self.position))
     }
