@@ -7,7 +7,9 @@ use super::{
     log::{Begin, Log, milliseconds},
 };
 use crate::subscriber::{EventStream, PATIENCE};
-use kora_gateway::pb::{self, watch_events_request::Start, watch_events_response::Signal};
+use kora_gateway::pb::{
+    self, StartPosition, watch_events_request::Start, watch_events_response::Signal,
+};
 
 /// An open stream.
 pub struct Follower {
@@ -148,10 +150,24 @@ impl Follower {
         }
         assert!(self.gap.is_none(), "no gap where one was due");
         let to = log.sequence(&message.resume_token);
-        let expected = self.asked.wanted.of(log, self.position, to);
         let seen: Vec<_> = message.events.iter().map(|event| &event.event_id).collect();
-        let ids: Vec<_> = expected.iter().map(|event| &event.event_id).collect();
-        assert_eq!(seen, ids, "after {} up to {to}", self.position);
+        let ids_after = |position| {
+            let expected = self.asked.wanted.of(log, position, to).into_iter();
+            expected.map(|event| &event.event_id).collect::<Vec<_>>()
+        };
+        // What begins with the oldest begins with what is the oldest when it is read.
+        if self.has_not_begun_with_the_oldest() {
+            let mut later = log.trims.range(self.position..=to);
+            let begun = later.find(|trim| ids_after(**trim) == seen);
+            self.position = *begun.unwrap_or(&self.position);
+        }
+        assert_eq!(
+            seen,
+            ids_after(self.position),
+            "after {} up to {to}",
+            self.position
+        );
+        let expected = self.asked.wanted.of(log, self.position, to);
         for (expected, event) in expected.iter().zip(&message.events) {
             expected.assert_is(event, self.asked.wanted.is_raw);
         }
@@ -174,6 +190,11 @@ impl Follower {
             "the present on a stream of the past"
         );
         Read::Message
+    }
+
+    fn has_not_begun_with_the_oldest(&self) -> bool {
+        let oldest = Start::Position(StartPosition::Earliest.into());
+        self.asked.request.start == Some(oldest) && self.position == self.opened_trimmed
     }
 
     fn catch_up(&mut self, caught_up: pb::CaughtUp, log: &Log) {
