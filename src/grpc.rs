@@ -4,6 +4,8 @@
 //! [`crate::kora`]; here it gets its deadline, its id, and its status with all details.
 
 mod admission;
+mod arrival;
+mod arriving;
 mod boundary;
 mod deadline;
 mod failure_log;
@@ -95,7 +97,8 @@ where
         .prepare();
     let routes = watch::WithWatch::new(routes, feed, config.max_request_bytes);
     let places = Arc::new(Semaphore::new(config.max_calls));
-    boundary::Boundary::new(routes, metrics, calls, places, stop)
+    let arrivals = arrival::Arrivals::new(config.max_request_bytes);
+    boundary::Boundary::new(routes, metrics, calls, places, arrivals, stop)
 }
 
 const DESCRIPTORS_ARE_VALID: &str =
