@@ -1,15 +1,20 @@
 //! Requests that are coming in: how many there are at a time, and how much memory they have, is bounded.
 //!
 //! A client can begin requests and never end them. So a request has no place among the calls in flight before it is
-//! whole, and where there is no room for another one, those that came first and are not whole make it: clients that
-//! say what they want are not shut out by clients that do not.
+//! whole, and where there are too many, the one that came first and is not whole makes room: clients that say what they
+//! want are not shut out by clients that do not. Large ones share memory; where it is gone they are refused, and one
+//! that is slow makes room for those that come again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::lifecycle::Shutdown;
 
@@ -22,12 +27,16 @@ const FREE_BYTES: usize = 16 << 10;
 /// How much memory what is larger may have, until its call is over; one message of the largest size always has room.
 const LARGE_MEMORY: usize = 64 << 20;
 
+/// What is large and takes longer makes room.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// In what portions it is given out.
 const PORTION_BYTES: usize = 1 << 10;
 
 /// Takes requests in.
 #[derive(Clone)]
 pub(super) struct Arrivals {
+    max_message_bytes: usize,
     memory: Arc<Semaphore>,
     unfinished: Arc<Mutex<Unfinished>>,
 }
@@ -36,6 +45,7 @@ pub(super) struct Arrivals {
 pub(super) struct Arrival {
     arrivals: Arrivals,
     number: u64,
+    size: Mutex<Size>,
     makes_room: Shutdown,
 }
 
@@ -43,19 +53,20 @@ pub(super) struct Arrival {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
+/// How much of it there is.
+#[derive(Default)]
+struct Size {
+    received: usize,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
 /// Those that are not whole, in the order in which they came.
 #[derive(Default)]
 struct Unfinished {
     last: u64,
-    requests: BTreeMap<u64, Request>,
-    /// Those of them that have memory.
-    large: BTreeSet<u64>,
-}
-
-struct Request {
-    received: usize,
-    memory: Option<OwnedSemaphorePermit>,
-    makes_room: Shutdown,
+    all: BTreeMap<u64, Shutdown>,
+    /// Those of them that have memory, and when they began.
+    large: BTreeMap<u64, (Instant, Shutdown)>,
 }
 
 impl Arrivals {
@@ -63,6 +74,7 @@ impl Arrivals {
     pub(super) fn new(max_message_bytes: usize) -> Self {
         let memory = LARGE_MEMORY.max(max_message_bytes);
         Arrivals {
+            max_message_bytes,
             memory: Arc::new(Semaphore::new(memory.div_ceil(PORTION_BYTES))),
             unfinished: Arc::default(),
         }
@@ -71,62 +83,52 @@ impl Arrivals {
     /// A request begins.
     pub(super) fn begin(&self) -> Arrival {
         let makes_room = Shutdown::default();
-        let mut unfinished = self.lock();
-        if unfinished.requests.len() >= MAX_UNFINISHED {
-            unfinished.first_makes_room();
-        }
-        unfinished.last += 1;
-        let number = unfinished.last;
-        let request = Request {
-            received: 0,
-            memory: None,
-            makes_room: makes_room.clone(),
+        let number = {
+            let mut unfinished = lock(&self.unfinished);
+            if unfinished.all.len() >= MAX_UNFINISHED {
+                unfinished.first_makes_room();
+            }
+            unfinished.last += 1;
+            let number = unfinished.last;
+            unfinished.all.insert(number, makes_room.clone());
+            number
         };
-        unfinished.requests.insert(number, request);
-        drop(unfinished);
         Arrival {
             arrivals: self.clone(),
             number,
+            size: Mutex::default(),
             makes_room,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Unfinished> {
-        self.unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Unfinished {
     fn first_makes_room(&mut self) {
-        if let Some((number, request)) = self.requests.pop_first() {
+        if let Some((number, makes_room)) = self.all.pop_first() {
             self.large.remove(&number);
-            request.makes_room.start();
+            makes_room.start();
         }
     }
 
-    /// The first one with memory, `number` aside. Whether there was one.
-    fn first_large_makes_room(&mut self, number: u64) -> bool {
-        let Some(first) = self.large.iter().copied().find(|first| *first != number) else {
-            return false;
-        };
-        self.large.remove(&first);
-        if let Some(request) = self.requests.remove(&first) {
-            request.makes_room.start();
+    fn first_slow_one_makes_room(&mut self) {
+        if let Some(first) = self.large.first_entry()
+            && first.get().0.elapsed() >= SLOW
+        {
+            let (number, (_, makes_room)) = first.remove_entry();
+            self.all.remove(&number);
+            makes_room.start();
         }
-        true
     }
 }
 
-impl Request {
-    /// How many portions of memory it has yet to get.
-    fn lacks(&self) -> usize {
+impl Size {
+    /// How many portions of memory it has yet to get, with so much of it announced.
+    fn lacks(&self, to_come: usize) -> usize {
         let has = self
             .memory
             .as_ref()
             .map_or(0, OwnedSemaphorePermit::num_permits);
-        let needs = self.received.saturating_sub(FREE_BYTES);
+        let needs = (self.received + to_come).saturating_sub(FREE_BYTES);
         needs.div_ceil(PORTION_BYTES).saturating_sub(has)
     }
 }
@@ -137,30 +139,35 @@ impl Arrival {
         self.makes_room.started()
     }
 
-    /// So many bytes more have come.
+    /// So many bytes more have come, and so many of the message are announced.
     ///
     /// # Errors
-    /// If there is no room for them, or if it had to make room.
-    pub(super) fn grow(&self, bytes: usize) -> Result<(), NoRoom> {
-        let mut unfinished = self.arrivals.lock();
-        let request = unfinished.requests.get_mut(&self.number).ok_or(NoRoom)?;
-        request.received += bytes;
-        let more = u32::try_from(request.lacks()).map_err(|_| NoRoom)?;
+    /// If there is no room for them.
+    pub(super) fn grow(&self, bytes: usize, to_come: usize) -> Result<(), NoRoom> {
+        let mut size = lock(&self.size);
+        size.received += bytes;
+        // A message that is too large is refused before any memory is taken for it.
+        let to_come = match to_come <= self.arrivals.max_message_bytes {
+            true => to_come,
+            false => 0,
+        };
+        let more = u32::try_from(size.lacks(to_come)).map_err(|_| NoRoom)?;
         if more == 0 {
             return Ok(());
         }
-        let more = loop {
-            match Arc::clone(&self.arrivals.memory).try_acquire_many_owned(more) {
-                Ok(more) => break more,
-                Err(_) if unfinished.first_large_makes_room(self.number) => {}
-                Err(_) => return Err(NoRoom),
-            }
+        let memory = Arc::clone(&self.arrivals.memory).try_acquire_many_owned(more);
+        let mut unfinished = lock(&self.arrivals.unfinished);
+        let Ok(memory) = memory else {
+            // What it has is free when it is gone, which is too late for this one.
+            unfinished.first_slow_one_makes_room();
+            return Err(NoRoom);
         };
-        unfinished.large.insert(self.number);
-        if let Some(request) = unfinished.requests.get_mut(&self.number) {
-            match &mut request.memory {
-                Some(memory) => memory.merge(more),
-                none => *none = Some(more),
+        match &mut size.memory {
+            Some(has) => has.merge(memory),
+            none => {
+                *none = Some(memory);
+                let large = (Instant::now(), self.makes_room.clone());
+                unfinished.large.insert(self.number, large);
             }
         }
         Ok(())
@@ -168,14 +175,95 @@ impl Arrival {
 
     /// It is whole, and need not make room any more. Its memory is to be kept as long as its call.
     pub(super) fn finish(&self) -> Option<OwnedSemaphorePermit> {
-        let mut unfinished = self.arrivals.lock();
+        self.leave();
+        lock(&self.size).memory.take()
+    }
+
+    fn leave(&self) {
+        let mut unfinished = lock(&self.arrivals.unfinished);
+        unfinished.all.remove(&self.number);
         unfinished.large.remove(&self.number);
-        unfinished.requests.remove(&self.number)?.memory
     }
 }
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.finish();
+        self.leave();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LARGE: usize = 1 << 20;
+
+    fn is_asked(arrival: &Arrival) -> bool {
+        arrival.makes_room().now_or_never().is_some()
+    }
+
+    /// Requests that have all the memory that there is.
+    fn full(arrivals: &Arrivals) -> Vec<Arrival> {
+        let all: Vec<_> = (0..LARGE_MEMORY / LARGE)
+            .map(|_| arrivals.begin())
+            .collect();
+        for arrival in &all {
+            assert_eq!(arrival.grow(FREE_BYTES, LARGE), Ok(()));
+        }
+        all
+    }
+
+    #[test]
+    fn the_first_one_that_is_not_whole_makes_room() {
+        let arrivals = Arrivals::new(LARGE);
+        let whole = arrivals.begin();
+        assert!(whole.finish().is_none());
+        let first = arrivals.begin();
+        let all: Vec<_> = (1..MAX_UNFINISHED).map(|_| arrivals.begin()).collect();
+        assert!(!is_asked(&first));
+        let _one_more = arrivals.begin();
+        assert!(is_asked(&first) && !is_asked(&whole) && !is_asked(&all[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_ones_always_have_room_and_slow_large_ones_make_it() {
+        let arrivals = Arrivals::new(LARGE);
+        let mut all = full(&arrivals);
+        let small = arrivals.begin();
+        assert_eq!(small.grow(FREE_BYTES - 1, 1), Ok(()));
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        assert!(!all.iter().any(is_asked), "none of them is slow");
+        advance(SLOW).await;
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        let first = all.remove(0);
+        assert!(is_asked(&first) && !is_asked(&small) && !all.iter().any(is_asked));
+        drop(first);
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, LARGE), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn those_that_are_whole_keep_their_memory_until_their_calls_are_over() {
+        let arrivals = Arrivals::new(LARGE);
+        let mut calls: Vec<_> = full(&arrivals).iter().map(Arrival::finish).collect();
+        let large = arrivals.begin();
+        assert_eq!(large.grow(FREE_BYTES, 1), Err(NoRoom));
+        calls.pop();
+        assert_eq!(large.grow(0, 1), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_its_size_takes_no_memory() {
+        let arrivals = Arrivals::new(LARGE);
+        let large = arrivals.begin();
+        assert_eq!(large.grow(FREE_BYTES, LARGE + 1), Ok(()));
+        let rest = arrivals.memory.available_permits();
+        assert_eq!(rest, LARGE_MEMORY / PORTION_BYTES);
     }
 }

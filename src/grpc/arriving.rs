@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::{admission::overloaded, arrival::Arrival};
+use super::{admission::overloaded, announced::Announced, arrival::Arrival};
 
 /// A body whose bytes are counted. It ends with `GATEWAY_OVERLOADED` where there is no room for them.
 pub(super) struct Arriving<B> {
     body: B,
     arrival: Arc<Arrival>,
+    announced: Announced,
     makes_room: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -26,6 +27,7 @@ impl<B> Arriving<B> {
         Arriving {
             body,
             arrival,
+            announced: Announced::default(),
             makes_room,
         }
     }
@@ -51,8 +53,11 @@ where
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
         };
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
-        Poll::Ready(Some(match self.arrival.grow(bytes) {
+        let Some(data) = frame.data_ref() else {
+            return Poll::Ready(Some(Ok(frame)));
+        };
+        let to_come = self.announced.follow(data);
+        Poll::Ready(Some(match self.arrival.grow(data.len(), to_come) {
             Ok(()) => Ok(frame),
             Err(_) => Err(no_room()),
         }))
