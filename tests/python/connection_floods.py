@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import AsyncIterator
 from functools import partial
@@ -19,14 +20,24 @@ SLOW_CONNECTIONS = 1000
 # How many of them send as much as they can.
 FAST_CONNECTIONS = 100
 
+# How many connections are being made at a time: what the gateway does with connections is tested, not what the system
+# does with those that wait.
+DIALLING = 64
+
 # How slow they are, in seconds for each byte.
 PACE = 0.5
+
+
+@functools.cache
+def dialling() -> asyncio.Semaphore:
+    return asyncio.Semaphore(DIALLING)
 
 
 @contextlib.asynccontextmanager
 async def connected(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    async with dialling():
+        reader, writer = await asyncio.open_connection(host, int(port))
     try:
         yield reader, writer
     finally:
@@ -64,6 +75,10 @@ async def endless(begin: bytes, filling: bytes, address: str, sent: Sent) -> Non
 
 # A webhook whose body is announced, as large as one may be.
 BODY_BYTES = 4 << 20
+
+# What all of them send together at least: more than all of them may have in memory.
+BODIES_BYTES = 96 << 20
+
 HEAD = (
     "POST /webhooks/compliance HTTP/1.1\r\nHost: gateway\r\n"
     f"X-Webhook-Signature: {'0' * 64}\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
@@ -72,10 +87,10 @@ HEAD = (
 
 def connection_floods() -> list[Flood]:
     return [
-        Flood("silent connections of callers", "grpc", silent, CONNECTIONS),
-        Flood("silent connections of Kora's", "webhook", silent, CONNECTIONS),
-        Flood("slow bodies of webhooks", "webhook", partial(slow, HEAD, b" "), SLOW_CONNECTIONS),
-        Flood("slow heads of webhooks", "webhook", partial(slow, b"", b"P"), SLOW_CONNECTIONS),
-        Flood("endless bodies of webhooks", "webhook", partial(endless, HEAD, b" " * (16 << 10)), FAST_CONNECTIONS),
+        Flood("silent connections of callers", "grpc", silent, CONNECTIONS, CONNECTIONS),
+        Flood("silent connections of Kora's", "webhook", silent, CONNECTIONS, CONNECTIONS),
+        Flood("slow bodies of webhooks", "webhook", partial(slow, HEAD, b" "), SLOW_CONNECTIONS, SLOW_CONNECTIONS),
+        Flood("slow heads of webhooks", "webhook", partial(slow, b"", b"P"), SLOW_CONNECTIONS, SLOW_CONNECTIONS),
+        Flood("endless bodies of webhooks", "webhook", partial(endless, HEAD, b" " * (16 << 10)), FAST_CONNECTIONS, BODIES_BYTES),
         Flood("endless heads of webhooks", "webhook", partial(endless, b"POST / HTTP/1.1\r\n", b"x: y\r\n" * 200), FAST_CONNECTIONS),
     ]

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import multiprocessing
 import resource
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from program import PATIENCE
+
+# How long a flood may take until it has done enough, in seconds.
+FLOOD_PATIENCE = 4 * PATIENCE
 
 # How long a client waits that the gateway has turned away.
 PAUSE = 0.01
@@ -37,6 +41,8 @@ class Flood:
     port: str
     client: FloodClient
     clients: int
+    # What it must have done at least: before that it is no flood.
+    enough: int = 1
 
 
 def raise_file_limit() -> None:
@@ -46,15 +52,15 @@ def raise_file_limit() -> None:
 
 
 class Flooding:
-    """A flood that has begun."""
+    """A flood that is going on."""
 
     def __init__(self, process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
 
     def stop(self) -> Sent:
-        """Ends every connection of the flood. Returns what it did."""
+        """Ends every connection of the flood, once it has done enough. Returns what it did."""
         self._pipe.send(None)
-        assert self._pipe.poll(PATIENCE), "the flood does not end"
+        assert self._pipe.poll(PATIENCE + FLOOD_PATIENCE), "the flood does not end"
         sent: Sent = self._pipe.recv()
         return sent
 
@@ -89,6 +95,9 @@ async def _run(flood: Flood, address: str, pipe: Connection) -> None:
     asyncio.get_running_loop().add_reader(pipe.fileno(), over.set)
     pipe.send("it has begun")
     await over.wait()
+    deadline = time.monotonic() + FLOOD_PATIENCE
+    while sent.count < flood.enough and time.monotonic() < deadline:
+        await asyncio.sleep(PAUSE)
     for client in clients:
         client.cancel()
     await asyncio.gather(*clients, return_exceptions=True)

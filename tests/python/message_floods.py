@@ -6,7 +6,7 @@ import asyncio
 import os
 from functools import partial
 
-from flooder import Flood, Sent
+from flooder import Flood, FloodClient, Sent
 from http2_client import SCREEN, WATCH_EVENTS
 from raw_http2 import (
     CONTINUATION,
@@ -43,19 +43,18 @@ def streams() -> range:
 
 
 async def all_but_the_end(path: str, length: int, address: str, sent: Sent) -> None:
-    """Sends messages of this length without their last byte, all of a connection at a time. What the gateway has ended
-    is begun again when all are."""
+    """Sends messages of this length without their last byte, all of a connection at a time."""
     head, prefix = call_head(path), b"\0" + length.to_bytes(4, "big")
     async with raw_http2(address) as connection:
         for stream in streams():
             await connection.send(frame(HEADERS, END_HEADERS, stream, head) + frame(DATA, 0, stream, prefix))
+            sent.count += 1
         left = length - 1
         while left and not connection.is_over:
             part = b"\0" * min(left, MAX_FRAME_BYTES)
             left -= len(part)
             for stream in streams():
                 await connection.send_data(stream, part)
-                sent.count += len(part)
         await connection.wait_for_the_end()
 
 
@@ -65,10 +64,10 @@ async def slow_messages(path: str, address: str, sent: Sent) -> None:
     async with raw_http2(address) as connection:
         for stream in streams():
             await connection.send(frame(HEADERS, END_HEADERS, stream, head) + frame(DATA, 0, stream, prefix))
+            sent.count += 1
         while True:
             for stream in streams():
                 await connection.send_data(stream, b"\0")
-                sent.count += 1
             await asyncio.sleep(PACE)
 
 
@@ -103,13 +102,14 @@ async def send_head(connection: RawHttp2, stream: int, head: bytes) -> None:
 
 
 def message_floods() -> list[Flood]:
-    clients = {
-        "Screen without its last byte": partial(all_but_the_end, SCREEN, LARGE),
-        "WatchEvents without its last byte": partial(all_but_the_end, WATCH_EVENTS, LARGE),
-        "small messages without their last byte": partial(all_but_the_end, WATCH_EVENTS, SMALL),
-        "slow messages": partial(slow_messages, SCREEN),
-        "4 GiB announced": announced,
-        "large heads": partial(large_heads, WATCH_EVENTS, HEAD_BYTES),
-        "heads that are too large": partial(large_heads, WATCH_EVENTS, 8 * HEAD_BYTES),
+    all_calls = CONNECTIONS * STREAMS
+    clients: dict[str, tuple[FloodClient, int]] = {
+        "Screen without its last byte": (partial(all_but_the_end, SCREEN, LARGE), all_calls),
+        "WatchEvents without its last byte": (partial(all_but_the_end, WATCH_EVENTS, LARGE), all_calls),
+        "small messages without their last byte": (partial(all_but_the_end, WATCH_EVENTS, SMALL), all_calls),
+        "slow messages": (partial(slow_messages, SCREEN), all_calls),
+        "4 GiB announced": (announced, 100),
+        "large heads": (partial(large_heads, WATCH_EVENTS, HEAD_BYTES), 100),
+        "heads that are too large": (partial(large_heads, WATCH_EVENTS, 2 * HEAD_BYTES), 1),
     }
-    return [Flood(name, "grpc", client, CONNECTIONS) for name, client in clients.items()]
+    return [Flood(name, "grpc", client, CONNECTIONS, enough) for name, (client, enough) in clients.items()]

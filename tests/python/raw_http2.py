@@ -51,7 +51,7 @@ def reset(stream: int) -> bytes:
 
 
 class RawHttp2:
-    """A connection that has begun. What comes is read and forgotten, but for what the gateway gives to send."""
+    """A connection that has begun. What comes is read and forgotten, but for what the gateway lets it send."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -106,6 +106,10 @@ class RawHttp2:
             await self._note(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
 
     async def _note(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind in (SETTINGS, PING) and not flags & ACK:
+            # The gateway keeps its settings from when they are acknowledged, and clients that answer pings.
+            await self.send(frame(kind, ACK, 0, payload if kind == PING else b""))
+            return
         if kind == WINDOW_UPDATE:
             more = int.from_bytes(payload, "big")
             if stream:
@@ -146,6 +150,8 @@ async def raw_http2(address: str, *, is_reading: bool = True) -> AsyncIterator[R
         writer.transport.pause_reading()  # type: ignore[attr-defined]
     try:
         await connection.send(PREFACE + frame(SETTINGS, 0, 0))
+        if reading:
+            await connection.ping()
         yield connection
     finally:
         if reading:
