@@ -4,6 +4,9 @@
 //! [`crate::kora`]; here it gets its deadline, its id, and its status with all details.
 
 mod admission;
+mod announced;
+mod arrival;
+mod arriving;
 mod boundary;
 mod deadline;
 mod failure_log;
@@ -88,14 +91,17 @@ where
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let v1 = reflection().build_v1().expect(DESCRIPTORS_ARE_VALID);
+    let v1alpha = reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID);
     let routes = Routes::new(compliance)
-        .add_service(reflection().build_v1().expect(DESCRIPTORS_ARE_VALID))
-        .add_service(reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID))
+        .add_service(v1.max_decoding_message_size(config.max_request_bytes))
+        .add_service(v1alpha.max_decoding_message_size(config.max_request_bytes))
         .add_service(health)
         .prepare();
     let routes = watch::WithWatch::new(routes, feed, config.max_request_bytes);
     let places = Arc::new(Semaphore::new(config.max_calls));
-    boundary::Boundary::new(routes, metrics, calls, places, stop)
+    let arrivals = arrival::Arrivals::new(config.max_request_bytes);
+    boundary::Boundary::new(routes, metrics, calls, places, arrivals, stop)
 }
 
 const DESCRIPTORS_ARE_VALID: &str =

@@ -23,7 +23,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -39,6 +39,9 @@ use exchanges::Exchanges;
 use metrics::Unopened;
 use opening::{Opened, Version};
 use places::{Place, Places};
+
+/// How many connections may wait to be accepted, where the system allows it: what is beyond gets no answer, or a reset.
+const BACKLOG: u32 = 4096;
 
 /// How long to wait after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -141,7 +144,7 @@ impl Listener {
         let explain = |error: io::Error| {
             io::Error::new(error.kind(), format!("the {name} address {addr}: {error}"))
         };
-        let socket = TcpListener::bind(addr).await.map_err(explain)?;
+        let socket = listen(addr).map_err(explain)?;
         let addr = socket.local_addr().map_err(explain)?;
         Ok(Listener { name, socket, addr })
     }
@@ -231,6 +234,17 @@ impl Listener {
             }
         }
     }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A gateway that is started again has its port at once, whatever is left of old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 impl<S, B> Server<S>

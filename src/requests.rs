@@ -78,7 +78,13 @@ pub struct Call {
     /// When the caller has to be answered.
     pub answer_by: Instant,
     /// Its place among the calls in flight; it is given back when the call is over, whoever still waits.
-    pub place: Arc<OwnedSemaphorePermit>,
+    pub place: Place,
+}
+
+/// A place among the calls in flight, and the memory of a message that is large, until it is dropped.
+pub struct Place {
+    _call: OwnedSemaphorePermit,
+    _message: Option<OwnedSemaphorePermit>,
 }
 
 /// An answer, and whether it is one that was given before.
@@ -102,6 +108,16 @@ pub struct Requests {
     calls: TaskTracker,
     orders: Orders,
     metrics: Metrics,
+}
+
+impl Place {
+    /// Both as one.
+    pub fn new(call: OwnedSemaphorePermit, message: Option<OwnedSemaphorePermit>) -> Self {
+        Place {
+            _call: call,
+            _message: message,
+        }
+    }
 }
 
 impl Requests {

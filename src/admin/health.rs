@@ -25,6 +25,9 @@ pub type HealthService = HealthServer<tonic_health::server::HealthService>;
 /// How often liveness is looked at.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How large a request may be, which holds a name alone.
+const MAX_REQUEST_BYTES: usize = 4 << 10;
+
 /// The service, and the reporter that [`follow_health`] feeds.
 pub async fn health() -> (HealthReporter, HealthService) {
     let (reporter, _) = health_reporter();
@@ -37,7 +40,8 @@ pub async fn health() -> (HealthReporter, HealthService) {
         .set_service_status("kora", ServingStatus::Unknown)
         .await;
     let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    (reporter, HealthServer::new(service))
+    let service = HealthServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+    (reporter, service)
 }
 
 /// Says that calls can come. To be called before anybody else hears of it, so that whoever does and asks

@@ -1,17 +1,30 @@
 //! What is asked of a request before a handler gets it: that it is gRPC, uncompressed, with a deadline that
 //! can be read, and a name for the logs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use uuid::Uuid;
 
-use super::deadline::{answer_by, stream_deadline, timeout_of};
-use crate::error::{CallError, Reason};
+use super::{
+    arrival::{Arrival, Arrivals},
+    arriving::Arriving,
+    deadline::{answer_by, stream_deadline, timeout_of},
+};
+use crate::{
+    error::{CallError, Reason},
+    requests::Place,
+};
 
 /// The metadata that names a call, in requests and answers.
 pub(super) const CALL_ID: &str = "x-request-id";
@@ -25,6 +38,9 @@ pub(super) const IS_REPLAY: &str = "true";
 /// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
 const MAX_CALL_ID_BYTES: usize = 128;
 
+/// When to try again, where there is no room.
+const OVERLOADED_COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
 /// What a request of the API carries to its handler.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -32,16 +48,27 @@ pub(super) struct Admission {
     /// When a stream has to end, where its caller said so.
     pub(super) stream_deadline: Option<Instant>,
     pub(super) call_id: String,
-    /// Its place among the calls in flight; a stream has none.
-    pub(super) place: Option<Arc<OwnedSemaphorePermit>>,
+    arrival: Arc<Arrival>,
+    places: Arc<Semaphore>,
     entered: Arc<AtomicBool>,
 }
 
 impl Admission {
-    /// The handler takes the request over; it has to be answered by then.
-    pub(super) fn enter(&self) -> Instant {
+    /// The handler of a call takes it over, now that it is whole. Its place is to be kept until it is over.
+    ///
+    /// # Errors
+    /// If too many calls are in flight.
+    pub(super) fn enter(&self) -> Result<Place, CallError> {
+        let places = Arc::clone(&self.places);
+        let place = places.try_acquire_owned().map_err(|_| overloaded())?;
+        Ok(Place::new(place, self.enter_stream()))
+    }
+
+    /// The handler of a stream takes it over. Streams have places of their own; what its request has of memory is to be
+    /// kept until it is over.
+    pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.entered.store(true, Ordering::Relaxed);
-        self.answer_by
+        self.arrival.finish()
     }
 
     /// Whether a handler has the request, so that anything may have happened.
@@ -55,8 +82,9 @@ pub(super) fn admit<B>(
     mut request: Request<B>,
     received: Instant,
     call_id: &str,
-    place: Option<Arc<OwnedSemaphorePermit>>,
-) -> Result<(Request<B>, Admission), CallError> {
+    arrivals: &Arrivals,
+    places: &Arc<Semaphore>,
+) -> Result<(Request<Arriving<B>>, Admission), CallError> {
     // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
     let is_compressed = request
         .headers()
@@ -68,15 +96,26 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
+    let arrival = Arc::new(arrivals.begin());
     let admission = Admission {
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),
         call_id: call_id.to_owned(),
-        place,
+        arrival: Arc::clone(&arrival),
+        places: Arc::clone(places),
         entered: Arc::default(),
     };
     request.extensions_mut().insert(admission.clone());
+    let request = request.map(|body| Arriving::new(body, arrival));
     Ok((request, admission))
+}
+
+/// There is no room for a call.
+pub(super) fn overloaded() -> CallError {
+    CallError {
+        retry_after: Some(OVERLOADED_COME_BACK_AFTER),
+        ..CallError::new(Reason::GatewayOverloaded)
+    }
 }
 
 /// The caller's name for the call, else one made up.

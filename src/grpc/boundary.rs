@@ -9,18 +9,20 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep_until},
 };
 use tokio_util::task::TaskTracker;
@@ -29,6 +31,8 @@ use tower::Service;
 
 use super::{
     admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, is_grpc},
+    arrival::Arrivals,
+    arriving::Arriving,
     failure_log,
     metrics::Metrics,
     rpc::Rpc,
@@ -38,9 +42,6 @@ use crate::{
     error::{CallError, Reason},
     lifecycle::Shutdown,
 };
-
-/// When to try again, if there are too many calls in flight.
-const OVERLOADED_COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Services of the standard whose answers are left as they are.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -52,6 +53,7 @@ pub(super) struct Boundary<S> {
     metrics: Metrics,
     calls: TaskTracker,
     places: Arc<Semaphore>,
+    arrivals: Arrivals,
     stop: Shutdown,
 }
 
@@ -61,6 +63,7 @@ impl<S> Boundary<S> {
         metrics: Metrics,
         calls: TaskTracker,
         places: Arc<Semaphore>,
+        arrivals: Arrivals,
         stop: Shutdown,
     ) -> Self {
         Boundary {
@@ -68,6 +71,7 @@ impl<S> Boundary<S> {
             metrics,
             calls,
             places,
+            arrivals,
             stop,
         }
     }
@@ -75,10 +79,11 @@ impl<S> Boundary<S> {
 
 impl<S, B> Service<Request<B>> for Boundary<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Arriving<B>>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -95,7 +100,11 @@ where
             return Box::pin(std::future::ready(Ok(unsupported_media_type())));
         }
         if STANDARD_SERVICES.iter().any(|name| path.starts_with(name)) {
-            return Box::pin(self.routes.call(request));
+            let arrival = Arc::new(self.arrivals.begin());
+            return Box::pin(
+                self.routes
+                    .call(request.map(|body| Arriving::new(body, arrival))),
+            );
         }
         let rpc = Rpc::from_path(path);
         let call_id = call_id(request.headers());
@@ -106,8 +115,7 @@ where
         let admitted = match rpc {
             None => Err(Reason::UnknownMethod.into()),
             Some(_) if stop.is_started() => Err(CallError::draining()),
-            Some(rpc) => place_for(rpc, &self.places)
-                .and_then(|place| admit(request, received, &call_id, place))
+            Some(rpc) => admit(request, received, &call_id, &self.arrivals, &self.places)
                 .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
         };
         Box::pin(async move {
@@ -137,23 +145,6 @@ where
             drop(in_flight);
             Ok(response)
         })
-    }
-}
-
-/// A place among the calls in flight. Streams have places of their own.
-fn place_for(
-    rpc: Rpc,
-    places: &Arc<Semaphore>,
-) -> Result<Option<Arc<OwnedSemaphorePermit>>, CallError> {
-    if rpc == Rpc::WatchEvents {
-        return Ok(None);
-    }
-    match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => Ok(Some(Arc::new(place))),
-        Err(_) => Err(CallError {
-            retry_after: Some(OVERLOADED_COME_BACK_AFTER),
-            ..CallError::new(Reason::GatewayOverloaded)
-        }),
     }
 }
 

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    error::CallError,
     kora::{self, Lane},
     pb::{self, compliance_service_server::ComplianceService},
-    requests::{Call, Requests},
+    requests::{Call, Place, Requests},
     screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
 };
 
@@ -40,7 +41,7 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::ScreenRequest>,
     ) -> Result<Response<pb::ScreenResponse>, Status> {
-        let call = call(enter(&request));
+        let call = call(enter(&request)?);
         let request = ScreenRequest::from_wire(request.into_inner(), self.clock.now())?;
         let include_raw_json = request.include_raw_json;
         let answered = self.requests.screen(request, call).await?;
@@ -58,7 +59,7 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetScreeningRequest>,
     ) -> Result<Response<pb::GetScreeningResponse>, Status> {
-        let answer_by = enter(&request).answer_by;
+        let (Admission { answer_by, .. }, _place) = enter(&request)?;
         let request = GetScreening::from_wire(request.into_inner())?;
         let screening = self
             .kora
@@ -73,7 +74,7 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::CreateSubjectRequest>,
     ) -> Result<Response<pb::CreateSubjectResponse>, Status> {
-        let call = call(enter(&request));
+        let call = call(enter(&request)?);
         let request = CreateSubject::from_wire(request.into_inner(), self.clock.now())?;
         let answered = self.requests.create_subject(request, call).await?;
         let response = pb::CreateSubjectResponse {
@@ -86,7 +87,7 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetSubjectRequest>,
     ) -> Result<Response<pb::GetSubjectResponse>, Status> {
-        let answer_by = enter(&request).answer_by;
+        let (Admission { answer_by, .. }, _place) = enter(&request)?;
         let request = GetSubject::from_wire(request.into_inner())?;
         let subject = self.kora.subject(&request, ANONYMOUS, answer_by).await?;
         Ok(Response::new(pb::GetSubjectResponse {
@@ -98,7 +99,7 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetRequestRequest>,
     ) -> Result<Response<pb::GetRequestResponse>, Status> {
-        let admission = enter(&request);
+        let (admission, _place) = enter(&request)?;
         let request = GetRequest::from_wire(request.into_inner())?;
         let (id, answer_by) = (request.request_id, admission.answer_by);
         let record = self.requests.request(ANONYMOUS, id, answer_by).await?;
@@ -109,22 +110,20 @@ impl ComplianceService for Compliance {
 }
 
 /// Takes the request over from the boundary.
-fn enter<T>(request: &Request<T>) -> Admission {
+fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError> {
     let admission: &Admission = request
         .extensions()
         .get()
         .expect("the boundary admits every request of this service");
-    admission.enter();
-    admission.clone()
+    let place = admission.enter()?;
+    Ok((admission.clone(), place))
 }
 
-fn call(admission: Admission) -> Call {
+fn call((admission, place): (Admission, Place)) -> Call {
     Call {
         caller: ANONYMOUS.to_owned(),
         answer_by: admission.answer_by,
-        place: admission
-            .place
-            .expect("every call but a stream has a place"),
+        place,
     }
 }
 

@@ -16,7 +16,10 @@ use futures_util::{
 };
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
 use tonic::{
     Status,
     body::Body,
@@ -107,7 +110,7 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
                 .extensions()
                 .get()
                 .expect("the boundary admits every request of this service");
-            admission.enter();
+            let memory = admission.enter_stream();
             let (call_id, deadline) = (admission.call_id.clone(), admission.stream_deadline);
             let ending: &Shutdown = request
                 .extensions()
@@ -117,7 +120,7 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
             let request = WatchRequest::from_wire(request.into_inner())?;
             let subscription = feed.open(request, ending).await?;
             let messages: Self::ResponseStream =
-                Box::pin(messages(subscription, call_id, deadline));
+                Box::pin(messages(subscription, call_id, deadline, memory));
             Ok(tonic::Response::new(messages))
         })
     }
@@ -128,6 +131,7 @@ fn messages(
     subscription: Subscription,
     call_id: String,
     deadline: Option<Instant>,
+    memory: Option<OwnedSemaphorePermit>,
 ) -> impl Stream<Item = Result<Message, Status>> {
     let messages = stream::unfold(subscription, move |mut subscription| async move {
         let next = AssertUnwindSafe(next(&mut subscription, deadline)).catch_unwind();
@@ -140,6 +144,8 @@ fn messages(
     let mut is_over = false;
     messages
         .take_while(move |message| {
+            // What was asked for is kept as long as the stream.
+            let _ = &memory;
             let is_last = std::mem::replace(&mut is_over, message.is_err());
             std::future::ready(!is_last)
         })

@@ -13,8 +13,11 @@ use super::{answer::Ending, upload::Upload};
 /// How long a body may take in all, the wait for memory included.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much memory the bodies that are being read or appended may take together; one body of the largest
-/// size always has room.
+/// How much of a body comes free, so that Kora is not shut out by those who fill the memory: all of most.
+const FREE_BYTES: usize = 16 << 10;
+
+/// How much memory what is larger of the bodies that are being read or appended may take together; one body of the
+/// largest size always has room.
 const BODY_MEMORY: usize = 64 << 20;
 
 /// In what portions memory is given out.
@@ -69,7 +72,8 @@ impl BodyReader {
             if size > self.max_bytes {
                 return Err(Ending::TooLarge);
             }
-            let more = size.div_ceil(PORTION_BYTES) - place.num_permits();
+            let portions = size.saturating_sub(FREE_BYTES).div_ceil(PORTION_BYTES);
+            let more = portions - place.num_permits();
             let more = timeout_at(deadline, self.place(more)).await;
             place.merge(more.map_err(|_| Ending::Overloaded)?);
             bytes.extend_from_slice(&data);
@@ -141,9 +145,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_held_until_the_body_is_done_with() {
-        let size = 4 * PORTION_BYTES;
-        let reader = BodyReader::with_memory(size, size);
-        let held = reader.read(&mut streamed(&["abc"])).await.ok().unwrap();
+        let memory = 4 * PORTION_BYTES;
+        let size = FREE_BYTES + memory;
+        let reader = BodyReader::with_memory(size, memory);
+        let mut first = whole(vec![0; FREE_BYTES + 3]);
+        let held = reader.read(&mut first).await.ok().unwrap();
         let began = Instant::now();
         let ending = ending_of(&reader, whole(vec![0; size])).await;
         assert_eq!(ending, Some(Ending::Overloaded));
@@ -152,6 +158,11 @@ mod tests {
         let rest = whole(vec![0; size - PORTION_BYTES]);
         assert_eq!(ending_of(&reader, rest).await, None);
         drop(held);
+        let all = reader.read(&mut whole(vec![0; size])).await;
+        let began = Instant::now();
+        assert_eq!(ending_of(&reader, whole(vec![0; FREE_BYTES])).await, None);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(all);
         assert_eq!(ending_of(&reader, whole(vec![0; size])).await, None);
     }
 

@@ -83,7 +83,7 @@ impl Room {
         let call = Call {
             caller: key().caller,
             answer_by: Instant::now() + wait,
-            place: Arc::new(places.try_acquire_owned().unwrap()),
+            place: Place::new(places.try_acquire_owned().unwrap(), None),
         };
         let content = RequestContent {
             rpc: "Screen".to_owned(),

@@ -1,0 +1,269 @@
+//! Requests that are coming in: how many there are at a time, and how much memory they have, is bounded.
+//!
+//! A client can begin requests and never end them. So a request has no place among the calls in flight before it is
+//! whole, and where there are too many, the one that came first and is not whole makes room: clients that say what they
+//! want are not shut out by clients that do not. Large ones share memory; where it is gone they are refused, and one
+//! that is slow makes room for those that come again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::lifecycle::Shutdown;
+
+/// Requests that are not whole, at a time. Most are whole when their head is there.
+const MAX_UNFINISHED: usize = 4096;
+
+/// How much of a request comes free: all of most, and 64 MiB of those that are not whole.
+const FREE_BYTES: usize = 16 << 10;
+
+/// How much memory what is larger may have, until its call is over; one message of the largest size always has room.
+const LARGE_MEMORY: usize = 64 << 20;
+
+/// What is large and takes longer makes room.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// In what portions it is given out.
+const PORTION_BYTES: usize = 1 << 10;
+
+/// Takes requests in.
+#[derive(Clone)]
+pub(super) struct Arrivals {
+    max_message_bytes: usize,
+    memory: Arc<Semaphore>,
+    unfinished: Arc<Mutex<Unfinished>>,
+}
+
+/// A request that is coming in, until it is dropped.
+pub(super) struct Arrival {
+    arrivals: Arrivals,
+    number: u64,
+    size: Mutex<Size>,
+    makes_room: Shutdown,
+}
+
+/// There is no room for more of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
+/// How much of it there is.
+#[derive(Default)]
+struct Size {
+    received: usize,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Those that are not whole, in the order in which they came.
+#[derive(Default)]
+struct Unfinished {
+    last: u64,
+    all: BTreeMap<u64, Shutdown>,
+    /// Those of them that have memory, and when they began.
+    large: BTreeMap<u64, (Instant, Shutdown)>,
+}
+
+impl Arrivals {
+    /// For messages of at most so many bytes.
+    pub(super) fn new(max_message_bytes: usize) -> Self {
+        let memory = LARGE_MEMORY.max(max_message_bytes);
+        Arrivals {
+            max_message_bytes,
+            memory: Arc::new(Semaphore::new(memory.div_ceil(PORTION_BYTES))),
+            unfinished: Arc::default(),
+        }
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) -> Arrival {
+        let makes_room = Shutdown::default();
+        let number = {
+            let mut unfinished = lock(&self.unfinished);
+            if unfinished.all.len() >= MAX_UNFINISHED {
+                unfinished.first_makes_room();
+            }
+            unfinished.last += 1;
+            let number = unfinished.last;
+            unfinished.all.insert(number, makes_room.clone());
+            number
+        };
+        Arrival {
+            arrivals: self.clone(),
+            number,
+            size: Mutex::default(),
+            makes_room,
+        }
+    }
+}
+
+impl Unfinished {
+    fn first_makes_room(&mut self) {
+        if let Some((number, makes_room)) = self.all.pop_first() {
+            self.large.remove(&number);
+            makes_room.start();
+        }
+    }
+
+    fn first_slow_one_makes_room(&mut self) {
+        if let Some(first) = self.large.first_entry()
+            && first.get().0.elapsed() >= SLOW
+        {
+            let (number, (_, makes_room)) = first.remove_entry();
+            self.all.remove(&number);
+            makes_room.start();
+        }
+    }
+}
+
+impl Size {
+    /// How many portions of memory it has yet to get, with so much of it announced.
+    fn lacks(&self, to_come: usize) -> usize {
+        let has = self
+            .memory
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let needs = (self.received + to_come).saturating_sub(FREE_BYTES);
+        needs.div_ceil(PORTION_BYTES).saturating_sub(has)
+    }
+}
+
+impl Arrival {
+    /// Tells when it has to make room for others.
+    pub(super) fn makes_room(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.makes_room.started()
+    }
+
+    /// So many bytes more have come, and so many of the message are announced.
+    ///
+    /// # Errors
+    /// If there is no room for them.
+    pub(super) fn grow(&self, bytes: usize, to_come: usize) -> Result<(), NoRoom> {
+        let mut size = lock(&self.size);
+        size.received += bytes;
+        // A message that is too large is refused before any memory is taken for it.
+        let to_come = match to_come <= self.arrivals.max_message_bytes {
+            true => to_come,
+            false => 0,
+        };
+        let more = u32::try_from(size.lacks(to_come)).map_err(|_| NoRoom)?;
+        if more == 0 {
+            return Ok(());
+        }
+        let memory = Arc::clone(&self.arrivals.memory).try_acquire_many_owned(more);
+        let mut unfinished = lock(&self.arrivals.unfinished);
+        let Ok(memory) = memory else {
+            // What it has is free when it is gone, which is too late for this one.
+            unfinished.first_slow_one_makes_room();
+            return Err(NoRoom);
+        };
+        match &mut size.memory {
+            Some(has) => has.merge(memory),
+            none => {
+                *none = Some(memory);
+                let large = (Instant::now(), self.makes_room.clone());
+                unfinished.large.insert(self.number, large);
+            }
+        }
+        Ok(())
+    }
+
+    /// It is whole, and need not make room any more. Its memory is to be kept as long as its call.
+    pub(super) fn finish(&self) -> Option<OwnedSemaphorePermit> {
+        self.leave();
+        lock(&self.size).memory.take()
+    }
+
+    fn leave(&self) {
+        let mut unfinished = lock(&self.arrivals.unfinished);
+        unfinished.all.remove(&self.number);
+        unfinished.large.remove(&self.number);
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LARGE: usize = 1 << 20;
+
+    fn is_asked(arrival: &Arrival) -> bool {
+        arrival.makes_room().now_or_never().is_some()
+    }
+
+    /// Requests that have all the memory that there is.
+    fn full(arrivals: &Arrivals) -> Vec<Arrival> {
+        let all: Vec<_> = (0..LARGE_MEMORY / LARGE)
+            .map(|_| arrivals.begin())
+            .collect();
+        for arrival in &all {
+            assert_eq!(arrival.grow(FREE_BYTES, LARGE), Ok(()));
+        }
+        all
+    }
+
+    #[test]
+    fn the_first_one_that_is_not_whole_makes_room() {
+        let arrivals = Arrivals::new(LARGE);
+        let whole = arrivals.begin();
+        assert!(whole.finish().is_none());
+        let first = arrivals.begin();
+        let all: Vec<_> = (1..MAX_UNFINISHED).map(|_| arrivals.begin()).collect();
+        assert!(!is_asked(&first));
+        let _one_more = arrivals.begin();
+        assert!(is_asked(&first) && !is_asked(&whole) && !is_asked(&all[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_ones_always_have_room_and_slow_large_ones_make_it() {
+        let arrivals = Arrivals::new(LARGE);
+        let mut all = full(&arrivals);
+        let small = arrivals.begin();
+        assert_eq!(small.grow(FREE_BYTES - 1, 1), Ok(()));
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        assert!(!all.iter().any(is_asked), "none of them is slow");
+        advance(SLOW).await;
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        let first = all.remove(0);
+        assert!(is_asked(&first) && !is_asked(&small) && !all.iter().any(is_asked));
+        drop(first);
+        assert_eq!(arrivals.begin().grow(FREE_BYTES, LARGE), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn those_that_are_whole_keep_their_memory_until_their_calls_are_over() {
+        let arrivals = Arrivals::new(LARGE);
+        let mut calls: Vec<_> = full(&arrivals).iter().map(Arrival::finish).collect();
+        let large = arrivals.begin();
+        assert_eq!(large.grow(FREE_BYTES, 1), Err(NoRoom));
+        calls.pop();
+        assert_eq!(large.grow(0, 1), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_its_size_takes_no_memory() {
+        let arrivals = Arrivals::new(LARGE);
+        let large = arrivals.begin();
+        assert_eq!(large.grow(FREE_BYTES, LARGE + 1), Ok(()));
+        let rest = arrivals.memory.available_permits();
+        assert_eq!(rest, LARGE_MEMORY / PORTION_BYTES);
+    }
+}
