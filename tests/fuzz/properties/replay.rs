@@ -7,10 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::TARGETS;
+use super::{TARGETS, kora_answer, webhook_event};
 
 /// How many bytes the corpus may have in all.
 const MAX_CORPUS_BYTES: u64 = 1 << 20;
+
+/// How deep and how long the JSON is that nobody means well with: as much as an answer or a webhook may hold.
+const MANY: usize = 1_000_000;
+
+/// What an answer of each kind begins with.
+const ANSWERS: [&[u8]; 5] = [
+    &[0, 0],
+    &[1],
+    &[2],
+    &[3],
+    // A screening's refusal with status 400 and without headers.
+    &[4, 13, 100, 0, 0, 0, 0],
+];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus")
@@ -49,4 +62,47 @@ fn every_target_has_a_program_and_the_corpus_is_small_and_nobody_elses() {
         .flat_map(|folder| files(&folder));
     let bytes: u64 = inputs.map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(bytes <= MAX_CORPUS_BYTES, "{bytes} bytes");
+}
+
+/// Work that grows faster than the input would not end here, and recursion would.
+#[test]
+fn deep_and_long_json_is_read_like_any_other() {
+    for (field, value) in hostile() {
+        let member = format!(r#""{field}":{value}"#);
+        let body = format!(
+            r#"{{"event":"screening.completed","code":"VALIDATION_ERROR","screening_id":"scr_1","subject_id":"subj_1",
+            "status":"COMPLETED",{member},"data":{{"screening_id":"scr_1",{member}}}}}"#
+        );
+        for kind in ANSWERS {
+            kora_answer(&[kind, body.as_bytes()].concat());
+        }
+        webhook_event(body.as_bytes());
+    }
+}
+
+/// Members of an object.
+fn hostile() -> [(&'static str, String); 9] {
+    let list = |element: &str| format!("[{}{element}]", format!("{element},").repeat(MANY - 1));
+    let deep = |open: &str, close: &str| open.repeat(MANY) + "0" + &close.repeat(MANY);
+    let names: Vec<_> = (0..MANY / 10)
+        .map(|at| format!(r#""x{at}":{at}"#))
+        .collect();
+    let names = names.join(",");
+    [
+        ("matches", list("{}")),
+        ("matches", format!("[{}]", deep(r#"{"a":"#, "}"))),
+        ("decision", deep("[", "]")),
+        (
+            "decision",
+            format!(r#"{{"outcome":"APPROVE","triggered_rules":{}}}"#, list("7")),
+        ),
+        ("match_summary", format!("{{{names}}}")),
+        ("z", format!("0,{names}")),
+        ("identifiers", list("{}")),
+        ("details", list(r#"{"field":"name"}"#)),
+        (
+            "details",
+            format!(r#"[{{"field":"{}"}}]"#, "name.".repeat(MANY / 5)),
+        ),
+    ]
 }
