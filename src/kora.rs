@@ -19,7 +19,7 @@ mod order;
 mod pacing;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/properties/kora/properties.rs"]
-pub mod properties;
+pub(crate) mod properties;
 mod refusal;
 mod request_body;
 mod retry_hint;

@@ -15,7 +15,7 @@ mod metrics;
 mod poll_log;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/properties/store/properties.rs"]
-pub mod properties;
+pub(crate) mod properties;
 mod record;
 mod request_log;
 mod sqlite;

@@ -12,7 +12,7 @@ mod metrics;
 mod payload;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/properties/webhook/properties.rs"]
-pub mod properties;
+pub(crate) mod properties;
 mod signature;
 mod upload;
 
