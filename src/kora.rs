@@ -17,6 +17,9 @@ mod idempotency;
 mod metrics;
 mod order;
 mod pacing;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/properties/kora/properties.rs"]
+pub(crate) mod properties;
 mod refusal;
 mod request_body;
 mod retry_hint;

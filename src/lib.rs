@@ -35,6 +35,9 @@ pub mod emulator;
 pub mod error;
 pub mod event;
 pub mod feed;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/properties/fuzzing.rs"]
+pub mod fuzzing;
 pub mod grpc;
 pub mod kora;
 pub mod lifecycle;

@@ -13,6 +13,9 @@ pub mod jetstream;
 mod logs;
 mod metrics;
 mod poll_log;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/properties/store/properties.rs"]
+pub(crate) mod properties;
 mod record;
 mod request_log;
 mod sqlite;

@@ -10,6 +10,9 @@ mod head;
 mod intake;
 mod metrics;
 mod payload;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/properties/webhook/properties.rs"]
+pub(crate) mod properties;
 mod signature;
 mod upload;
 

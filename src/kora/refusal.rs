@@ -127,7 +127,7 @@ fn not_found(asked: &Asked<'_>) -> Reason {
 
 /// A code is a word of capitals; anything else that stands in its place is not logged.
 fn is_code(text: &str) -> bool {
-    text.len() <= 64
+    (1..=64).contains(&text.len())
         && text
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
@@ -186,6 +186,16 @@ mod tests {
         }
         let bare = decide(Endpoint::CreateSubject, true, 503, None);
         assert_eq!(bare, Reason::KoraOutcomeUnknown);
+    }
+
+    #[test]
+    fn a_code_is_a_word_of_capitals() {
+        for code in ["RATE_LIMITED", "E2", &"X".repeat(64)] {
+            assert!(is_code(code), "{code}");
+        }
+        for other in ["", "Jane", "NOT FOUND", "É", &"X".repeat(65)] {
+            assert!(!is_code(other), "{other}");
+        }
     }
 
     #[test]

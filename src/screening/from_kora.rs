@@ -16,6 +16,9 @@ use super::{
 /// The highest risk score (Kora docs: risk-scoring).
 const MAX_RISK_SCORE: f64 = 1000.0;
 
+/// 0001-01-01T00:00:00Z, before which a `google.protobuf.Timestamp` tells no time.
+const EARLIEST_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 impl Screening {
     /// Reads a screening. `unsaid` is the status where Kora says none; without it there must be one.
     ///
@@ -182,7 +185,8 @@ fn word(answer: &KoraObject<'_>, field: &str) -> Option<String> {
     answer.text_if_any(field)
 }
 
-/// The field as a time, where it is one (RFC 3339).
+/// The field as a time, where it is one (RFC 3339) that callers can be told.
 pub fn time(answer: &KoraObject<'_>, field: &str) -> Option<Timestamp> {
-    answer.text_if_any(field)?.parse().ok()
+    let time = answer.text_if_any(field)?.parse().ok();
+    time.filter(|time| *time >= EARLIEST_TIME)
 }

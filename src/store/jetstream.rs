@@ -21,6 +21,9 @@ mod owners;
 mod payload;
 mod poll_log;
 mod poll_value;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/properties/store/jetstream.rs"]
+pub(super) mod properties;
 mod publication;
 mod queue;
 mod reader;

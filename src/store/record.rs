@@ -145,7 +145,9 @@ pub(super) fn identity_of(event_id: &str) -> Identity {
         let (hex, _) = event_id.strip_prefix(BODY_ID_PREFIX)?.split_once('-')?;
         let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
         let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
-        <[u8; 32]>::try_from(bytes?).ok()
+        let hash = <[u8; 32]>::try_from(bytes?).ok()?;
+        // The parser also takes capitals and signs, which the gateway does not write.
+        event_id.starts_with(&body_id_prefix(&hash)).then_some(hash)
     };
     hash().map_or_else(|| Identity::Vendor(event_id.to_owned()), Identity::Body)
 }
@@ -240,7 +242,16 @@ pub(super) mod tests {
         let expected = format!("sha256-{}-1700000000123", "ab".repeat(32));
         assert_eq!(record.event_id, expected);
         assert_eq!(identity_of(&expected), Identity::Body([0xab; 32]));
-        for other in ["evt_1", "sha256-", "sha256-abab-1", &expected[..40]] {
+        let capitals = format!("sha256-{}-1", "AB".repeat(32));
+        let signs = format!("sha256-{}-1", "+a".repeat(32));
+        for other in [
+            "evt_1",
+            "sha256-",
+            "sha256-abab-1",
+            &expected[..40],
+            &capitals,
+            &signs,
+        ] {
             assert_eq!(identity_of(other), Identity::Vendor(other.to_owned()));
         }
     }

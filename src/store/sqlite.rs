@@ -12,6 +12,9 @@ mod import;
 mod log_row;
 mod poll_log;
 mod polls;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/properties/store/sqlite.rs"]
+pub(super) mod properties;
 mod queue;
 mod reader;
 mod request_row;

@@ -9,6 +9,9 @@ mod entry;
 mod frame;
 mod item;
 mod partial_file;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/properties/store/transfer.rs"]
+pub(super) mod properties;
 mod whole_file;
 
 use std::{io, path::Path, path::PathBuf};

@@ -39,7 +39,9 @@ pub(super) fn key(screening_id: &[u8]) -> String {
 pub(super) fn screening_of(key: &str) -> Option<Vec<u8>> {
     let digits = key.strip_prefix(PREFIX)?.strip_prefix('x')?.as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.chunks(2).map(byte).collect()
+    let id: Vec<u8> = digits.chunks(2).map(byte).collect::<Option<_>>()?;
+    // The parser also takes capitals, signs and half a byte, which the gateway does not write.
+    (self::key(&id) == key).then_some(id)
 }
 
 pub(super) fn encode(poll: &Poll) -> Bytes {
@@ -73,6 +75,16 @@ mod tests {
     fn a_key_tells_its_screening_and_any_flipped_bit_is_seen() {
         for id in ["scr_1", "", "é.>*"] {
             assert_eq!(screening_of(&key(id.as_bytes())).unwrap(), id.as_bytes());
+        }
+        for other in [
+            "poll.x7B",
+            "poll.x+f",
+            "poll.x6",
+            "poll.x6g",
+            "poll.",
+            "request.x61",
+        ] {
+            assert_eq!(screening_of(other), None, "{other}");
         }
         let poll = Poll {
             screening_id: "scr_1".to_owned(),

@@ -141,7 +141,15 @@ fn the_time_is_one_that_can_be_read() {
         time(json!({ "timestamp": 17, "createdAt": "2026-02-27T10:30:00Z" })),
         expected
     );
-    assert_eq!(time(json!({ "occurred_at": "yesterday" })), None);
+    let first = "0001-01-01T00:00:00Z";
+    assert_eq!(time(json!({ "timestamp": first })).as_deref(), Some(first));
+    for none in [
+        "yesterday",
+        "0000-12-31T23:59:59Z",
+        "-000100-01-01T00:00:00Z",
+    ] {
+        assert_eq!(time(json!({ "occurred_at": none })), None, "{none}");
+    }
     assert_eq!(time(json!({})), None);
 }
 
