@@ -8,7 +8,11 @@ mod opening;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::{sync::watch, task::JoinHandle, time};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time,
+};
 use tokio_util::task::TaskTracker;
 
 pub use listeners::Listeners;
@@ -92,6 +96,10 @@ pub async fn run(
         shutdown,
     } = surroundings;
     let calls = TaskTracker::new();
+    let secrets = [
+        (config.kora.api_key.clone(), "kora-api-key"),
+        (config.webhook.secrets.clone(), "kora-webhook-secret"),
+    ];
     // The orders of a stop, in the order in which they are given.
     let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
     let webhook_addr = listeners.webhook.addr();
@@ -210,6 +218,10 @@ pub async fn run(
         shutdown.clone(),
         calls_done.clone(),
     ));
+    let mut followed = JoinSet::new();
+    for (secret, name) in secrets {
+        followed.spawn(secret.follow(name));
+    }
     let reconciler = tokio::spawn(reconciler.run(shutdown.clone()));
     if log.is_shared() || *log.events.writable().borrow() {
         admin::announce_ready(&reporter).await;

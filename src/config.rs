@@ -125,14 +125,14 @@ impl Emulator {
         let mut reader = Reader::open(flags, environment);
         let webhook = webhook_url.and_then(|url| preset_webhook(&mut reader, url));
         let addr = emulator_addr(&mut reader);
-        let api_key = reader.secret_or("kora-api-key", emulator::API_KEY);
+        let api_key = reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
         match (addr, api_key, tenant_id, reader.close().1) {
             (Some(addr), Some(api_key), Some(tenant_id), problems) if problems.is_empty() => {
                 Ok(Emulator {
                     addr,
                     config: emulator::Config {
-                        api_key: api_key.expose_secret().to_owned(),
+                        api_key: api_key.now().text.expose_secret().to_owned(),
                         tenant_id,
                         webhook,
                     },
@@ -186,7 +186,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
             true => Some(Emulator {
                 addr: emulator_addr?,
                 config: emulator::Config {
-                    api_key: kora.api_key.expose_secret().to_owned(),
+                    api_key: kora.api_key.now().text.expose_secret().to_owned(),
                     tenant_id: kora.tenant_id.clone(),
                     webhook: None,
                 },

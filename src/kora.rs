@@ -32,13 +32,12 @@ mod violations;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
 use url::Url;
 
-use crate::lifecycle::Shutdown;
+use crate::{lifecycle::Shutdown, secret::Secret};
 
 pub use client::Client;
-pub use connection::SetupError;
+pub use connection::{SetupError, check_api_key};
 pub use departure::{Departure, GivenUp};
 pub use metrics::Metrics;
 pub use pacing::Lane;
@@ -49,7 +48,7 @@ pub struct Config {
     /// Where the API is, such as `https://api.korastratum.com/api/v1`.
     pub base_url: Url,
     /// The bearer key.
-    pub api_key: SecretString,
+    pub api_key: Secret,
     /// The tenant's id at Kora.
     pub tenant_id: String,
     /// How long one attempt may take once it was sent.

@@ -46,6 +46,7 @@ pub mod pb;
 pub mod reconciler;
 pub mod requests;
 pub mod screening;
+pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

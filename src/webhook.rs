@@ -19,22 +19,25 @@ mod upload;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::Router;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use metrics::Metrics;
 
-use crate::store::EventLog;
+use crate::{secret::Secret, store::EventLog};
 use intake::Intake;
 
 /// How long the head of a request may take. The port's listener keeps it.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(9);
 
+/// How many secrets there can be at a time.
+const MAX_SECRETS: usize = 16;
+
 /// What is accepted.
 #[derive(Clone)]
 pub struct Config {
     /// The secrets that Kora may sign with. Any of them will do, so that a rotation has no gap; without one
-    /// nothing is authentic.
-    pub secrets: Vec<SecretString>,
+    /// nothing is authentic. One a line.
+    pub secrets: Secret,
     /// The tenant's id at Kora, as it may stand in the path.
     pub tenant: String,
     /// How large a body may be.
@@ -47,10 +50,27 @@ pub fn service(config: Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Rout
     Router::new().fallback(intake::receive).with_state(intake)
 }
 
+/// The secrets that are one a line.
+pub fn secrets_of(text: &SecretString) -> Vec<SecretString> {
+    let lines = text.expose_secret().lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(SecretString::from).collect()
+}
+
+/// # Errors
+/// If these are no secrets, or too many.
+pub fn check_secrets(text: &SecretString) -> Result<(), &'static str> {
+    match secrets_of(text).len() {
+        0 => Err("is empty"),
+        1..=MAX_SECRETS => Ok(()),
+        _ => Err("has more than 16 lines"),
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Config")
-            .field("secrets", &self.secrets.len())
+            .field("secrets", &secrets_of(&self.secrets.now().text).len())
             .field("tenant", &self.tenant)
             .field("max_bytes", &self.max_bytes)
             .finish()
@@ -64,7 +84,7 @@ mod tests {
     #[test]
     fn a_printed_configuration_shows_no_secret() {
         let config = Config {
-            secrets: vec!["whsec_do_not_show".into()],
+            secrets: "whsec_do_not_show".into(),
             tenant: "tenant_1".to_owned(),
             max_bytes: 4096,
         };

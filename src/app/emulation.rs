@@ -11,6 +11,7 @@ use crate::{
     emulator::{self, Webhook},
     lifecycle::Shutdown,
     listener::Listener,
+    webhook,
 };
 
 /// Starts the emulator, if one is configured, and points the gateway at it and its webhooks at the gateway.
@@ -23,7 +24,8 @@ pub(super) fn start(
     let (mut emulator, listener) = (config.emulator.take()?, listener?);
     config.kora.base_url = Url::parse(&format!("http://{}/api/v1", listener.addr()))
         .expect("a socket address makes a URL's authority");
-    let webhook = config.webhook.secrets.first().map(|secret| Webhook {
+    let secrets = webhook::secrets_of(&config.webhook.secrets.now().text);
+    let webhook = secrets.first().map(|secret| Webhook {
         url: format!(
             "http://{}/webhooks/compliance",
             reached_on_loopback(webhook_addr)

@@ -1,21 +1,19 @@
 //! Reads settings one by one, and remembers what it found and what is wrong.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use super::{
     settings::{Kind, SETTINGS, Setting},
-    sources::{CONFIG_FLAG, Environment, Flags, Origin, Sources},
+    sources::{CONFIG_FLAG, Environment, Flags, FoundSecret, Origin, Sources},
     values,
 };
+use crate::secret::{self, Check, Secret};
 
 /// What stands for a secret wherever settings are shown.
 const REDACTED: &str = "(redacted)";
-
-/// How many secrets may be accepted at a time.
-const MAX_SECRETS: usize = 16;
 
 /// One setting as it is in effect.
 #[derive(Clone, Debug)]
@@ -121,15 +119,28 @@ impl<'a> Reader<'a> {
         self.value(name, values::switch).unwrap_or(false)
     }
 
-    /// A secret that must be given.
-    pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+    /// A secret that must be given, and that `check` finds nothing wrong with.
+    pub(super) fn secret(&mut self, name: &'static str, check: Check) -> Option<Secret> {
         let setting = Setting::named(name);
-        match self.sources.secret(setting) {
-            Ok(Some((secret, origin))) => {
-                self.found(setting, Some(REDACTED.to_owned()), origin);
-                Some(secret.into())
+        let read = match self.sources.secret(setting) {
+            Ok(None) => return self.missing(setting),
+            Ok(Some(FoundSecret::Text((text, origin)))) => {
+                let secret = SecretString::from(text);
+                let checked = check(&secret).map_err(str::to_owned);
+                checked.map(|()| (Secret::fixed(secret), origin))
             }
-            Ok(None) => self.missing(setting),
+            Ok(Some(FoundSecret::File((path, origin)))) => {
+                let path = PathBuf::from(path);
+                let read = secret::read(&path, check);
+                read.map(|text| (Secret::in_file(text, path, check), origin))
+            }
+            Err(what) => Err(what),
+        };
+        match read {
+            Ok((secret, origin)) => {
+                self.found(setting, Some(REDACTED.to_owned()), origin);
+                Some(secret)
+            }
             Err(what) => {
                 self.problem(setting.env, what);
                 None
@@ -142,33 +153,14 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         default: &'static str,
-    ) -> Option<SecretString> {
+        check: Check,
+    ) -> Option<Secret> {
         let setting = Setting::named(name);
         if let Ok(None) = self.sources.secret(setting) {
             self.found(setting, Some(default.to_owned()), Origin::Default);
-            return Some(default.into());
+            return Some(Secret::fixed(default.into()));
         }
-        self.secret(name)
-    }
-
-    /// The lines of a secret that can be several; `None` after a problem.
-    pub(super) fn secrets(
-        &mut self,
-        name: &'static str,
-        text: &SecretString,
-    ) -> Option<Vec<SecretString>> {
-        let lines = text.expose_secret().lines().map(str::trim);
-        let secrets: Vec<_> = lines
-            .filter(|line| !line.is_empty())
-            .map(SecretString::from)
-            .collect();
-        let problem = match secrets.len() {
-            0 => "is empty",
-            1..=MAX_SECRETS => return Some(secrets),
-            _ => "has more than 16 lines",
-        };
-        self.problem(Setting::named(name).env, problem);
-        None
+        self.secret(name, check)
     }
 
     /// Whether any source sets it.

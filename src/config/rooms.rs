@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{
     reader::Reader,
     values::{self, EventLogPlace},
 };
-use crate::{emulator, kora, store};
+use crate::{emulator, kora, secret::Secret, store, webhook};
 
 /// Stands for the emulator's address until it is bound.
 const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
@@ -22,13 +22,13 @@ pub(super) fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Optio
             reader.value_or("kora-base-url", "(the emulator's)", |_| {
                 values::base_url(EMULATOR_URL)
             }),
-            reader.secret_or("kora-api-key", emulator::API_KEY),
+            reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key),
             reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
         )
     } else {
         (
             reader.value("kora-base-url", values::base_url),
-            reader.secret("kora-api-key"),
+            reader.secret("kora-api-key", kora::check_api_key),
             reader.value("kora-tenant-id", values::text),
         )
     };
@@ -51,21 +51,18 @@ pub(super) fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Optio
     })
 }
 
-pub(super) fn webhook_secrets(
-    reader: &mut Reader<'_>,
-    with_emulator: bool,
-) -> Option<Vec<SecretString>> {
-    let name = "kora-webhook-secret";
-    let text = match with_emulator {
-        true => reader.secret_or(name, emulator::WEBHOOK_SECRET),
-        false => reader.secret(name),
-    };
-    reader.secrets(name, &text?)
+pub(super) fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Secret> {
+    let (name, check) = ("kora-webhook-secret", webhook::check_secrets);
+    match with_emulator {
+        true => reader.secret_or(name, emulator::WEBHOOK_SECRET, check),
+        false => reader.secret(name, check),
+    }
 }
 
 /// Where the emulator alone sends webhooks.
 pub(super) fn preset_webhook(reader: &mut Reader<'_>, url: String) -> Option<emulator::Webhook> {
-    let secret = webhook_secrets(reader, true)?.into_iter().next()?;
+    let secrets = webhook_secrets(reader, true)?.now();
+    let secret = webhook::secrets_of(&secrets.text).into_iter().next()?;
     let webhook = emulator::Webhook {
         url,
         secret: secret.expose_secret().to_owned(),

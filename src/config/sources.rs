@@ -38,6 +38,14 @@ pub(super) struct Sources<'a> {
 /// A value and its origin.
 pub(super) type Found = (String, Origin);
 
+/// Where a secret is.
+pub(super) enum FoundSecret {
+    /// Here.
+    Text(Found),
+    /// In the file of this name.
+    File(Found),
+}
+
 impl<'a> Sources<'a> {
     /// Opens the sources. A file that cannot be read is left out, and told of.
     pub(super) fn open(flags: Flags, environment: &'a Environment) -> (Self, Result<(), String>) {
@@ -83,7 +91,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The secret itself or the file it is in, never both; the environment before the file.
-    pub(super) fn secret(&self, setting: &Setting) -> Result<Option<Found>, String> {
+    pub(super) fn secret(&self, setting: &Setting) -> Result<Option<FoundSecret>, String> {
         let (file_env, key) = (setting.file_env(), setting.key());
         let places = [
             (self.variable(setting.env), self.variable(&file_env)),
@@ -96,13 +104,8 @@ impl<'a> Sources<'a> {
             return match place {
                 (None, None) => continue,
                 (Some(_), Some(_)) => Err(format!("is given both itself and as {file_env}")),
-                (Some(found), None) => Ok(Some(found)),
-                // No complaint names the path: it can be the secret itself, given by mistake.
-                (None, Some((path, origin))) => match fs::read_to_string(&path) {
-                    Err(error) => Err(format!("cannot be read from its file: {error}")),
-                    Ok(text) if text.trim().is_empty() => Err("has an empty file".to_owned()),
-                    Ok(text) => Ok(Some((text.trim().to_owned(), origin))),
-                },
+                (Some(found), None) => Ok(Some(FoundSecret::Text(found))),
+                (None, Some(found)) => Ok(Some(FoundSecret::File(found))),
             };
         }
         Ok(None)

@@ -144,6 +144,16 @@ impl Attempts {
         }
     }
 
+    /// Which version of the key the next attempt has, or an older one.
+    pub(super) fn key_version(&self) -> u64 {
+        self.connection.api_key().now().number
+    }
+
+    /// Whether there is a key that is newer than this version.
+    pub(super) async fn has_newer_key(&self, version: u64) -> bool {
+        self.connection.api_key().has_changed_since(version).await
+    }
+
     /// How long the asker would wait for a turn now.
     pub(super) fn wait(&self, asker: Asker<'_>) -> Duration {
         self.admission.wait(asker)

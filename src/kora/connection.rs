@@ -14,6 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Config, Endpoint, transmission::TrackedBody};
+use crate::secret::Secret;
 
 /// How long resolving, connecting and the TLS handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,7 +35,7 @@ pub(super) struct Connection {
     http: Client,
     screenings: Url,
     subjects: Url,
-    authorization: HeaderValue,
+    api_key: Secret,
     tenant: HeaderValue,
 }
 
@@ -52,9 +53,6 @@ pub enum SetupError {
     /// The CA file holds no certificates.
     #[error("the Kora CA file {} holds no PEM certificate", .0.display())]
     NoCertificate(PathBuf),
-    /// The key cannot be sent in a header.
-    #[error("the Kora API key holds characters that a header cannot have")]
-    ApiKey,
     /// The tenant id cannot be sent in a header.
     #[error("the Kora tenant id holds characters that a header cannot have")]
     TenantId,
@@ -69,9 +67,13 @@ impl Connection {
             http: http_client(config)?,
             screenings: below(&config.base_url, "screenings"),
             subjects: below(&config.base_url, "subjects"),
-            authorization: bearer(&config.api_key)?,
+            api_key: config.api_key.clone(),
             tenant: HeaderValue::from_str(&config.tenant_id).map_err(|_| SetupError::TenantId)?,
         })
+    }
+
+    pub(super) fn api_key(&self) -> &Secret {
+        &self.api_key
     }
 
     pub(super) fn http(&self) -> &Client {
@@ -105,7 +107,9 @@ impl Connection {
     fn request(&self, method: Method, url: Url) -> Request {
         let mut request = Request::new(method, url);
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
+        if let Some(authorization) = bearer(&self.api_key.now().text) {
+            headers.insert(AUTHORIZATION, authorization);
+        }
         headers.insert(TENANT, self.tenant.clone());
         headers.insert(ACCEPT, JSON);
         request
@@ -149,11 +153,19 @@ fn http_client(config: &Config) -> Result<Client, SetupError> {
     builder.build().map_err(SetupError::Client)
 }
 
-fn bearer(key: &SecretString) -> Result<HeaderValue, SetupError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-        .map_err(|_| SetupError::ApiKey)?;
+/// # Errors
+/// If the key cannot be sent in a header.
+pub fn check_api_key(key: &SecretString) -> Result<(), &'static str> {
+    bearer(key).map_or(
+        Err("holds characters that a header cannot have"),
+        |_| Ok(()),
+    )
+}
+
+fn bearer(key: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
 }
 
 /// `segment` must be escaped already, and be neither `.` nor `..`.

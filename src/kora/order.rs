@@ -1,7 +1,7 @@
 //! One call: what is to be created or read, in as many attempts as it takes and is certain to be harmless.
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +24,22 @@ pub(super) struct Order<'a> {
     pub(super) departure: &'a Departure,
 }
 
+/// The key of a call's attempts.
+struct KeyInUse {
+    version: u64,
+    /// It was looked for another one, which happens once.
+    is_renewed: bool,
+}
+
+impl KeyInUse {
+    fn new(version: u64) -> Self {
+        KeyInUse {
+            version,
+            is_renewed: false,
+        }
+    }
+}
+
 impl Client {
     /// Creates something, in as many attempts as it takes and is certain to be harmless.
     pub(super) async fn post<T>(
@@ -39,6 +55,7 @@ impl Client {
             departure,
         } = order;
         let mut tries = Tries::new(&self.retries, asked.endpoint, asker.wait_until);
+        let mut api_key = KeyInUse::new(self.attempts.key_version());
         loop {
             let attempt = self
                 .attempts
@@ -51,6 +68,13 @@ impl Client {
                 }
                 Err(error) => self.with_turn(error, *asker),
             };
+            if !departure.is_given_up()
+                && self
+                    .is_key_renewed(&mut api_key, &error, asker.wait_until)
+                    .await
+            {
+                continue;
+            }
             let pause = tries.failed(error, departure.is_given_up())?;
             tokio::select! {
                 biased;
@@ -69,6 +93,7 @@ impl Client {
         parse: impl Fn(&Answer) -> Result<T, Unreadable>,
     ) -> Result<(T, Answer), CallError> {
         let mut tries = Tries::new(&self.retries, asked.endpoint, asker.wait_until);
+        let mut key = KeyInUse::new(self.attempts.key_version());
         loop {
             let answered = self.attempts.get(asked.endpoint, id, asker).await;
             let error = match answered.and_then(|answer| self.read(asked, answer, &parse)) {
@@ -78,6 +103,13 @@ impl Client {
                 }
                 Err(error) => self.with_turn(error, asker),
             };
+            if !self.attempts.is_given_up()
+                && self
+                    .is_key_renewed(&mut key, &error, asker.wait_until)
+                    .await
+            {
+                continue;
+            }
             let pause = tries.failed(error, self.attempts.is_given_up())?;
             tokio::select! {
                 biased;
@@ -85,6 +117,22 @@ impl Client {
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    /// Whether Kora refused the key, and there is another one by now: then the call is made once more, since what was
+    /// refused did not happen.
+    async fn is_key_renewed(
+        &self,
+        key: &mut KeyInUse,
+        error: &CallError,
+        wait_until: Instant,
+    ) -> bool {
+        if error.reason != Reason::KoraCredentialRejected || key.is_renewed {
+            return false;
+        }
+        key.is_renewed = true;
+        let renewed = timeout_at(wait_until, self.attempts.has_newer_key(key.version));
+        renewed.await.unwrap_or(false)
     }
 
     /// Whoever comes back after Kora's rate limit must not be told of a time at which the limit is still

@@ -15,7 +15,7 @@ use super::{
     body::{BodyReader, WholeBody},
     envelope::Envelope,
     head,
-    signature::{Signature, Verifier},
+    signature::{ActiveVerifier, Signature},
     upload::Upload,
 };
 use crate::{
@@ -30,7 +30,7 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 /// What every webhook needs.
 pub(super) struct Intake {
     tenant: String,
-    verifier: Verifier,
+    verifier: ActiveVerifier,
     bodies: BodyReader,
     log: Arc<dyn EventLog>,
     metrics: Metrics,
@@ -50,7 +50,7 @@ pub(super) async fn receive(State(intake): State<Arc<Intake>>, request: Request)
 impl Intake {
     pub(super) fn new(config: Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
         Intake {
-            verifier: Verifier::new(&config.secrets),
+            verifier: ActiveVerifier::new(config.secrets),
             bodies: BodyReader::new(config.max_bytes),
             tenant: config.tenant,
             log,
@@ -111,7 +111,7 @@ impl Intake {
 
     /// The event, if Kora signed it.
     fn read(&self, signatures: &[Signature], body: &[u8]) -> Option<NewEvent> {
-        if !self.verifier.is_authentic(body, signatures) {
+        if !self.verifier.now().is_authentic(body, signatures) {
             return None;
         }
         let envelope = Envelope::read(body);

@@ -1,9 +1,14 @@
 //! Whether a body was signed by Kora: the hex HMAC-SHA256 of the raw body (Kora docs: webhooks).
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::http::HeaderMap;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+
+use super::secrets_of;
+use crate::secret::{Secret, Version};
 
 /// The header of the signature (Kora docs: webhooks).
 const HEADER: &str = "x-webhook-signature";
@@ -23,6 +28,13 @@ pub(super) struct Signature([u8; SIGNATURE_BYTES]);
 
 /// Knows Kora's signature. Each active secret is as good as any other.
 pub(super) struct Verifier(Vec<Hmac<Sha256>>);
+
+/// Knows the signatures by the secrets that are active now.
+pub(super) struct ActiveVerifier {
+    secrets: Secret,
+    /// Of the version of this number.
+    last: Mutex<(u64, Arc<Verifier>)>,
+}
 
 impl Signature {
     /// The well-formed signatures of a request.
@@ -69,6 +81,26 @@ impl Verifier {
             }
         }
         is_authentic
+    }
+}
+
+impl ActiveVerifier {
+    pub(super) fn new(secrets: Secret) -> Self {
+        let Version { text, number } = secrets.now();
+        let verifier = Arc::new(Verifier::new(&secrets_of(&text)));
+        ActiveVerifier {
+            secrets,
+            last: Mutex::new((number, verifier)),
+        }
+    }
+
+    pub(super) fn now(&self) -> Arc<Verifier> {
+        let Version { text, number } = self.secrets.now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != number {
+            *last = (number, Arc::new(Verifier::new(&secrets_of(&text))));
+        }
+        Arc::clone(&last.1)
     }
 }
 

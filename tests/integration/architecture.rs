@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("emulator", &[]),
+    ("secret", &[]),
     ("telemetry", &[]),
     ("lifecycle", &["telemetry"]),
     ("listener", &["lifecycle", "telemetry"]),
@@ -18,10 +19,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("screening", &["error", "pb"]),
     ("event", &["error", "pb", "screening"]),
     ("store", &["clock", "event", "pb", "screening", "telemetry"]),
-    ("webhook", &["event", "screening", "store", "telemetry"]),
+    (
+        "webhook",
+        &["event", "screening", "secret", "store", "telemetry"],
+    ),
     (
         "kora",
-        &["clock", "error", "lifecycle", "screening", "telemetry"],
+        &[
+            "clock",
+            "error",
+            "lifecycle",
+            "screening",
+            "secret",
+            "telemetry",
+        ],
     ),
     (
         "reconciler",
@@ -49,7 +60,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("webhook", &["event", "screening", "store", "telemetry"]),
+    (
+        "webhook",
+        &["event", "screening", "secret", "store", "telemetry"],
+    ),
     (
         "feed",
         &["error", "event", "lifecycle", "pb", "screening", "store"],
@@ -80,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "reconciler",
             "requests",
+            "secret",
             "store",
             "webhook",
         ],

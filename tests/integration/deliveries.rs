@@ -38,10 +38,15 @@ impl Webhooks {
 
     /// Posts a signed body.
     pub async fn offer(&self, body: &[u8]) -> reqwest::Response {
+        self.offer_signed(body, signature(body)).await
+    }
+
+    /// Posts a body with this signature.
+    pub async fn offer_signed(&self, body: &[u8], signature: String) -> reqwest::Response {
         let request = self
             .client
             .post(&self.url)
-            .header("x-webhook-signature", signature(body))
+            .header("x-webhook-signature", signature)
             .body(body.to_vec());
         request.send().await.unwrap()
     }
@@ -55,7 +60,12 @@ impl Webhooks {
 
 /// What `X-Webhook-Signature` says of a body.
 pub fn signature(body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
+    signature_by(WEBHOOK_SECRET, body)
+}
+
+/// The same by another secret.
+pub fn signature_by(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     hex(&mac.finalize().into_bytes())
 }

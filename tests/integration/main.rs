@@ -30,6 +30,7 @@ mod rate_limit;
 mod reading_answers;
 mod reconciler;
 mod requests;
+mod rotation;
 mod scripted_kora;
 mod situations;
 mod stops;

@@ -13,6 +13,7 @@ use kora_gateway::{
     event::{LogId, NewEvent, Position},
     lifecycle::Shutdown,
     listener::{self, Listener, Protocol},
+    secret::Secret,
     store::{self, AppendError, Appended, EventLog, HotTail, Page, ReadError, Sqlite},
     telemetry, webhook,
 };
@@ -81,7 +82,7 @@ impl Door {
             word: Semaphore::new(0),
         });
         let config = webhook::Config {
-            secrets: SECRETS.map(Into::into).to_vec(),
+            secrets: Secret::fixed(SECRETS.join("\n").into()),
             tenant: "tenant-1".to_owned(),
             max_bytes: MAX_BYTES,
         };

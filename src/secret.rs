@@ -1,0 +1,214 @@
+//! Secrets that can change while the gateway runs: those that were given as files.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+/// How often the file is looked at. Orchestrators replace it by a link, which tells nobody.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long it is left alone after that, whoever asks.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long whoever asks waits for the next look.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How large the file may be.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// A secret. Clones share what it is now.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    current: watch::Sender<Version>,
+    source: Option<Arc<Source>>,
+}
+
+/// What a secret is, and how often it has changed.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The secret.
+    pub text: SecretString,
+    /// From 0 on.
+    pub number: u64,
+}
+
+/// What is wrong with a secret; it says nothing of the secret itself.
+pub type Check = fn(&SecretString) -> Result<(), &'static str>;
+
+/// Where a secret is read.
+#[derive(Debug)]
+struct Source {
+    file: PathBuf,
+    check: Check,
+    asked: Notify,
+    /// How often it was looked at.
+    looks: watch::Sender<u64>,
+}
+
+impl Secret {
+    /// One that never changes.
+    pub fn fixed(text: SecretString) -> Self {
+        Secret {
+            current: watch::Sender::new(Version { text, number: 0 }),
+            source: None,
+        }
+    }
+
+    /// One that was read from a file. What `check` refuses later does not take its place.
+    pub fn in_file(text: SecretString, file: PathBuf, check: Check) -> Self {
+        Secret {
+            source: Some(Arc::new(Source {
+                file,
+                check,
+                asked: Notify::new(),
+                looks: watch::Sender::new(0),
+            })),
+            ..Self::fixed(text)
+        }
+    }
+
+    /// What it is now.
+    pub fn now(&self) -> Version {
+        self.current.borrow().clone()
+    }
+
+    /// Whether it is not this version any more. If it is, the file is looked at once more, at most every second.
+    pub async fn has_changed_since(&self, number: u64) -> bool {
+        let is_changed = || self.current.borrow().number != number;
+        if let Some(source) = &self.source
+            && !is_changed()
+        {
+            let mut looks = source.looks.subscribe();
+            source.asked.notify_one();
+            // Who waits for nothing goes on with what there is.
+            let _ = timeout(PATIENCE, looks.changed()).await;
+        }
+        is_changed()
+    }
+
+    /// Reads the file whenever it changes, under this name in the log. Ends at once where there is none.
+    pub async fn follow(self, name: &'static str) {
+        let Some(source) = &self.source else {
+            return;
+        };
+        let mut last_failure = None;
+        loop {
+            let (file, check) = (source.file.clone(), source.check);
+            // Only a panic, which is reported, or the end of the runtime stop it.
+            let Ok(read) = spawn_blocking(move || read(&file, check)).await else {
+                return;
+            };
+            match read {
+                Ok(text) => {
+                    last_failure = None;
+                    if self.replace(text) {
+                        tracing::info!(secret = name, "a secret has changed");
+                    }
+                }
+                Err(error) if last_failure.as_ref() != Some(&error) => {
+                    tracing::error!(secret = name, error, "a secret stays as it was");
+                    last_failure = Some(error);
+                }
+                Err(_) => {}
+            }
+            source.looks.send_modify(|looks| *looks += 1);
+            sleep(MIN_PAUSE).await;
+            let _ = timeout(LOOK_AGAIN - MIN_PAUSE, source.asked.notified()).await;
+        }
+    }
+
+    fn replace(&self, text: SecretString) -> bool {
+        self.current.send_if_modified(|current| {
+            let is_new = current.text.expose_secret() != text.expose_secret();
+            if is_new {
+                *current = Version {
+                    text,
+                    number: current.number + 1,
+                };
+            }
+            is_new
+        })
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Secret::fixed(text.into())
+    }
+}
+
+/// What a file holds, without the space around it.
+///
+/// # Errors
+/// Why it holds no secret. Nothing names the file: its name can be the secret, given by mistake.
+pub fn read(file: &Path, check: Check) -> Result<SecretString, String> {
+    let unreadable = |error: io::Error| format!("cannot be read from its file: {error}");
+    if fs::metadata(file).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err("has a file of more than 64 KiB".to_owned());
+    }
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    if text.trim().is_empty() {
+        return Err("has an empty file".to_owned());
+    }
+    let secret = SecretString::from(text.trim());
+    check(&secret)?;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_short(secret: &SecretString) -> Result<(), &'static str> {
+        match secret.expose_secret().len() {
+            ..10 => Ok(()),
+            _ => Err("is too long"),
+        }
+    }
+
+    fn text(secret: &Secret) -> String {
+        secret.now().text.expose_secret().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_is_read_again_as_soon_as_somebody_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        fs::write(&file, "one\n").unwrap();
+        let secret = Secret::in_file(read(&file, is_short).unwrap(), file.clone(), is_short);
+        let follow = tokio::spawn(secret.clone().follow("test"));
+        assert_eq!(text(&secret), "one");
+        assert!(!secret.has_changed_since(0).await);
+        fs::write(&file, " two ").unwrap();
+        assert!(secret.has_changed_since(0).await);
+        assert_eq!(text(&secret), "two");
+        let number = secret.now().number;
+        for unusable in ["", "much too long"] {
+            fs::write(&file, unusable).unwrap();
+            assert!(!secret.has_changed_since(number).await);
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(!secret.has_changed_since(number).await);
+        assert_eq!(text(&secret), "two");
+        follow.abort();
+    }
+
+    #[tokio::test]
+    async fn a_secret_without_a_file_never_changes_and_nobody_waits_for_it() {
+        let secret = Secret::fixed("whsec_hidden".into());
+        secret.clone().follow("test").await;
+        assert!(!secret.has_changed_since(0).await);
+        let printed = format!("{secret:?}");
+        assert!(!printed.contains("whsec"), "{printed}");
+    }
+}
