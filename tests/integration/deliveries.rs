@@ -1,6 +1,6 @@
 //! Kora's side of a webhook: a signed body, posted.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -18,7 +18,12 @@ impl Webhooks {
     /// To the gateway whose webhook port this is.
     pub fn to(addr: SocketAddr) -> Webhooks {
         Webhooks {
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: reqwest::Client::builder()
+                .no_proxy()
+                // The gateway closes idle ones after 9 s: never at the moment when one is used again.
+                .pool_idle_timeout(Duration::from_secs(2))
+                .build()
+                .unwrap(),
             url: format!("http://{addr}/webhooks/compliance"),
         }
     }
