@@ -128,8 +128,10 @@ impl World {
         assert_eq!(answer.status(), 503);
         assert!(answer.headers().contains_key("retry-after"));
         self.nats().resume();
+        // What was offered can be published by now, and an old event gone for it; `deliver` sees to that.
         let trimmed = self.nats().trimmed().await;
-        assert_eq!(trimmed, self.log.trimmed, "NATS has what it had");
+        let bounds = self.log.trimmed..=self.log.head();
+        assert!(bounds.contains(&trimmed), "{trimmed}: NATS has what it had");
         let head = self.log.token(self.log.head()).to_owned();
         let of_the_future = self.forge(&head, 1);
         for gateway in self.gateways.iter().flatten() {
