@@ -95,7 +95,8 @@ def test_a_subscriber_that_stands_still_costs_little_and_misses_nothing(
         took = time.monotonic() - start
         others.send(signal.SIGCONT)
         print(f"grown by {reading >> 10} KiB, then by {standing_still >> 10} KiB in {took:.0f} s")
-        assert (standing_still - reading) / STREAMS < LIMIT
+        # Memory that was given back during the control is none that those who read need.
+        assert (standing_still - max(reading, 0)) / STREAMS < LIMIT
 
         log = read_past(gateway.stub).ids
         assert passing.followed == log
