@@ -19,6 +19,7 @@ pub use listeners::Listeners;
 pub use moving::{export_log, import_log};
 
 use crate::{
+    access::{Caller, Callers},
     admin,
     clock::Clock,
     config::Config,
@@ -170,16 +171,19 @@ pub async fn run(
             give_up: give_up.clone(),
         },
     );
-    let feed = Feed::new(
-        &config.feed,
-        log.events.clone(),
-        feed::Metrics::register(&mut registry),
-    );
+    let feed = Feed::new(log.events.clone(), feed::Metrics::register(&mut registry));
     let webhooks = webhook::service(
         config.webhook.clone(),
         log.events.clone(),
         webhook::Metrics::register(&mut registry),
     );
+    let tenant = grpc::Tenant {
+        name: config.kora.tenant_id.clone(),
+        kora,
+        requests,
+        feed,
+    };
+    let callers = Callers::everyone(Caller::anonymous([tenant.name.clone()]));
     let grpc_metrics = grpc::Metrics::register(&mut registry);
     metrics.show(registry);
 
@@ -190,12 +194,11 @@ pub async fn run(
         kora_answering,
         log.events.writable(),
     ));
-    let callers = grpc::service(
+    let callers_api = grpc::service(
         &config.grpc,
         grpc::Sources {
-            kora,
-            requests,
-            feed,
+            callers,
+            tenants: vec![tenant],
             clock,
         },
         grpc_metrics,
@@ -212,7 +215,7 @@ pub async fn run(
         calls_done.clone(),
     ));
     let grpc = tokio::spawn(listeners.grpc.serve(
-        callers,
+        callers_api,
         config.grpc_listener.clone(),
         listener_metrics,
         shutdown.clone(),

@@ -20,7 +20,7 @@ pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 
-use crate::{emulator, feed, grpc, kora, listener, reconciler, requests, store, webhook};
+use crate::{emulator, grpc, kora, listener, reconciler, requests, store, webhook};
 use ports::ports;
 use reader::Reader;
 use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
@@ -53,8 +53,6 @@ pub struct Config {
     pub reconciler: reconciler::Config,
     /// How events and request records are kept.
     pub store: store::Place,
-    /// What streams are served.
-    pub feed: feed::Config,
     /// How Kora is reached. With an emulator its address replaces the base URL.
     pub kora: kora::Config,
     /// The emulator, if one shall run in this process.
@@ -167,6 +165,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         grpc: grpc::Config {
             max_request_bytes: max_request_bytes?,
             max_calls: max_calls? as usize,
+            max_streams: max_watch_streams? as usize,
         },
         requests: requests::Config {
             is_request_id_required,
@@ -179,9 +178,6 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         is_webhook_limit_chosen,
         store: store?,
-        feed: feed::Config {
-            max_streams: max_watch_streams? as usize,
-        },
         emulator: match with_emulator {
             true => Some(Emulator {
                 addr: emulator_addr?,
