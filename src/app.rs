@@ -19,7 +19,6 @@ pub use listeners::Listeners;
 pub use moving::{export_log, import_log};
 
 use crate::{
-    access::{Caller, Callers},
     admin,
     clock::Clock,
     config::Config,
@@ -183,7 +182,6 @@ pub async fn run(
         requests,
         feed,
     };
-    let callers = Callers::everyone(Caller::anonymous([tenant.name.clone()]));
     let grpc_metrics = grpc::Metrics::register(&mut registry);
     metrics.show(registry);
 
@@ -197,7 +195,7 @@ pub async fn run(
     let callers_api = grpc::service(
         &config.grpc,
         grpc::Sources {
-            callers,
+            callers: config.callers.clone(),
             tenants: vec![tenant],
             clock,
         },
@@ -224,6 +222,9 @@ pub async fn run(
     let mut followed = JoinSet::new();
     for (secret, name) in secrets {
         followed.spawn(secret.follow(name));
+    }
+    if let Some(file) = config.callers_file.clone() {
+        followed.spawn(file.follow(config.callers.clone()));
     }
     let reconciler = tokio::spawn(reconciler.run(shutdown.clone()));
     if log.is_shared() || *log.events.writable().borrow() {

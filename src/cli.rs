@@ -11,6 +11,7 @@ mod serve;
 mod setting_flags;
 mod store;
 mod story;
+mod token;
 mod watch;
 
 use std::{
@@ -52,6 +53,9 @@ enum Verb {
     /// Move a tenant's log from one place to another
     #[command(subcommand)]
     Store(store::StoreVerb),
+    /// Make a caller's token
+    #[command(subcommand)]
+    Token(token::TokenVerb),
     /// Screen a party through a running gateway
     Screen(call_args::ScreenArgs),
     /// Create or read a subject through a running gateway
@@ -94,6 +98,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Emulator(args) => emulator::run(args, environment).await,
         Verb::CheckConfig(args) => check_config::check_config(args, environment),
         Verb::Store(verb) => store::run(verb, environment).await,
+        Verb::Token(verb) => token::run(verb),
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,
         Verb::Subject(call_args::SubjectVerb::Get(args)) => client::get_subject(args).await,

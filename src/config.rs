@@ -3,6 +3,7 @@
 //! A flag beats the environment, the environment beats the file, the file beats the default. Everything
 //! that is wrong is reported at once, by the name of the setting.
 
+mod callers;
 mod ports;
 mod reader;
 mod rooms;
@@ -11,16 +12,20 @@ mod sources;
 mod tenant_log;
 mod values;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
 use secrecy::ExposeSecret;
 
+pub use callers::{CallersFile, MAX_CALLERS};
 pub use reader::{Effective, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 
-use crate::{emulator, grpc, kora, listener, reconciler, requests, store, webhook};
+use crate::{
+    access::Callers, emulator, grpc, kora, listener, reconciler, requests, store, webhook,
+};
+use callers::callers;
 use ports::ports;
 use reader::Reader;
 use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
@@ -41,6 +46,10 @@ pub struct Config {
     pub grpc_listener: listener::Config,
     /// What the webhook port accepts.
     pub webhook_listener: listener::Config,
+    /// Who may call.
+    pub callers: Callers,
+    /// The file that lists them, if there is one.
+    pub callers_file: Option<CallersFile>,
     /// What the callers' API accepts.
     pub grpc: grpc::Config,
     /// What webhooks are accepted.
@@ -155,14 +164,20 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
+    let is_reflection_served = reader.switch("reflection");
     let (kora, ports) = (kora?, ports?);
+    let tenants = BTreeSet::from([kora.tenant_id.clone()]);
+    let (callers, callers_file) = callers(reader, tenants)?;
     Some(Config {
         grpc_addr: ports.grpc_addr,
         webhook_addr: ports.webhook_addr,
         admin_addr: ports.admin_addr,
         grpc_listener: ports.grpc,
         webhook_listener: ports.webhook,
+        callers,
+        callers_file,
         grpc: grpc::Config {
+            is_reflection_served,
             max_request_bytes: max_request_bytes?,
             max_calls: max_calls? as usize,
             max_streams: max_watch_streams? as usize,
@@ -200,6 +215,15 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings.push(
             "drain-timeout is less than kora-timeout plus 10s: a stop can cut calls that Kora would \
              still have answered"
+                .to_owned(),
+        );
+    }
+    let is_in_the_clear =
+        config.grpc_listener.tls.is_none() && !config.grpc_addr.ip().is_loopback();
+    if is_in_the_clear && !config.callers.are_everyone() {
+        warnings.push(
+            "callers' tokens travel in the clear, unless something in front of the gateway encrypts: set \
+             tls-cert and tls-key"
                 .to_owned(),
         );
     }

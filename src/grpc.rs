@@ -42,6 +42,8 @@ use crate::{
 /// What the callers' API accepts.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whether the descriptors of the API are served, to anybody.
+    pub is_reflection_served: bool,
     /// How large a request message may be.
     pub max_request_bytes: usize,
     /// Calls in flight at a time. One whose caller has gone keeps its place until it is over.
@@ -109,11 +111,13 @@ where
     };
     let v1 = reflection().build_v1().expect(DESCRIPTORS_ARE_VALID);
     let v1alpha = reflection().build_v1alpha().expect(DESCRIPTORS_ARE_VALID);
-    let routes = Routes::new(compliance)
-        .add_service(v1.max_decoding_message_size(config.max_request_bytes))
-        .add_service(v1alpha.max_decoding_message_size(config.max_request_bytes))
-        .add_service(health)
-        .prepare();
+    let mut routes = Routes::new(compliance).add_service(health);
+    if config.is_reflection_served {
+        routes = routes
+            .add_service(v1.max_decoding_message_size(config.max_request_bytes))
+            .add_service(v1alpha.max_decoding_message_size(config.max_request_bytes));
+    }
+    let routes = routes.prepare();
     let streams = Shares::new(config.max_streams);
     let routes = watch::WithWatch::new(routes, streams, config.max_request_bytes);
     let way_in = boundary::WayIn {

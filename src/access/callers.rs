@@ -74,6 +74,11 @@ impl Callers {
         Ok(())
     }
 
+    /// Whether nobody is asked who it is.
+    pub fn are_everyone(&self) -> bool {
+        matches!(&**self.current.borrow(), Table::Everyone(_))
+    }
+
     /// Who shows this; `None` if it is nobody, or does not agree with itself.
     pub fn identify(&self, credential: &Credential) -> Option<Arc<Caller>> {
         let table = Arc::clone(&self.current.borrow());
@@ -211,6 +216,7 @@ mod tests {
         let callers = Callers::everyone(Caller::anonymous(["t".to_owned()]));
         let found = callers.identify(&shown(&["Basic x"], &["y"])).unwrap();
         assert_eq!((&*found.name, callers.count()), (ANONYMOUS, 1));
+        assert!(callers.are_everyone() && !two().are_everyone());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{reader::Reader, values};
+use super::{callers::CALLERS, reader::Reader, values};
 use crate::{
     listener::{self, Patience, Protocol, Tls, TlsFiles},
     webhook,
@@ -54,16 +54,18 @@ pub(super) fn ports(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Port
     }
     let admin_addr = reader.value("admin-addr", values::socket_addr);
     let is_anyone_let_in = reader.switch("allow-unauthenticated");
+    let has_callers = reader.listed(CALLERS).is_some();
     let is_client_known = reader.is_set("tls-client-ca");
     if !is_anyone_let_in
         && !is_client_known
+        && !has_callers
         && grpc_addr.is_some_and(|addr| !addr.ip().is_loopback())
     {
         reader.problem(
             "grpc-addr",
             "is not a loopback address, and callers are not authenticated: anyone who reaches it could \
-             screen at your cost; bind a loopback address, let in clients with certificates alone \
-             (--tls-client-ca), or say --allow-unauthenticated",
+             screen at your cost; bind a loopback address, list them ([[callers]] in the file), let in clients with \
+             certificates alone (--tls-client-ca), or say --allow-unauthenticated",
         );
     }
     let max_connections = reader.value("max-connections", values::positive);
@@ -109,6 +111,8 @@ fn tls(
             cert,
             key,
             client_ca,
+            // Who shows none can have a token; without callers, a certificate is all that there is.
+            is_certificate_required: reader.listed(CALLERS).is_none(),
         },
         (None, None) if client_ca.is_none() => return Some(None),
         (cert, _) => {

@@ -1,6 +1,9 @@
 //! Reads settings one by one, and remembers what it found and what is wrong.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use secrecy::SecretString;
 use url::Url;
@@ -69,6 +72,10 @@ impl<'a> Reader<'a> {
         self.effective
             .sort_by_key(|effective| place(effective.name));
         (self.effective, self.problems)
+    }
+
+    pub(super) fn problems(&mut self, problems: Vec<Problem>) {
+        self.problems.extend(problems);
     }
 
     pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
@@ -161,6 +168,16 @@ impl<'a> Reader<'a> {
             return Some(Secret::fixed(default.into()));
         }
         self.secret(name, check)
+    }
+
+    /// The configuration file, where there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.sources.file()
+    }
+
+    /// What the configuration file has under a key that is no setting.
+    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
+        self.sources.listed(key)
     }
 
     /// Whether any source sets it.

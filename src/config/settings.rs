@@ -282,6 +282,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "Serve callers without authentication on an address that is not loopback",
     },
     Setting {
+        name: "reflection",
+        env: "GATEWAY_REFLECTION",
+        kind: Kind::Switch,
+        default: Some("true"),
+        help: "Serve the API's descriptors to anybody who reaches the callers' port (gRPC reflection)",
+    },
+    Setting {
         name: "emulator-addr",
         env: "GATEWAY_EMULATOR_ADDR",
         kind: Kind::Value("ADDR"),

@@ -1,12 +1,22 @@
 //! Where settings come from, and which source wins.
 
-use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
-use super::settings::{Kind, SETTINGS, Setting};
+use super::{
+    callers::CALLERS,
+    settings::{Kind, SETTINGS, Setting},
+};
 
 /// The flag and variable that name the file.
 pub(super) const CONFIG_FLAG: &str = "config";
 const CONFIG_ENV: &str = "GATEWAY_CONFIG";
+
+/// The keys of the file that are no settings.
+const LISTS: [&str; 1] = [CALLERS];
 
 /// The environment, handed in.
 pub type Environment = BTreeMap<String, String>;
@@ -68,14 +78,26 @@ impl<'a> Sources<'a> {
         (sources, opened)
     }
 
-    /// The keys of the file that are not settings.
+    /// The file, where there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// What the file has under a key that is no setting.
+    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
+        self.file.as_ref()?.1.get(key).cloned()
+    }
+
+    /// The keys of the file that are not known.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let is_known = |key: &str| {
-            SETTINGS.iter().any(|setting| {
-                let is_file =
-                    setting.kind == Kind::Secret && key == format!("{}_file", setting.key());
-                is_file || key == setting.key()
-            })
+            let is_list = LISTS.contains(&key);
+            is_list
+                || SETTINGS.iter().any(|setting| {
+                    let is_file =
+                        setting.kind == Kind::Secret && key == format!("{}_file", setting.key());
+                    is_file || key == setting.key()
+                })
         };
         let keys = self.file.iter().flat_map(|(_, table)| table.keys());
         keys.filter(|key| !is_known(key)).cloned().collect()
@@ -129,6 +151,12 @@ impl<'a> Sources<'a> {
 
 fn read_table(path: &str) -> Result<toml::Table, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    parse_table(&text)
+}
+
+/// # Errors
+/// That it is not TOML, and where.
+pub(super) fn parse_table(text: &str) -> Result<toml::Table, String> {
     // The parser's own message would repeat the line, which can hold a secret.
     text.parse::<toml::Table>().map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);

@@ -29,8 +29,10 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
-    /// The authorities whose clients get in, where others do not.
+    /// The authorities that sign the certificates of clients.
     pub client_ca: Option<PathBuf>,
+    /// Whether clients have to show a certificate where there are authorities. One that is wrong is refused in any case.
+    pub is_certificate_required: bool,
 }
 
 /// TLS 1.2 and 1.3 on a port. Clones share what was read last.
@@ -149,10 +151,14 @@ impl Contents {
                         .add(certificate)
                         .map_err(|error| unusable(path, &error.to_string()))?;
                 }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| unusable(path, &error.to_string()))?;
+                let mut verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                if !files.is_certificate_required {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                let verifier = verifier
+                    .build()
+                    .map_err(|error| unusable(path, &error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };

@@ -114,7 +114,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "access",
             "admin",
             "clock",
             "config",
@@ -134,6 +133,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "access",
             "app",
             "clock",
             "config",

@@ -63,6 +63,7 @@ async fn tls_port(
         cert,
         key,
         client_ca,
+        is_certificate_required: true,
     };
     port(Some(Tls::load(files, b"h2").unwrap())).await
 }

@@ -1,0 +1,103 @@
+//! The callers, which the configuration file alone can list: `[[callers]]`.
+
+mod entry;
+mod file;
+
+use std::{collections::BTreeSet, path::Path};
+
+pub use file::CallersFile;
+
+use super::reader::{Problem, Reader};
+use crate::access::{Ambiguous, Caller, Callers};
+use entry::Entry;
+
+/// The key in the file.
+pub(super) const CALLERS: &str = "callers";
+
+/// How many callers one gateway may have.
+pub const MAX_CALLERS: usize = 100_000;
+
+/// What callers are checked against.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    /// The names of the gateway's tenants.
+    pub(super) tenants: BTreeSet<String>,
+    /// Whether callers can show certificates.
+    pub(super) has_client_ca: bool,
+}
+
+/// Who may call, for these tenants, and the file that lists them, where there is one; `None` after a problem.
+pub(super) fn callers(
+    reader: &mut Reader<'_>,
+    tenants: BTreeSet<String>,
+) -> Option<(Callers, Option<CallersFile>)> {
+    let around = Surroundings {
+        tenants,
+        has_client_ca: reader.is_set("tls-client-ca"),
+    };
+    let callers = match reader.listed(CALLERS).map(|listed| around.callers(&listed)) {
+        None => Callers::everyone(Caller::anonymous(around.tenants.clone())),
+        Some(Ok(listed)) => Callers::only(listed).expect("twins were refused"),
+        Some(Err(problems)) => {
+            reader.problems(problems);
+            return None;
+        }
+    };
+    let path = reader.file().map(Path::to_owned);
+    Some((callers, path.map(|path| CallersFile { path, around })))
+}
+
+impl Surroundings {
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn callers(&self, listed: &toml::Value) -> Result<Vec<Caller>, Vec<Problem>> {
+        let problem = |what: String| {
+            Err(vec![Problem {
+                key: CALLERS.to_owned(),
+                what,
+            }])
+        };
+        let entries = match listed {
+            toml::Value::Array(entries) if entries.len() <= MAX_CALLERS => entries,
+            toml::Value::Array(_) => {
+                return problem(format!("has more than {MAX_CALLERS} entries"));
+            }
+            _ => return problem("is not a list: write [[callers]] over each".to_owned()),
+        };
+        let mut problems = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut callers = Vec::new();
+        for (number, value) in entries.iter().enumerate() {
+            let mut entry = Entry::new(number, value, &mut problems);
+            let Some(caller) = entry.caller(self) else {
+                continue;
+            };
+            if !names.insert(caller.name.clone()) {
+                entry.problem("name", "is that of another caller too");
+            }
+            callers.push(caller);
+        }
+        if problems.is_empty() {
+            problems.extend(twins(&callers));
+        }
+        match problems.is_empty() {
+            true => Ok(callers),
+            false => Err(problems),
+        }
+    }
+}
+
+/// What two callers are known by.
+fn twins(callers: &[Caller]) -> Option<Problem> {
+    let Ambiguous { position, is_token } = Callers::only(callers.to_vec()).err()?;
+    let key = if is_token { "token_sha256" } else { "san" };
+    Some(Problem {
+        key: format!("{CALLERS}[{position}].{key}"),
+        what: "has something twice, or what another caller is known by".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
