@@ -260,15 +260,17 @@ where
     /// Serves one connection, from its first byte on.
     async fn serve(self, stream: TcpStream, place: Place) {
         let _open = self.metrics.open(self.name);
-        let evicted = place.evicted();
+        let place = Arc::new(place);
         let (metrics, name) = (self.metrics.clone(), self.name);
+        // In one task, so that nothing begins between the order and the end; and what is to be written goes first.
         tokio::select! {
-            () = self.open_and_serve(stream, place) => {}
-            () = evicted => metrics.unopened(name, Unopened::Evicted),
+            biased;
+            () = self.open_and_serve(stream, Arc::clone(&place)) => {}
+            () = place.evicted() => metrics.unopened(name, Unopened::Evicted),
         }
     }
 
-    async fn open_and_serve(self, stream: TcpStream, place: Place) {
+    async fn open_and_serve(self, stream: TcpStream, place: Arc<Place>) {
         let Config {
             protocol,
             tls,
@@ -290,7 +292,7 @@ where
         let io = Box::pin(io);
         let exchanges = Exchanges {
             service: TowerToHyperService::new(self.service),
-            place: Arc::new(place),
+            place,
             ending: self.stop.child(),
             peer,
             streams: Streams::default(),

@@ -68,11 +68,13 @@ impl Client {
                 }
                 Err(error) => self.with_turn(error, *asker),
             };
-            if !departure.is_given_up()
-                && self
-                    .is_key_renewed(&mut api_key, &error, asker.wait_until)
-                    .await
-            {
+            let is_renewed = tokio::select! {
+                biased;
+                _ = departure.given_up() => false,
+                is_renewed = self.is_key_renewed(&mut api_key, &error, asker.wait_until) => is_renewed,
+            };
+            if is_renewed {
+                tries.refused_for_key(error);
                 continue;
             }
             let pause = tries.failed(error, departure.is_given_up())?;
@@ -103,11 +105,13 @@ impl Client {
                 }
                 Err(error) => self.with_turn(error, asker),
             };
-            if !self.attempts.is_given_up()
-                && self
-                    .is_key_renewed(&mut key, &error, asker.wait_until)
-                    .await
-            {
+            let is_renewed = tokio::select! {
+                biased;
+                _ = self.attempts.given_up(asked.endpoint) => false,
+                is_renewed = self.is_key_renewed(&mut key, &error, asker.wait_until) => is_renewed,
+            };
+            if is_renewed {
+                tries.refused_for_key(error);
                 continue;
             }
             let pause = tries.failed(error, self.attempts.is_given_up())?;

@@ -60,6 +60,12 @@ impl<'a> Tries<'a> {
         }
     }
 
+    /// An attempt was refused for its key, and the next one has another. It counts as none, but is told if nothing more
+    /// comes of the call.
+    pub(super) fn refused_for_key(&mut self, error: CallError) {
+        self.failed = Some(self.with(error));
+    }
+
     /// What the call failed with, if it ends with `error` before another attempt is made.
     pub(super) fn end(mut self, error: CallError) -> CallError {
         self.with(error)
@@ -103,5 +109,17 @@ mod tests {
         assert_eq!(told(post, refused, unknown), [unknown; 2]);
         let get = Endpoint::GetScreening;
         assert_eq!(told(get, refused, unsent), [unsent; 2]);
+    }
+
+    #[test]
+    fn a_key_that_was_refused_is_told_if_nothing_more_happened() {
+        let retries = Retries::new(Metrics::register(&mut Registry::default()));
+        let (refused, unsent) = (Reason::KoraCredentialRejected, Reason::KoraUnreachable);
+        let unknown = Reason::KoraOutcomeUnknown;
+        for (last, expected) in [(unsent, refused), (unknown, unknown)] {
+            let mut tries = Tries::new(&retries, Endpoint::CreateSubject, Instant::now());
+            tries.refused_for_key(refused.into());
+            assert_eq!(tries.end(last.into()).reason, expected);
+        }
     }
 }

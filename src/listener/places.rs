@@ -3,6 +3,9 @@
 //! Anybody can open connections and say nothing. So while all places are taken, one makes room for the next: the oldest
 //! of those that have not asked for anything yet, else the one that has had nothing to do for the longest time. Clients
 //! that ask are shut out only by clients whose requests are under way.
+//!
+//! A request can begin at the moment at which its connection is asked to leave, and may have been sent to Kora when the
+//! connection hears of it. Then the connection stays, and asks the next one in its stead.
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +13,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
-use crate::lifecycle::Shutdown;
+/// How long to wait for room before another one is asked to leave: none may have been free to, or none is any more.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A port's places.
 #[derive(Clone, Debug)]
@@ -30,7 +38,8 @@ pub(super) struct Place {
     /// Where it stands among those. It and the next are changed under the lock alone.
     number: AtomicU64,
     requests: AtomicUsize,
-    evicted: Shutdown,
+    /// To leave, as often as it is asked.
+    order: Arc<Notify>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -42,8 +51,8 @@ pub(super) struct UnderWay(Arc<Place>);
 #[derive(Debug, Default)]
 struct FreeToLeave {
     last: u64,
-    silent: BTreeMap<u64, Shutdown>,
-    idle: BTreeMap<u64, Shutdown>,
+    silent: BTreeMap<u64, Arc<Notify>>,
+    idle: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Places {
@@ -58,24 +67,30 @@ impl Places {
     pub(super) async fn take(&self) -> Place {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
-            Err(_) => {
-                if let Some(order) = lock(&self.free_to_leave).next() {
-                    order.start();
-                }
-                let room = Arc::clone(&self.room).acquire_owned();
-                room.await.expect("the semaphore is never closed")
-            }
+            Err(_) => self.made_room().await,
         };
-        let evicted = Shutdown::default();
+        let order = Arc::new(Notify::new());
         let mut free = lock(&self.free_to_leave);
         let number = free.number();
-        free.silent.insert(number, evicted.clone());
+        free.silent.insert(number, Arc::clone(&order));
         Place {
             free_to_leave: Arc::clone(&self.free_to_leave),
             number: AtomicU64::new(number),
             requests: AtomicUsize::new(0),
-            evicted,
+            order,
             _room: room,
+        }
+    }
+
+    /// Has one after the other asked to leave until there is room.
+    async fn made_room(&self) -> OwnedSemaphorePermit {
+        let room = Arc::clone(&self.room).acquire_owned();
+        tokio::pin!(room);
+        loop {
+            lock(&self.free_to_leave).ask_next();
+            if let Ok(room) = timeout(ASK_AGAIN, &mut room).await {
+                return room.expect("the semaphore is never closed");
+            }
         }
     }
 }
@@ -90,9 +105,25 @@ impl Place {
         UnderWay(Arc::clone(self))
     }
 
-    /// Tells when the place is wanted for somebody else.
-    pub(super) fn evicted(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.evicted.started()
+    /// Waits until the place is wanted for somebody else and no request needs it. The connection has to leave before it
+    /// takes another one.
+    pub(super) async fn evicted(&self) {
+        loop {
+            self.order.notified().await;
+            if self.is_free_to_leave() {
+                return;
+            }
+        }
+    }
+
+    /// Whether it has no request; if it has, the next one is asked.
+    fn is_free_to_leave(&self) -> bool {
+        let mut free = lock(&self.free_to_leave);
+        let is_free = self.requests.load(Ordering::Relaxed) == 0;
+        if !is_free {
+            free.ask_next();
+        }
+        is_free
     }
 }
 
@@ -103,7 +134,7 @@ impl Drop for UnderWay {
         if place.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
             let number = free.number();
             place.number.store(number, Ordering::Relaxed);
-            free.idle.insert(number, place.evicted.clone());
+            free.idle.insert(number, Arc::clone(&place.order));
         }
     }
 }
@@ -120,10 +151,11 @@ impl FreeToLeave {
         self.last
     }
 
-    fn next(&mut self) -> Option<Shutdown> {
+    fn ask_next(&mut self) {
         let silent = self.silent.pop_first();
-        let (_, order) = silent.or_else(|| self.idle.pop_first())?;
-        Some(order)
+        if let Some((_, order)) = silent.or_else(|| self.idle.pop_first()) {
+            order.notify_one();
+        }
     }
 
     fn remove(&mut self, number: u64) {
@@ -185,6 +217,46 @@ mod tests {
         let mut next = Box::pin(places.take());
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&second) && !is_evicted(&first));
+    }
+
+    /// It can have been sent to Kora when the order comes.
+    #[tokio::test]
+    async fn a_request_that_begins_at_that_moment_is_not_cut_and_another_one_makes_room() {
+        let (places, [first, second]) = taken().await;
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        let under_way = first.request();
+        assert!(!is_evicted(&first), "it has something to do by now");
+        assert!(is_evicted(&second));
+        drop(second);
+        let third = next.now_or_never().unwrap();
+        drop(under_way);
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(is_evicted(&third) && !is_evicted(&first));
+        drop(third);
+        let _fourth = Arc::new(next.now_or_never().unwrap()).request();
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(is_evicted(&first), "it can be asked again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_requests_when_room_was_wanted_makes_room_after_them() {
+        let (places, [asked, busy]) = taken().await;
+        let mut next = Box::pin(places.take());
+        assert!(next.as_mut().now_or_never().is_none());
+        // Both have something to do when the order comes, so that it comes to nobody.
+        let under_way = [asked.request(), busy.request()];
+        assert!(!is_evicted(&asked) && !is_evicted(&busy));
+        drop(under_way);
+        tokio::select! {
+            _ = &mut next => panic!("there is no room yet"),
+            is_asked = timeout(10 * ASK_AGAIN, asked.evicted()) => is_asked.unwrap(),
+        }
+        drop(asked);
+        next.await;
+        assert!(!is_evicted(&busy), "one is enough");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod ages;
 mod authority;
+mod files;
 mod openings;
 mod peers;
 mod stalls;

@@ -1,5 +1,7 @@
 //! Secrets that change while the gateway serves.
 
+mod renewals;
+
 use std::{
     fs,
     path::Path,

@@ -1,14 +1,19 @@
 //! Connections do not grow old, and nobody loses anything by it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use kora_gateway::pb::{self, watch_events_response::Signal};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tonic::Code;
 
 use crate::{
     call::{Connection, Rpc, SCREENING_ID},
-    deliveries::Webhooks,
+    deliveries::{Webhooks, signature},
     harness::Gateway,
     scripted_kora::{Act, ScriptedKora},
     subscriber::{Subscriber, after, from_earliest},
@@ -16,6 +21,9 @@ use crate::{
 
 /// How old a connection gets in a test.
 const AGE: Duration = Duration::from_millis(300);
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a subscriber's connection has to be made anew.
 const ROTATIONS: usize = 5;
@@ -79,9 +87,7 @@ async fn a_call_on_a_connection_that_gets_old_is_answered() {
         let hasty = || Rpc::Screen.call().header("grpc-timeout", "1n");
         while old.send(hasty()).await.is_ok() {}
     };
-    tokio::time::timeout(Duration::from_secs(10), refused)
-        .await
-        .unwrap();
+    timeout(PATIENCE, refused).await.unwrap();
     assert!(!call.is_finished());
     told.notify_one();
     let answer = call.await.unwrap().unwrap();
@@ -101,5 +107,59 @@ async fn a_connection_whose_client_does_not_leave_is_closed() {
     let path = "/grpc.health.v1.Health/Watch".to_owned();
     let answer = connection.send(crate::call::Call::raw(path, &[])).await;
     assert!(answer.is_err(), "it was cut");
+    gateway.stop().await;
+}
+
+/// A webhook with this id, as it goes over the wire.
+fn webhook(id: &str) -> Vec<u8> {
+    let body = json!({"id": id, "event": "case.closed", "data": {}}).to_string();
+    let (length, signature) = (body.len(), signature(body.as_bytes()));
+    format!(
+        "POST /webhooks/compliance HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\
+         x-webhook-signature: {signature}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// Sends one webhook after the other on a connection until it has ended.
+async fn send_until_it_ends(addr: SocketAddr) {
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    for number in 0.. {
+        let mut answer = [0; 1024];
+        if client
+            .write_all(&webhook(&number.to_string()))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        match client.read(&mut answer).await {
+            Ok(length @ 1..) => assert!(answer[..length].starts_with(b"HTTP/1.1 200 ")),
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_on_a_connection_that_gets_old_is_answered_and_no_other_is_taken() {
+    let gateway = Gateway::start_with("http://127.0.0.1:1/api/v1", &[], |config| {
+        config.webhook_listener.patience.age = AGE;
+    })
+    .await;
+    let mut old = TcpStream::connect(gateway.webhook).await.unwrap();
+    let whole = webhook("late");
+    let (begin, end) = whole.split_at(whole.len() - 1);
+    old.write_all(begin).await.unwrap();
+    // One life after the other: however they differ, two are longer than one.
+    for _ in 0..2 {
+        let ended = timeout(PATIENCE, send_until_it_ends(gateway.webhook));
+        ended.await.unwrap();
+    }
+    old.write_all(end).await.unwrap();
+    let mut answer = String::new();
+    let ended = timeout(PATIENCE, old.read_to_string(&mut answer));
+    ended.await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
     gateway.stop().await;
 }

@@ -58,6 +58,11 @@ impl Authority {
 
     /// Who trusts it alone, and speaks HTTP/2.
     pub fn connector(&self, client: Option<&Identity>) -> TlsConnector {
+        self.connector_of(b"h2", client)
+    }
+
+    /// The same that speaks `alpn`.
+    pub fn connector_of(&self, alpn: &[u8], client: Option<&Identity>) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
         roots.add(root).unwrap();
@@ -71,7 +76,7 @@ impl Authority {
                     .unwrap()
             }
         };
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         TlsConnector::from(Arc::new(config))
     }
 

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::authority::{Authority, Identity};
+use super::{
+    authority::{Authority, Identity},
+    files::Files,
+};
 
 /// A port that answers each request with what it is told of its client.
 async fn port(tls: Option<Tls>) -> (SocketAddr, AbortOnDropHandle<()>) {
@@ -50,22 +53,19 @@ async fn tls_port(
     server: &Authority,
     clients: Option<&Authority>,
 ) -> (SocketAddr, AbortOnDropHandle<()>) {
-    let directory = tempfile::tempdir().unwrap();
-    let [cert, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(|name| directory.path().join(name));
-    let identity = server.identity();
-    fs::write(&cert, identity.cert).unwrap();
-    fs::write(&key, identity.key).unwrap();
+    let files = Files::new();
+    files.write(&server.identity());
+    let [cert, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(|name| files.path(name));
     let client_ca = clients.map(|authority| {
         fs::write(&ca, &authority.pem).unwrap();
         ca
     });
-    let files = TlsFiles {
+    let paths = TlsFiles {
         cert,
         key,
         client_ca,
-        is_certificate_required: true,
     };
-    port(Some(Tls::load(files, b"h2").unwrap())).await
+    port(Some(Tls::load(paths, b"h2").unwrap())).await
 }
 
 /// What it answers to two requests of one connection.

@@ -3,17 +3,18 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use kora_gateway::config::{Config, Environment, Flags};
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::{net::TcpStream, time};
 
-use super::authority::{Authority, Identity};
+use super::{
+    authority::{Authority, Identity},
+    files::Files,
+};
 use crate::{
     call::{Connection, Rpc, SCREENING_ID},
     harness::{Gateway, WEBHOOK_SECRET},
@@ -28,28 +29,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How often the certificates are replaced under these calls.
 const ROTATIONS: usize = 3;
-
-/// A gateway's files.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Files {
-        Files(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    fn write(&self, identity: &Identity) {
-        fs::write(self.path("key.pem"), &identity.key).unwrap();
-        fs::write(self.path("cert.pem"), &identity.cert).unwrap();
-    }
-}
 
 async fn kora() -> ScriptedKora {
     let pending = json!({"screening_id": SCREENING_ID, "status": "PENDING"});
