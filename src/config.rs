@@ -9,21 +9,24 @@ mod rooms;
 mod settings;
 mod sources;
 mod tenant_log;
+mod tenants;
 mod values;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use secrecy::ExposeSecret;
 
-pub use reader::{Effective, Problem};
+pub use reader::{Effective, GivenSecret, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
+pub use tenants::{MAX_TENANTS, Tenant};
 
 use crate::{emulator, feed, grpc, kora, listener, reconciler, requests, store, webhook};
 use ports::ports;
-use reader::Reader;
-use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
+use reader::{Closed, Reader};
+use rooms::{emulator_addr, kora_config, preset_webhook, store_place};
+use tenants::tenants;
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
@@ -55,8 +58,10 @@ pub struct Config {
     pub store: store::Place,
     /// What streams are served.
     pub feed: feed::Config,
-    /// How Kora is reached. With an emulator its address replaces the base URL.
+    /// How Kora is reached.
     pub kora: kora::Config,
+    /// Whose gateway it is; never nobody's. With an emulator its address replaces the base URL.
+    pub tenants: Vec<Tenant>,
     /// The emulator, if one shall run in this process.
     pub emulator: Option<Emulator>,
     /// The bound on a stop.
@@ -79,6 +84,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every setting with its value, secrets redacted, and its origin.
     pub effective: Vec<Effective>,
+    /// Every secret with its origin.
+    pub secrets: Vec<GivenSecret>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -99,12 +106,17 @@ impl Config {
     ) -> Result<Loaded, Problems> {
         let mut reader = Reader::open(flags, environment);
         let config = read(&mut reader, with_emulator);
-        let (effective, problems) = reader.close();
+        let Closed {
+            effective,
+            secrets,
+            problems,
+        } = reader.close();
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded {
                 warnings: warnings(&config),
                 config,
                 effective,
+                secrets,
             }),
             _ => Err(Problems(problems)),
         }
@@ -127,7 +139,7 @@ impl Emulator {
         let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
-        match (addr, api_key, tenant_id, reader.close().1) {
+        match (addr, api_key, tenant_id, reader.close().problems) {
             (Some(addr), Some(api_key), Some(tenant_id), problems) if problems.is_empty() => {
                 Ok(Emulator {
                     addr,
@@ -146,8 +158,8 @@ impl Emulator {
 /// Reads every setting, so that every problem is found; `None` if there is any.
 fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let ports = ports(reader, with_emulator);
-    let kora = kora_config(reader, with_emulator);
-    let secrets = webhook_secrets(reader, with_emulator);
+    let tenants = tenants(reader, with_emulator);
+    let kora = kora_config(reader);
     let max_webhook_bytes = reader.value("webhook-max-bytes", values::webhook_bytes);
     let is_webhook_limit_chosen = reader.is_set("webhook-max-bytes");
     let store = store_place(reader);
@@ -157,7 +169,8 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
-    let (kora, ports) = (kora?, ports?);
+    let (tenants, ports) = (tenants?, ports?);
+    let emulator = with_emulator.then(|| emulator_for(&tenants[0], emulator_addr));
     Some(Config {
         grpc_addr: ports.grpc_addr,
         webhook_addr: ports.webhook_addr,
@@ -173,8 +186,6 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         reconciler: reconciler::Config::default(),
         webhook: webhook::Config {
-            secrets: secrets?,
-            tenant: kora.tenant_id.clone(),
             max_bytes: max_webhook_bytes?,
         },
         is_webhook_limit_chosen,
@@ -182,19 +193,26 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         feed: feed::Config {
             max_streams: max_watch_streams? as usize,
         },
-        emulator: match with_emulator {
-            true => Some(Emulator {
-                addr: emulator_addr?,
-                config: emulator::Config {
-                    api_key: kora.api_key.now().text.expose_secret().to_owned(),
-                    tenant_id: kora.tenant_id.clone(),
-                    webhook: None,
-                },
-            }),
-            false => None,
+        emulator: match emulator {
+            Some(emulator) => Some(emulator?),
+            None => None,
         },
-        kora,
+        kora: kora?,
+        tenants,
         drain_timeout: drain_timeout?,
+    })
+}
+
+/// The emulator that one tenant finds in place of Kora.
+fn emulator_for(tenant: &Tenant, addr: Option<SocketAddr>) -> Option<Emulator> {
+    let account = &tenant.kora;
+    Some(Emulator {
+        addr: addr?,
+        config: emulator::Config {
+            api_key: account.api_key.now().text.expose_secret().to_owned(),
+            tenant_id: account.tenant_id.clone(),
+            webhook: None,
+        },
     })
 }
 

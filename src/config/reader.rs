@@ -1,7 +1,11 @@
 //! Reads settings one by one, and remembers what it found and what is wrong.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
@@ -26,6 +30,18 @@ pub struct Effective {
     pub origin: Origin,
 }
 
+/// One secret as it is in effect.
+#[derive(Clone, Debug)]
+pub struct GivenSecret {
+    /// Which.
+    pub name: String,
+    /// The variable or the file that it came from. One that was named by a variable is not shown: its name can be the
+    /// secret, given by mistake.
+    pub from: String,
+    /// When its file was last changed, where it has one.
+    pub modified: Option<Timestamp>,
+}
+
 /// What is wrong with one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -39,7 +55,17 @@ pub struct Problem {
 pub(super) struct Reader<'a> {
     sources: Sources<'a>,
     effective: Vec<Effective>,
+    secrets: Vec<GivenSecret>,
     problems: Vec<Problem>,
+}
+
+/// What was found, and what is wrong.
+pub(super) struct Closed {
+    /// In the order of the table.
+    pub(super) effective: Vec<Effective>,
+    /// In the order in which they were read.
+    pub(super) secrets: Vec<GivenSecret>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Reads a value; an error says what is wrong with it.
@@ -52,6 +78,7 @@ impl<'a> Reader<'a> {
         let mut reader = Reader {
             sources,
             effective: Vec::new(),
+            secrets: Vec::new(),
             problems: Vec::new(),
         };
         if let Err(what) = opened {
@@ -63,12 +90,15 @@ impl<'a> Reader<'a> {
         reader
     }
 
-    /// What was found, in the order of the table, and what is wrong.
-    pub(super) fn close(mut self) -> (Vec<Effective>, Vec<Problem>) {
+    pub(super) fn close(mut self) -> Closed {
         let place = |name| SETTINGS.iter().position(|setting| setting.name == name);
         self.effective
             .sort_by_key(|effective| place(effective.name));
-        (self.effective, self.problems)
+        Closed {
+            effective: self.effective,
+            secrets: self.secrets,
+            problems: self.problems,
+        }
     }
 
     pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
@@ -127,17 +157,22 @@ impl<'a> Reader<'a> {
             Ok(Some(FoundSecret::Text((text, origin)))) => {
                 let secret = SecretString::from(text);
                 let checked = check(&secret).map_err(str::to_owned);
-                checked.map(|()| (Secret::fixed(secret), origin))
+                checked.map(|()| (Secret::fixed(secret), origin, None))
             }
             Ok(Some(FoundSecret::File((path, origin)))) => {
                 let path = PathBuf::from(path);
-                let read = secret::read(&path, check);
-                read.map(|text| (Secret::in_file(text, path, check), origin))
+                let (read, modified) = (secret::read(&path, check), modified(&path));
+                read.map(|text| (Secret::in_file(text, path, check), origin, modified))
             }
             Err(what) => Err(what),
         };
         match read {
-            Ok((secret, origin)) => {
+            Ok((secret, origin, modified)) => {
+                self.secrets.push(GivenSecret {
+                    name: setting.name.to_owned(),
+                    from: origin.to_string(),
+                    modified,
+                });
                 self.found(setting, Some(REDACTED.to_owned()), origin);
                 Some(secret)
             }
@@ -161,6 +196,38 @@ impl<'a> Reader<'a> {
             return Some(Secret::fixed(default.into()));
         }
         self.secret(name, check)
+    }
+
+    /// The secret in a file that the configuration file names.
+    ///
+    /// # Errors
+    /// Why it holds no secret.
+    pub(super) fn secret_in_file(
+        &mut self,
+        name: String,
+        file: PathBuf,
+        check: Check,
+    ) -> Result<Secret, String> {
+        let (text, modified) = (secret::read(&file, check)?, modified(&file));
+        self.secrets.push(GivenSecret {
+            name,
+            from: file.display().to_string(),
+            modified,
+        });
+        Ok(Secret::in_file(text, file, check))
+    }
+
+    /// What the configuration file has under a key that is no setting.
+    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
+        self.sources.listed(key)
+    }
+
+    /// Whether any source gives this setting or secret, or tries to.
+    pub(super) fn is_given(&self, name: &'static str) -> bool {
+        match Setting::named(name).kind {
+            Kind::Secret => self.is_secret_set(name),
+            _ => self.is_set(name),
+        }
     }
 
     /// Whether any source sets it.
@@ -208,6 +275,12 @@ impl<'a> Reader<'a> {
             origin,
         });
     }
+}
+
+/// When a file was last changed, where that can be told.
+fn modified(file: &Path) -> Option<Timestamp> {
+    let modified = file.metadata().ok()?.modified().ok()?;
+    Timestamp::try_from(modified).ok()
 }
 
 /// A proxy's URL can hold a password, and a token in place of a name.

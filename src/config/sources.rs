@@ -2,11 +2,17 @@
 
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
-use super::settings::{Kind, SETTINGS, Setting};
+use super::{
+    settings::{Kind, SETTINGS, Setting},
+    tenants::TENANTS,
+};
 
 /// The flag and variable that name the file.
 pub(super) const CONFIG_FLAG: &str = "config";
 const CONFIG_ENV: &str = "GATEWAY_CONFIG";
+
+/// The keys of the file that are no settings.
+const LISTS: [&str; 1] = [TENANTS];
 
 /// The environment, handed in.
 pub type Environment = BTreeMap<String, String>;
@@ -68,14 +74,21 @@ impl<'a> Sources<'a> {
         (sources, opened)
     }
 
-    /// The keys of the file that are not settings.
+    /// What the file has under a key that is no setting.
+    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
+        self.file.as_ref()?.1.get(key).cloned()
+    }
+
+    /// The keys of the file that are not known.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let is_known = |key: &str| {
-            SETTINGS.iter().any(|setting| {
-                let is_file =
-                    setting.kind == Kind::Secret && key == format!("{}_file", setting.key());
-                is_file || key == setting.key()
-            })
+            let is_list = LISTS.contains(&key);
+            is_list
+                || SETTINGS.iter().any(|setting| {
+                    let is_file =
+                        setting.kind == Kind::Secret && key == format!("{}_file", setting.key());
+                    is_file || key == setting.key()
+                })
         };
         let keys = self.file.iter().flat_map(|(_, table)| table.keys());
         keys.filter(|key| !is_known(key)).cloned().collect()

@@ -23,6 +23,7 @@ mod retention;
 mod schema;
 mod snapshot;
 mod transaction;
+mod waiting;
 mod writer;
 
 use std::{
@@ -51,7 +52,8 @@ pub(super) use export::Export;
 pub(super) use import::Import;
 use queue::{Command, Operation, Write, Written};
 use reader::Readers;
-use writer::Writer;
+use waiting::Waiting;
+use writer::{Seen, Writer};
 
 /// How long a write may take, its wait for the others included.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +73,7 @@ pub struct Sqlite {
     room: Arc<Semaphore>,
     writable: Writable,
     readers: Readers,
+    waiting: Waiting,
     open: Mutex<Option<Open>>,
 }
 
@@ -78,11 +81,11 @@ pub struct Sqlite {
 #[derive(Debug)]
 struct Open {
     writer: JoinHandle<()>,
-    directory: Directory,
+    directory: Arc<Directory>,
 }
 
 impl Sqlite {
-    /// Opens a tenant's log, and creates it where there is none. Blocks while it reads.
+    /// Opens a tenant's log in a directory of its own, and creates it where there is none. Blocks while it reads.
     ///
     /// # Errors
     /// If another process has the directory, or the file cannot be used.
@@ -92,7 +95,21 @@ impl Sqlite {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let directory = Directory::open(&config.directory)?;
+        let directory = Arc::new(Directory::open(&config.directory)?);
+        Self::open_in(directory, config, tenant, clock, metrics)
+    }
+
+    /// Opens a tenant's log in the directory of `config`, which is open already. Blocks while it reads.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn open_in(
+        directory: Arc<Directory>,
+        config: &Config,
+        tenant: &str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
         let path = directory.log_file(tenant);
         let opened = schema::open(&path)?;
         directory.sync()?;
@@ -101,14 +118,14 @@ impl Sqlite {
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
         let writable = Writable::new(opened.is_writable, metrics.clone());
         let id = opened.id;
-        let writer = Writer::new(
-            opened,
-            config,
-            clock,
-            Arc::clone(&tail),
-            writable.clone(),
+        let waiting = Waiting::new(opened.polls, metrics.clone());
+        let seen = Seen {
+            tail: Arc::clone(&tail),
+            writable: writable.clone(),
+            waiting: waiting.clone(),
             metrics,
-        );
+        };
+        let writer = Writer::new(opened, config, clock, seen);
         let writer = std::thread::Builder::new()
             .name("event-log-writer".to_owned())
             .spawn(move || writer.run(commands))
@@ -123,11 +140,12 @@ impl Sqlite {
             room: Arc::new(Semaphore::new(QUEUED_KIB as usize)),
             writable,
             readers,
+            waiting,
             open: Mutex::new(Some(Open { writer, directory })),
         })
     }
 
-    /// Writes what waits, ends the writer, and lets go of the directory. Appends fail from then on.
+    /// Writes what waits, ends the writer, and lets go of the directory, which the last log in it unlocks. Appends fail from then on.
     pub async fn close(&self) {
         let open = self
             .open

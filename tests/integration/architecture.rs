@@ -113,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "reconciler",
             "requests",
+            "secret",
             "store",
             "telemetry",
             "webhook",

@@ -36,6 +36,7 @@ mod situations;
 mod stops;
 mod subscriber;
 mod successes;
+mod tenants;
 mod validation;
 mod vendor_guide;
 mod watch;

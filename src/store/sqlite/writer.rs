@@ -8,7 +8,11 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::TransactionBehavior;
-use tokio::{runtime, sync::mpsc, time::timeout};
+use tokio::{
+    runtime,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::{
     failure::consequence,
@@ -17,14 +21,18 @@ use super::{
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
     transaction::{Committed, PAGE_BYTES, Terms},
+    waiting::Waiting,
 };
 use crate::{
     clock::Clock,
     store::{AppendError, Config, HotTail, Metrics, writable::Writable},
 };
 
-/// How long the writer waits for an append before it looks after the log.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long the writer waits for an append before it looks after the log: so small a part of the time for which anything
+/// is kept, within these bounds. One gateway can have a thousand logs in which nothing happens.
+const IDLE_PART: u32 = 1000;
+const MIN_IDLE: Duration = Duration::from_secs(1);
+const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// After about how many bytes the write-ahead log is written back into the file.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
@@ -39,23 +47,23 @@ pub(super) struct Writer {
     dedup_window: Duration,
     request_retention: Duration,
     clock: Clock,
-    tail: Arc<HotTail>,
-    writable: Writable,
-    metrics: Metrics,
+    seen: Seen,
+    idle: Duration,
     is_broken: bool,
     bytes_since_checkpoint: u64,
 }
 
+/// Where others see what was written.
+pub(super) struct Seen {
+    pub(super) tail: Arc<HotTail>,
+    pub(super) writable: Writable,
+    pub(super) waiting: Waiting,
+    pub(super) metrics: Metrics,
+}
+
 impl Writer {
-    pub(super) fn new(
-        opened: Opened,
-        config: &Config,
-        clock: Clock,
-        tail: Arc<HotTail>,
-        writable: Writable,
-        metrics: Metrics,
-    ) -> Self {
-        metrics.polls.set(opened.polls);
+    pub(super) fn new(opened: Opened, config: &Config, clock: Clock, seen: Seen) -> Self {
+        let shortest = config.retention_age.min(config.request_retention);
         Writer {
             opened,
             retention_age: config.retention_age,
@@ -63,9 +71,8 @@ impl Writer {
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
             clock,
-            tail,
-            writable,
-            metrics,
+            seen,
+            idle: (shortest / IDLE_PART).clamp(MIN_IDLE, MAX_IDLE),
             is_broken: false,
             bytes_since_checkpoint: 0,
         }
@@ -78,21 +85,37 @@ impl Writer {
             .build()
             .expect("a runtime with nothing but a timer needs nothing of the system");
         loop {
-            match waiting.block_on(async { timeout(IDLE, commands.recv()).await }) {
-                Ok(Some(Command::Write(first))) => {
+            match waiting.block_on(self.next(&mut commands)) {
+                Some(Command::Write(first)) => {
                     let (batch, is_last) = gather(*first, &mut commands);
                     self.write(batch);
                     if is_last {
                         break;
                     }
                 }
-                Ok(Some(Command::Close) | None) => break,
-                Err(_) => self.look_after(),
+                Some(Command::LookAfter) => self.look_after(),
+                Some(Command::Close) | None => break,
             }
         }
         if !self.is_broken {
             // What is left over is read at the next start.
             let _ = checkpoint(&self.opened.connection, "TRUNCATE");
+        }
+    }
+
+    /// What to do next; none when nobody is left to ask.
+    async fn next(&self, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        let idle = async {
+            let mut writable = self.seen.writable.subscribe();
+            let unwritable = writable.wait_for(|is_writable| !*is_writable);
+            // A log that cannot write is looked after soon, whoever found that out.
+            let _ = timeout(self.idle - MIN_IDLE, unwritable).await;
+            sleep(MIN_IDLE).await;
+        };
+        tokio::select! {
+            biased;
+            command = commands.recv() => command,
+            () = idle => Some(Command::LookAfter),
         }
     }
 
@@ -110,14 +133,17 @@ impl Writer {
             .unzip();
         match self.commit(operations) {
             Ok(mut committed) => {
-                self.metrics.commit.observe(start.elapsed().as_secs_f64());
+                self.seen
+                    .metrics
+                    .commit
+                    .observe(start.elapsed().as_secs_f64());
                 let written = std::mem::take(&mut committed.answers);
                 self.show(committed);
                 for ((answer, _room), written) in answers.into_iter().zip(written) {
                     // A client that has gone away finds out when it asks again.
                     let _ = answer.send(Ok(written));
                 }
-                self.tail.wake();
+                self.seen.tail.wake();
                 self.checkpoint_if_due();
             }
             Err(error) => {
@@ -157,10 +183,14 @@ impl Writer {
 
     fn show(&mut self, committed: Committed) {
         self.opened.state = committed.state;
-        self.metrics.appended.inc_by(committed.records.len() as u64);
-        self.metrics.trimmed.inc_by(committed.trimmed);
-        self.metrics.polls.inc_by(committed.more_polls);
-        self.metrics
+        self.seen
+            .metrics
+            .appended
+            .inc_by(committed.records.len() as u64);
+        self.seen.metrics.trimmed.inc_by(committed.trimmed);
+        self.seen.waiting.add(committed.more_polls);
+        self.seen
+            .metrics
             .disputed
             .inc_by(committed.disputed.len() as u64);
         for (record, superseded) in &committed.disputed {
@@ -177,15 +207,15 @@ impl Writer {
         });
         self.bytes_since_checkpoint += written.sum::<u64>() + committed.other_bytes;
         let trimmed = committed.state.trimmed.position;
-        self.tail.show(committed.records, trimmed);
-        self.writable.set(true);
+        self.seen.tail.show(committed.records, trimmed);
+        self.seen.writable.set(true);
     }
 
     /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
     /// the disk takes something again.
     fn look_after(&mut self) {
         while !self.is_broken {
-            let result = match self.writable.get() {
+            let result = match self.seen.writable.get() {
                 true => self.commit(Vec::new()),
                 false => self.prove_writable(),
             };
@@ -216,10 +246,10 @@ impl Writer {
     fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
         let consequence = consequence(error);
         self.is_broken |= consequence == AppendError::Broken;
-        if self.writable.get() || self.is_broken {
+        if self.seen.writable.get() || self.is_broken {
             tracing::error!(%error, needs_restart = self.is_broken, "the event log cannot write");
         }
-        self.writable.set(false);
+        self.seen.writable.set(false);
         consequence
     }
 
@@ -255,6 +285,6 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 impl Drop for Writer {
     /// Also when it panicked: nobody writes any more.
     fn drop(&mut self) {
-        self.writable.set(false);
+        self.seen.writable.set(false);
     }
 }
