@@ -1,7 +1,7 @@
 //! What operators see of the calls to Kora: requests by endpoint and status, retries, the
 //! circuit, and the waits for the rate limit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -31,6 +31,8 @@ pub(super) enum Ending {
 /// The metrics of the clients. Each tenant has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Whose they are.
+    pub(super) tenant: Arc<str>,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
     retries: Family<RetryLabels, Counter>,
     retries_refused: Counter,
@@ -55,6 +57,7 @@ impl Metrics {
     /// Registers the metrics, once for all tenants. The gauges of no tenant are seen by nobody.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics {
+            tenant: Arc::default(),
             requests: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             retries: Family::default(),
             retries_refused: Counter::default(),
@@ -96,6 +99,7 @@ impl Metrics {
     #[must_use]
     pub fn of_tenant(&self, name: &str) -> Self {
         Metrics {
+            tenant: name.into(),
             circuit_state: self
                 .circuit_states
                 .get_or_create_owned(&TenantLabel::of(name)),

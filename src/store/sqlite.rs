@@ -1,6 +1,6 @@
 //! The embedded backend: a log is one SQLite file.
 //!
-//! One thread writes (see `writer`): all appends that wait share one transaction and one sync. Readers have
+//! One thread writes (see `writer`), while there is something to write (see `writing`): all appends that wait share one transaction and one sync. Readers have
 //! connections of their own and never wait for it. SQLite is set to WAL and `synchronous=FULL`, so a commit is
 //! on disk when it returns.
 
@@ -25,10 +25,10 @@ mod snapshot;
 mod transaction;
 mod waiting;
 mod writer;
+mod writing;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -36,7 +36,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    task, time,
+    task::JoinHandle,
+    time,
 };
 
 use super::{
@@ -54,6 +55,7 @@ use queue::{Command, Operation, Write, Written};
 use reader::Readers;
 use waiting::Waiting;
 use writer::{Seen, Writer};
+use writing::write_until_closed;
 
 /// How long a write may take, its wait for the others included.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,7 +87,8 @@ struct Open {
 }
 
 impl Sqlite {
-    /// Opens a tenant's log in a directory of its own, and creates it where there is none. Blocks while it reads.
+    /// Opens a tenant's log in a directory of its own, and creates it where there is none. Blocks while it reads. To be
+    /// called inside of a runtime, in which the writer waits.
     ///
     /// # Errors
     /// If another process has the directory, or the file cannot be used.
@@ -99,7 +102,8 @@ impl Sqlite {
         Self::open_in(directory, config, tenant, clock, metrics)
     }
 
-    /// Opens a tenant's log in the directory of `config`, which is open already. Blocks while it reads.
+    /// Opens a tenant's log in the directory of `config`, which is open already. Blocks while it reads. To be called inside
+    /// of a runtime, in which the writer waits.
     ///
     /// # Errors
     /// If the file cannot be used.
@@ -126,13 +130,8 @@ impl Sqlite {
             metrics,
         };
         let writer = Writer::new(opened, config, clock, seen);
-        let writer = std::thread::Builder::new()
-            .name("event-log-writer".to_owned())
-            .spawn(move || writer.run(commands))
-            .map_err(|source| OpenError::Directory {
-                path: config.directory.clone(),
-                source,
-            })?;
+        let kept_for = config.retention_age.min(config.request_retention);
+        let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
         Ok(Sqlite {
             id,
             tail,
@@ -157,12 +156,9 @@ impl Sqlite {
         };
         // A writer that is gone needs no order.
         let _ = self.queue.send(Command::Close).await;
-        let joined = task::spawn_blocking(move || {
-            // One that panicked has ended too, and was reported by its panic.
-            let _ = writer.join();
-            drop(directory);
-        });
-        let _ = joined.await;
+        // One that panicked has ended too, and was reported by its panic.
+        let _ = writer.await;
+        drop(directory);
     }
 
     /// Has something written, and waits until it is durable.

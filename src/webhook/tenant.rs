@@ -136,8 +136,8 @@ mod tests {
         Tenants::new(names.iter().map(tenant).collect())
     }
 
-    #[test]
-    fn only_the_tenants_paths_are_known() {
+    #[tokio::test]
+    async fn only_the_tenants_paths_are_known() {
         for (path, names, of) in [
             ("/webhooks/compliance", &["t"][..], Some("t")),
             ("/webhooks/compliance/t", &["t"], Some("t")),

@@ -2,21 +2,18 @@
 //! only then answers.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::TransactionBehavior;
-use tokio::{
-    runtime,
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::sync::watch;
 
 use super::{
     failure::consequence,
-    queue::{Command, Operation, Write, gather, refuse},
+    queue::{Operation, Write, refuse},
     requests,
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
@@ -27,12 +24,6 @@ use crate::{
     clock::Clock,
     store::{AppendError, Config, HotTail, Metrics, writable::Writable},
 };
-
-/// How long the writer waits for an append before it looks after the log: so small a part of the time for which anything
-/// is kept, within these bounds. One gateway can have a thousand logs in which nothing happens.
-const IDLE_PART: u32 = 1000;
-const MIN_IDLE: Duration = Duration::from_secs(1);
-const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// After about how many bytes the write-ahead log is written back into the file.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
@@ -48,7 +39,6 @@ pub(super) struct Writer {
     request_retention: Duration,
     clock: Clock,
     seen: Seen,
-    idle: Duration,
     is_broken: bool,
     bytes_since_checkpoint: u64,
 }
@@ -63,7 +53,6 @@ pub(super) struct Seen {
 
 impl Writer {
     pub(super) fn new(opened: Opened, config: &Config, clock: Clock, seen: Seen) -> Self {
-        let shortest = config.retention_age.min(config.request_retention);
         Writer {
             opened,
             retention_age: config.retention_age,
@@ -72,54 +61,33 @@ impl Writer {
             request_retention: config.request_retention,
             clock,
             seen,
-            idle: (shortest / IDLE_PART).clamp(MIN_IDLE, MAX_IDLE),
             is_broken: false,
             bytes_since_checkpoint: 0,
         }
     }
 
-    /// Writes until it is closed or nobody is left to ask.
-    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let waiting = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime with nothing but a timer needs nothing of the system");
-        loop {
-            match waiting.block_on(self.next(&mut commands)) {
-                Some(Command::Write(first)) => {
-                    let (batch, is_last) = gather(*first, &mut commands);
-                    self.write(batch);
-                    if is_last {
-                        break;
-                    }
-                }
-                Some(Command::LookAfter) => self.look_after(),
-                Some(Command::Close) | None => break,
-            }
-        }
+    /// Whether the log can write.
+    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+        self.seen.writable.subscribe()
+    }
+
+    /// The system has no thread to write on.
+    pub(super) fn has_no_thread(&self, error: &io::Error) {
+        let log = self.opened.connection.path();
+        tracing::error!(log, %error, "there is no thread for the event log's writer");
+        self.seen.writable.set(false);
+    }
+
+    /// Leaves the file as small as it can be.
+    pub(super) fn close(self) {
         if !self.is_broken {
             // What is left over is read at the next start.
             let _ = checkpoint(&self.opened.connection, "TRUNCATE");
         }
     }
 
-    /// What to do next; none when nobody is left to ask.
-    async fn next(&self, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
-        let idle = async {
-            let mut writable = self.seen.writable.subscribe();
-            let unwritable = writable.wait_for(|is_writable| !*is_writable);
-            // A log that cannot write is looked after soon, whoever found that out.
-            let _ = timeout(self.idle - MIN_IDLE, unwritable).await;
-            sleep(MIN_IDLE).await;
-        };
-        tokio::select! {
-            biased;
-            command = commands.recv() => command,
-            () = idle => Some(Command::LookAfter),
-        }
-    }
-
-    fn write(&mut self, batch: Vec<Write>) {
+    /// Writes all of these in one transaction.
+    pub(super) fn write(&mut self, batch: Vec<Write>) {
         if self.is_broken {
             return refuse(
                 batch.into_iter().map(|write| write.answer),
@@ -213,7 +181,7 @@ impl Writer {
 
     /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
     /// the disk takes something again.
-    fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self) {
         while !self.is_broken {
             let result = match self.seen.writable.get() {
                 true => self.commit(Vec::new()),
@@ -247,7 +215,8 @@ impl Writer {
         let consequence = consequence(error);
         self.is_broken |= consequence == AppendError::Broken;
         if self.seen.writable.get() || self.is_broken {
-            tracing::error!(%error, needs_restart = self.is_broken, "the event log cannot write");
+            let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
+            tracing::error!(log, %error, needs_restart, "the event log cannot write");
         }
         self.seen.writable.set(false);
         consequence
