@@ -19,6 +19,7 @@ pub use moving::{export_log, import_log};
 pub use open_files::make_room_for_files;
 
 use crate::{
+    access::{Caller, Callers},
     clock::Clock,
     config::Config,
     grpc, kora,
@@ -135,9 +136,13 @@ pub async fn run(
         tenants.iter().map(Tenant::webhooks).collect(),
         webhook::Metrics::register(&mut registry),
     );
-    let callers = grpc::service(
+    let calls = grpc::service(
         &config.grpc,
-        sources(&tenants, clock),
+        grpc::Sources {
+            callers: callers(&config),
+            tenants: tenants.iter().map(Tenant::calls).collect(),
+            clock,
+        },
         grpc::Metrics::register(&mut registry),
         shared.calls.clone(),
         orders.stop.clone(),
@@ -154,7 +159,7 @@ pub async fn run(
         orders.calls_done.clone(),
     ));
     let grpc = tokio::spawn(listeners.grpc.serve(
-        callers,
+        calls,
         config.grpc_listener.clone(),
         listener_metrics,
         orders.stop.clone(),
@@ -187,13 +192,8 @@ pub async fn run(
     Ok(())
 }
 
-/// What calls are answered from.
-fn sources(tenants: &[Tenant], clock: Clock) -> grpc::Sources {
-    let first = &tenants[0];
-    grpc::Sources {
-        kora: first.kora.clone(),
-        requests: first.requests.clone(),
-        feed: first.feed.clone(),
-        clock,
-    }
+/// Who may call.
+fn callers(config: &Config) -> Callers {
+    let tenants = config.tenants.iter().map(|tenant| tenant.name.clone());
+    Callers::everyone(Caller::anonymous(tenants))
 }

@@ -22,7 +22,7 @@ pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 pub use tenants::{MAX_TENANTS, Tenant};
 
-use crate::{emulator, feed, grpc, kora, listener, reconciler, requests, store, webhook};
+use crate::{emulator, grpc, kora, listener, reconciler, requests, store, webhook};
 use ports::ports;
 use reader::{Closed, Reader};
 use rooms::{emulator_addr, kora_config, preset_webhook, store_place};
@@ -56,8 +56,6 @@ pub struct Config {
     pub reconciler: reconciler::Config,
     /// How events and request records are kept.
     pub store: store::Place,
-    /// What streams are served.
-    pub feed: feed::Config,
     /// How Kora is reached.
     pub kora: kora::Config,
     /// Whose gateway it is; never nobody's. With an emulator its address replaces the base URL.
@@ -180,6 +178,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         grpc: grpc::Config {
             max_request_bytes: max_request_bytes?,
             max_calls: max_calls? as usize,
+            max_streams: max_watch_streams? as usize,
         },
         requests: requests::Config {
             is_request_id_required,
@@ -190,9 +189,6 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         is_webhook_limit_chosen,
         store: store?,
-        feed: feed::Config {
-            max_streams: max_watch_streams? as usize,
-        },
         emulator: match emulator {
             Some(emulator) => Some(emulator?),
             None => None,

@@ -50,6 +50,8 @@ pub struct CallError {
     pub resource: Option<Resource>,
     /// The oldest token that works, where a token or time is too old.
     pub oldest_token: Option<String>,
+    /// What the caller would have to be allowed, where that is the reason.
+    pub missing_right: Option<&'static str>,
     /// Kora's id of the HTTP request, where Kora answered with one.
     pub kora_request_id: Option<String>,
     /// Whether this is what an earlier call with the same `request_id` was answered.
@@ -162,6 +164,7 @@ impl CallError {
             retry_after: None,
             resource: None,
             oldest_token: None,
+            missing_right: None,
             kora_request_id: None,
             is_replay: false,
             cause: None,

@@ -12,8 +12,6 @@ mod subscription;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-
 pub use message::Message;
 pub use metrics::Metrics;
 pub use subscription::Subscription;
@@ -25,7 +23,7 @@ use crate::{
     store::{EventLog, ReadError},
 };
 
-/// When to come back for a stream that there was no room for, or that the log could not serve.
+/// When to come back for a stream that the log could not serve.
 const COME_BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// The shortest and the longest wait before a client comes back whose stream was drained. Each stream has one of its own,
@@ -33,53 +31,35 @@ const COME_BACK_AFTER: Duration = Duration::from_secs(5);
 const MIN_RETURN: Duration = Duration::from_millis(200);
 const MAX_RETURN: Duration = Duration::from_secs(5);
 
-/// What the feed allows.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Streams at a time.
-    pub max_streams: usize,
-}
-
 /// One tenant's feed. Clones share everything.
 #[derive(Clone)]
 pub struct Feed {
     log: Arc<dyn EventLog>,
-    places: Arc<Semaphore>,
     metrics: Metrics,
 }
 
 impl Feed {
     /// The feed of a log.
-    pub fn new(config: &Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
-        Feed {
-            log,
-            places: Arc::new(Semaphore::new(config.max_streams)),
-            metrics,
-        }
+    pub fn new(log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
+        Feed { log, metrics }
     }
 
     /// Opens a stream, which ends by the order to `stop`.
     ///
     /// # Errors
-    /// `TOO_MANY_STREAMS`; `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
+    /// `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
     /// `STORE_UNAVAILABLE`.
     pub async fn open(
         &self,
         request: WatchRequest,
         stop: Shutdown,
     ) -> Result<Subscription, CallError> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| CallError {
-                retry_after: Some(COME_BACK_AFTER),
-                ..CallError::new(Reason::TooManyStreams)
-            })?;
         let begin = start::begin(&*self.log, &request).await?;
         Ok(Subscription::new(
             Arc::clone(&self.log),
             request,
             begin,
-            self.metrics.open_stream(place),
+            self.metrics.open_stream(),
             stop,
         ))
     }

@@ -10,6 +10,7 @@ mod arriving;
 mod boundary;
 mod deadline;
 mod failure_log;
+mod gate;
 mod metrics;
 mod record;
 mod rpc;
@@ -17,11 +18,10 @@ mod service;
 mod status;
 mod watch;
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tonic::{body::Body, service::Routes};
 use tower::Service;
@@ -29,8 +29,14 @@ use tower::Service;
 pub use metrics::Metrics;
 
 use crate::{
-    clock::Clock, feed::Feed, kora, lifecycle::Shutdown, pb,
-    pb::compliance_service_server::ComplianceServiceServer, requests::Requests,
+    access::{Callers, Shares},
+    clock::Clock,
+    feed::Feed,
+    kora,
+    lifecycle::Shutdown,
+    pb,
+    pb::compliance_service_server::ComplianceServiceServer,
+    requests::Requests,
 };
 
 /// What the callers' API accepts.
@@ -40,18 +46,30 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Calls in flight at a time. One whose caller has gone keeps its place until it is over.
     pub max_calls: usize,
+    /// Streams of events at a time.
+    pub max_streams: usize,
 }
 
 /// What the calls are answered from.
 pub struct Sources {
+    /// Who may call.
+    pub callers: Callers,
+    /// For whom calls are made, each with a name of its own.
+    pub tenants: Vec<Tenant>,
+    /// Tells the day.
+    pub clock: Clock,
+}
+
+/// What the calls for one tenant are answered from.
+pub struct Tenant {
+    /// Its name, as callers know it.
+    pub name: String,
     /// Kora, for reads.
     pub kora: kora::Client,
     /// What is created, and what became of it.
     pub requests: Requests,
     /// The streams of events.
     pub feed: Feed,
-    /// Tells the day.
-    pub clock: Clock,
 }
 
 /// Builds what the callers' port serves: the API, reflection, and the `health` service. Calls are counted
@@ -77,13 +95,11 @@ where
     H::Future: Send + 'static,
 {
     let Sources {
-        kora,
-        requests,
-        feed,
+        callers,
+        tenants,
         clock,
     } = sources;
-    let compliance = service::Compliance::new(kora, requests, clock);
-    let compliance = ComplianceServiceServer::new(compliance)
+    let compliance = ComplianceServiceServer::new(service::Compliance::new(clock))
         .max_decoding_message_size(config.max_request_bytes);
     // Version 1 and the alpha that many tools still ask for.
     let reflection = || {
@@ -98,10 +114,16 @@ where
         .add_service(v1alpha.max_decoding_message_size(config.max_request_bytes))
         .add_service(health)
         .prepare();
-    let routes = watch::WithWatch::new(routes, feed, config.max_request_bytes);
-    let places = Arc::new(Semaphore::new(config.max_calls));
-    let arrivals = arrival::Arrivals::new(config.max_request_bytes);
-    boundary::Boundary::new(routes, metrics, calls, places, arrivals, stop)
+    let streams = Shares::new(config.max_streams);
+    let routes = watch::WithWatch::new(routes, streams, config.max_request_bytes);
+    let way_in = boundary::WayIn {
+        gate: gate::Gate::new(callers, tenants),
+        places: Shares::new(config.max_calls),
+        arrivals: arrival::Arrivals::new(config.max_request_bytes),
+        calls,
+        stop,
+    };
+    boundary::Boundary::new(routes, metrics, way_in)
 }
 
 const DESCRIPTORS_ARE_VALID: &str =

@@ -9,6 +9,7 @@
 //! | [`clock`] | the wall clock, handed in |
 //! | [`telemetry`] | logs and metrics |
 //! | [`lifecycle`] | readiness, the order to stop, signals |
+//! | [`access`] | who may call what, and how much of the gateway one caller can take |
 //! | [`listener`] | the accept loop under every port |
 //! | [`pb`] | generated code |
 //! | [`screening`] | screenings and subjects, validation, the wire |
@@ -26,6 +27,7 @@
 //! | [`cli`] | the verbs of the command line |
 //! | [`emulator`] | Kora's twin, which imports nothing of the rest |
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod cli;

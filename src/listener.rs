@@ -12,6 +12,7 @@ mod http2;
 mod metrics;
 mod opening;
 mod pace;
+mod peer;
 mod places;
 mod tls;
 
@@ -31,6 +32,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 pub use metrics::Metrics;
+pub use peer::PeerNames;
 pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::lifecycle::Shutdown;
@@ -278,7 +280,7 @@ where
             opened = timeout(patience.opening, opening) => opened,
             () = self.stop.started() => return,
         };
-        let Opened { io, version } = match opened {
+        let Opened { io, version, peer } = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) => return self.metrics.unopened(self.name, Unopened::Failed),
             Err(_) => return self.metrics.unopened(self.name, Unopened::Late),
@@ -290,6 +292,7 @@ where
             service: TowerToHyperService::new(self.service),
             place: Arc::new(place),
             ending: self.stop.child(),
+            peer,
             streams: Streams::default(),
         };
         let age = patience.random_age();

@@ -28,6 +28,7 @@ pub use metrics::Metrics;
 pub use record::{RecordState, RequestRecord};
 
 use crate::{
+    access::Share,
     error::{CallError, Reason, Violation},
     kora::{self, Departure},
     lifecycle::Shutdown,
@@ -83,7 +84,7 @@ pub struct Call {
 
 /// A place among the calls in flight, and the memory of a message that is large, until it is dropped.
 pub struct Place {
-    _call: OwnedSemaphorePermit,
+    _call: Share,
     _message: Option<OwnedSemaphorePermit>,
 }
 
@@ -112,7 +113,7 @@ pub struct Requests {
 
 impl Place {
     /// Both as one.
-    pub fn new(call: OwnedSemaphorePermit, message: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(call: Share, message: Option<OwnedSemaphorePermit>) -> Self {
         Place {
             _call: call,
             _message: message,

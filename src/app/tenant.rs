@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     feed::{self, Feed},
-    kora,
+    grpc, kora,
     reconciler::{self, Reconciler},
     requests::{self, Requests},
     secret::Secret,
@@ -27,9 +27,9 @@ pub(super) struct Tenant {
     api_key: Secret,
     webhook_secrets: Secret,
     log: Logs,
-    pub(super) kora: kora::Client,
-    pub(super) requests: Requests,
-    pub(super) feed: Feed,
+    kora: kora::Client,
+    requests: Requests,
+    feed: Feed,
     reconciler: Reconciler,
 }
 
@@ -105,11 +105,7 @@ impl Shared<'_> {
             name: tenant.name.clone(),
             api_key: tenant.kora.api_key.clone(),
             webhook_secrets: tenant.webhook_secrets.clone(),
-            feed: Feed::new(
-                &self.config.feed,
-                log.events.clone(),
-                self.metrics.feed.clone(),
-            ),
+            feed: Feed::new(log.events.clone(), self.metrics.feed.clone()),
             kora,
             requests,
             reconciler,
@@ -119,6 +115,16 @@ impl Shared<'_> {
 }
 
 impl Tenant {
+    /// What the callers' port needs of it.
+    pub(super) fn calls(&self) -> grpc::Tenant {
+        grpc::Tenant {
+            name: self.name.clone(),
+            kora: self.kora.clone(),
+            requests: self.requests.clone(),
+            feed: self.feed.clone(),
+        }
+    }
+
     /// What the webhook port needs of it.
     pub(super) fn webhooks(&self) -> webhook::Tenant {
         webhook::Tenant {

@@ -5,7 +5,6 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The counters of the feed.
 #[derive(Clone, Debug)]
@@ -29,7 +28,6 @@ const CANCELLED: &str = "CANCELLED";
 pub(super) struct OpenStream {
     metrics: Metrics,
     end: &'static str,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Metrics {
@@ -64,12 +62,11 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn open_stream(&self, place: OwnedSemaphorePermit) -> OpenStream {
+    pub(super) fn open_stream(&self) -> OpenStream {
         self.open.inc();
         OpenStream {
             metrics: self.clone(),
             end: CANCELLED,
-            _place: place,
         }
     }
 }

@@ -10,18 +10,17 @@ use std::{
 };
 
 use http::{HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use super::{
     arrival::{Arrival, Arrivals},
     arriving::Arriving,
     deadline::{answer_by, stream_deadline, timeout_of},
+    gate::Pass,
 };
 use crate::{
+    access::Shares,
     error::{CallError, Reason},
     requests::Place,
 };
@@ -41,6 +40,9 @@ const MAX_CALL_ID_BYTES: usize = 128;
 /// When to try again, where there is no room.
 const OVERLOADED_COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a call waits for a place among the calls in flight, where its caller has less than its share of them.
+const MAX_WAIT_FOR_PLACE: Duration = Duration::from_secs(1);
+
 /// What a request of the API carries to its handler.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -48,8 +50,9 @@ pub(super) struct Admission {
     /// When a stream has to end, where its caller said so.
     pub(super) stream_deadline: Option<Instant>,
     pub(super) call_id: String,
+    pub(super) pass: Pass,
     arrival: Arc<Arrival>,
-    places: Arc<Semaphore>,
+    places: Shares,
     entered: Arc<AtomicBool>,
 }
 
@@ -57,10 +60,12 @@ impl Admission {
     /// The handler of a call takes it over, now that it is whole. Its place is to be kept until it is over.
     ///
     /// # Errors
-    /// If too many calls are in flight.
-    pub(super) fn enter(&self) -> Result<Place, CallError> {
-        let places = Arc::clone(&self.places);
-        let place = places.try_acquire_owned().map_err(|_| overloaded())?;
+    /// If too many calls are in flight, of all callers or of this one.
+    pub(super) async fn enter(&self) -> Result<Place, CallError> {
+        let wait_until = self.answer_by.min(Instant::now() + MAX_WAIT_FOR_PLACE);
+        let (caller, callers) = (&self.pass.caller.name, self.pass.callers());
+        let place = self.places.take_by(caller, callers, wait_until).await;
+        let place = place.map_err(|_| overloaded())?;
         Ok(Place::new(place, self.enter_stream()))
     }
 
@@ -82,8 +87,9 @@ pub(super) fn admit<B>(
     mut request: Request<B>,
     received: Instant,
     call_id: &str,
+    pass: Pass,
     arrivals: &Arrivals,
-    places: &Arc<Semaphore>,
+    places: &Shares,
 ) -> Result<(Request<Arriving<B>>, Admission), CallError> {
     // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
     let is_compressed = request
@@ -101,8 +107,9 @@ pub(super) fn admit<B>(
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),
         call_id: call_id.to_owned(),
+        pass,
         arrival: Arc::clone(&arrival),
-        places: Arc::clone(places),
+        places: places.clone(),
         entered: Arc::default(),
     };
     request.extensions_mut().insert(admission.clone());

@@ -21,10 +21,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
@@ -34,11 +31,13 @@ use super::{
     arrival::Arrivals,
     arriving::Arriving,
     failure_log,
+    gate::Gate,
     metrics::Metrics,
     rpc::Rpc,
     status::{into_call_error, status_of, tonics_own},
 };
 use crate::{
+    access::Shares,
     error::{CallError, Reason},
     lifecycle::Shutdown,
 };
@@ -51,29 +50,56 @@ const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 pub(super) struct Boundary<S> {
     routes: S,
     metrics: Metrics,
-    calls: TaskTracker,
-    places: Arc<Semaphore>,
-    arrivals: Arrivals,
-    stop: Shutdown,
+    way_in: WayIn,
+}
+
+/// What stands between a request and its handler.
+#[derive(Clone)]
+pub(super) struct WayIn {
+    pub(super) gate: Gate,
+    /// For calls in flight.
+    pub(super) places: Shares,
+    pub(super) arrivals: Arrivals,
+    /// Counts the calls.
+    pub(super) calls: TaskTracker,
+    /// From this order on, new calls are refused.
+    pub(super) stop: Shutdown,
 }
 
 impl<S> Boundary<S> {
-    pub(super) fn new(
-        routes: S,
-        metrics: Metrics,
-        calls: TaskTracker,
-        places: Arc<Semaphore>,
-        arrivals: Arrivals,
-        stop: Shutdown,
-    ) -> Self {
+    pub(super) fn new(routes: S, metrics: Metrics, way_in: WayIn) -> Self {
         Boundary {
             routes,
             metrics,
-            calls,
-            places,
-            arrivals,
-            stop,
+            way_in,
         }
+    }
+}
+
+impl WayIn {
+    /// Lets a request of the API in, or says why not.
+    fn admit<B>(
+        &self,
+        request: Request<B>,
+        rpc: Option<Rpc>,
+        received: Instant,
+        call_id: &str,
+    ) -> Result<(Request<Arriving<B>>, Rpc, Admission), CallError> {
+        let pass = self.gate.enter(request.headers(), request.extensions())?;
+        let rpc = rpc.ok_or(Reason::UnknownMethod)?;
+        pass.check_rpc(rpc)?;
+        if self.stop.is_started() {
+            return Err(CallError::draining());
+        }
+        let (request, admission) = admit(
+            request,
+            received,
+            call_id,
+            pass,
+            &self.arrivals,
+            &self.places,
+        )?;
+        Ok((request, rpc, admission))
     }
 }
 
@@ -100,7 +126,7 @@ where
             return Box::pin(std::future::ready(Ok(unsupported_media_type())));
         }
         if STANDARD_SERVICES.iter().any(|name| path.starts_with(name)) {
-            let arrival = Arc::new(self.arrivals.begin());
+            let arrival = Arc::new(self.way_in.arrivals.begin());
             return Box::pin(
                 self.routes
                     .call(request.map(|body| Arriving::new(body, arrival))),
@@ -110,14 +136,11 @@ where
         let call_id = call_id(request.headers());
         let timer = self.metrics.start(rpc);
         // First counted, then checked: a stop that sees no call in flight refuses all that come.
-        let in_flight = self.calls.token();
-        let stop = self.stop.clone();
-        let admitted = match rpc {
-            None => Err(Reason::UnknownMethod.into()),
-            Some(_) if stop.is_started() => Err(CallError::draining()),
-            Some(rpc) => admit(request, received, &call_id, &self.arrivals, &self.places)
-                .map(|(request, admission)| (rpc, admission, self.routes.call(request))),
-        };
+        let in_flight = self.way_in.calls.token();
+        let stop = self.way_in.stop.clone();
+        let admitted = self.way_in.admit(request, rpc, received, &call_id);
+        let admitted =
+            admitted.map(|(request, rpc, admission)| (rpc, admission, self.routes.call(request)));
         Box::pin(async move {
             let result = match admitted {
                 Ok((rpc, admission, answer)) => run(answer, rpc, &admission, stop).await,

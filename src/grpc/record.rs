@@ -10,18 +10,25 @@ use crate::{
     screening::timestamp_to_wire,
 };
 
+/// The method that a record is of.
+///
+/// # Errors
+/// `STORE_CORRUPT`, if it is none that has records.
+pub(super) fn rpc_of(record: &RequestRecord) -> Result<Rpc, CallError> {
+    Rpc::from_name(&record.rpc)
+        .filter(|rpc| rpc.is_paid())
+        .ok_or_else(|| unreadable("the RPC is not one of this API"))
+}
+
 /// Makes the message. The error's details are those that the call got, with the name of the call that asks.
 ///
 /// # Errors
 /// `STORE_CORRUPT`, if what was answered cannot be read.
 pub(super) fn to_wire(
     record: RequestRecord,
+    rpc: Rpc,
     call_id: &str,
 ) -> Result<pb::RequestRecord, CallError> {
-    let rpc = Rpc::from_name(&record.rpc).filter(|rpc| rpc.is_paid());
-    let Some(rpc) = rpc else {
-        return Err(unreadable("the RPC is not one of this API"));
-    };
     let outcome = record.outcome();
     let (state, result, error) = match record.state {
         RecordState::InFlight => (RequestState::InFlight, None, None),

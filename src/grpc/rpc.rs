@@ -1,6 +1,6 @@
 //! The methods of the API.
 
-use crate::{error::Reason, pb};
+use crate::{access::Right, error::Reason, pb};
 
 /// One method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,16 @@ impl Rpc {
             Rpc::GetSubject => "GetSubject",
             Rpc::GetRequest => "GetRequest",
             Rpc::WatchEvents => "WatchEvents",
+        }
+    }
+
+    /// What its caller has to be allowed. That of `GetRequest` is that of the method which the record is of.
+    pub(super) fn right(self) -> Option<Right> {
+        match self {
+            Rpc::Screen | Rpc::GetScreening => Some(Right::Screen),
+            Rpc::CreateSubject | Rpc::GetSubject => Some(Right::Subjects),
+            Rpc::WatchEvents => Some(Right::Watch),
+            Rpc::GetRequest => None,
         }
     }
 

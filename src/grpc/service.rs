@@ -1,37 +1,30 @@
 //! The methods of the API: a valid request out of the wire's message, the answer into one.
 
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
 use super::{
     admission::{Admission, IS_REPLAY, REPLAY},
+    gate::Pass,
     record,
 };
 use crate::{
     clock::Clock,
     error::CallError,
-    kora::{self, Lane},
+    kora::Lane,
     pb::{self, compliance_service_server::ComplianceService},
-    requests::{Call, Place, Requests},
+    requests::{Call, Place},
     screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
 };
 
-/// The name of a caller without an identity.
-const ANONYMOUS: &str = "anonymous";
-
 /// Answers the calls.
 pub(super) struct Compliance {
-    kora: kora::Client,
-    requests: Requests,
     clock: Clock,
 }
 
 impl Compliance {
-    pub(super) fn new(kora: kora::Client, requests: Requests, clock: Clock) -> Self {
-        Compliance {
-            kora,
-            requests,
-            clock,
-        }
+    pub(super) fn new(clock: Clock) -> Self {
+        Compliance { clock }
     }
 }
 
@@ -41,10 +34,17 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::ScreenRequest>,
     ) -> Result<Response<pb::ScreenResponse>, Status> {
-        let call = call(enter(&request)?);
+        let (
+            Admission {
+                pass, answer_by, ..
+            },
+            place,
+        ) = enter(&request).await?;
+        pass.check_raw_json(request.get_ref().include_raw_json)?;
         let request = ScreenRequest::from_wire(request.into_inner(), self.clock.now())?;
         let include_raw_json = request.include_raw_json;
-        let answered = self.requests.screen(request, call).await?;
+        let call = call(&pass, answer_by, place);
+        let answered = pass.tenant.requests.screen(request, call).await?;
         let mut screening = answered.message;
         if !include_raw_json {
             screening.raw_json.clear();
@@ -59,11 +59,17 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetScreeningRequest>,
     ) -> Result<Response<pb::GetScreeningResponse>, Status> {
-        let (Admission { answer_by, .. }, _place) = enter(&request)?;
+        let (
+            Admission {
+                pass, answer_by, ..
+            },
+            _place,
+        ) = enter(&request).await?;
+        pass.check_raw_json(request.get_ref().include_raw_json)?;
         let request = GetScreening::from_wire(request.into_inner())?;
-        let screening = self
-            .kora
-            .screening(&request, Lane::Interactive, ANONYMOUS, answer_by)
+        let (kora, caller) = (&pass.tenant.kora, &pass.caller.name);
+        let screening = kora
+            .screening(&request, Lane::Interactive, caller, answer_by)
             .await?;
         Ok(Response::new(pb::GetScreeningResponse {
             screening: Some(screening.into()),
@@ -74,9 +80,15 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::CreateSubjectRequest>,
     ) -> Result<Response<pb::CreateSubjectResponse>, Status> {
-        let call = call(enter(&request)?);
+        let (
+            Admission {
+                pass, answer_by, ..
+            },
+            place,
+        ) = enter(&request).await?;
         let request = CreateSubject::from_wire(request.into_inner(), self.clock.now())?;
-        let answered = self.requests.create_subject(request, call).await?;
+        let call = call(&pass, answer_by, place);
+        let answered = pass.tenant.requests.create_subject(request, call).await?;
         let response = pb::CreateSubjectResponse {
             subject: Some(answered.message),
         };
@@ -87,9 +99,15 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetSubjectRequest>,
     ) -> Result<Response<pb::GetSubjectResponse>, Status> {
-        let (Admission { answer_by, .. }, _place) = enter(&request)?;
+        let (
+            Admission {
+                pass, answer_by, ..
+            },
+            _place,
+        ) = enter(&request).await?;
         let request = GetSubject::from_wire(request.into_inner())?;
-        let subject = self.kora.subject(&request, ANONYMOUS, answer_by).await?;
+        let (kora, caller) = (&pass.tenant.kora, &pass.caller.name);
+        let subject = kora.subject(&request, caller, answer_by).await?;
         Ok(Response::new(pb::GetSubjectResponse {
             subject: Some(subject.into()),
         }))
@@ -99,30 +117,40 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetRequestRequest>,
     ) -> Result<Response<pb::GetRequestResponse>, Status> {
-        let (admission, _place) = enter(&request)?;
+        let (admission, _place) = enter(&request).await?;
         let request = GetRequest::from_wire(request.into_inner())?;
-        let (id, answer_by) = (request.request_id, admission.answer_by);
-        let record = self.requests.request(ANONYMOUS, id, answer_by).await?;
+        let Admission {
+            pass,
+            call_id,
+            answer_by,
+            ..
+        } = admission;
+        let (requests, caller) = (&pass.tenant.requests, &pass.caller.name);
+        let record = requests
+            .request(caller, request.request_id, answer_by)
+            .await?;
+        let rpc = record::rpc_of(&record)?;
+        pass.check_rpc(rpc)?;
         Ok(Response::new(pb::GetRequestResponse {
-            record: Some(record::to_wire(record, &admission.call_id)?),
+            record: Some(record::to_wire(record, rpc, &call_id)?),
         }))
     }
 }
 
 /// Takes the request over from the boundary.
-fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError> {
+async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError> {
     let admission: &Admission = request
         .extensions()
         .get()
         .expect("the boundary admits every request of this service");
-    let place = admission.enter()?;
+    let place = admission.enter().await?;
     Ok((admission.clone(), place))
 }
 
-fn call((admission, place): (Admission, Place)) -> Call {
+fn call(pass: &Pass, answer_by: Instant, place: Place) -> Call {
     Call {
-        caller: ANONYMOUS.to_owned(),
-        answer_by: admission.answer_by,
+        caller: pass.caller.name.to_string(),
+        answer_by,
         place,
     }
 }

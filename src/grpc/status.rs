@@ -74,6 +74,9 @@ pub(super) fn status_of(error: &CallError, rpc: Option<Rpc>, call_id: &str) -> S
     if let Some(token) = &error.oldest_token {
         metadata.insert("oldest_token".to_owned(), token.clone());
     }
+    if let Some(right) = error.missing_right {
+        metadata.insert("right".to_owned(), right.to_owned());
+    }
     let mut details = ErrorDetails::new();
     details.set_error_info(reason.name(), DOMAIN, metadata);
     details.set_request_info(call_id, error.kora_request_id.clone().unwrap_or_default());

@@ -18,7 +18,7 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Duration, Instant, timeout_at},
 };
 use tonic::{
     Status,
@@ -29,11 +29,12 @@ use tonic::{
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
-use super::{admission::Admission, failure_log, rpc::Rpc, status::status_of};
+use super::{admission::Admission, failure_log, gate::StreamPass, rpc::Rpc, status::status_of};
 use crate::{
+    access::{Share, Shares},
     error::{CallError, Reason},
     event::WatchRequest,
-    feed::{Feed, Message, Subscription},
+    feed::{Message, Subscription},
     lifecycle::Shutdown,
     pb,
 };
@@ -42,6 +43,9 @@ use crate::{
 /// most streams are quiet.
 const BUFFER: usize = 256;
 const YIELD_THRESHOLD: usize = 32 << 10;
+
+/// When to come back for a stream that there was no room for.
+const COME_BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// The routes, with `WatchEvents` before them.
 #[derive(Clone)]
@@ -53,16 +57,27 @@ pub(super) struct WithWatch<S> {
 /// Answers `WatchEvents`.
 #[derive(Clone)]
 struct Watch {
-    feed: Feed,
+    streams: Shares,
     max_request_bytes: usize,
 }
 
+/// One open stream.
+struct Open {
+    subscription: Subscription,
+    pass: StreamPass,
+    /// When it has to end, where its caller said so.
+    deadline: Option<Instant>,
+    _place: Share,
+    /// What was asked for is kept as long as the stream.
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
 impl<S> WithWatch<S> {
-    pub(super) fn new(routes: S, feed: Feed, max_request_bytes: usize) -> Self {
+    pub(super) fn new(routes: S, streams: Shares, max_request_bytes: usize) -> Self {
         WithWatch {
             routes,
             watch: Watch {
-                feed,
+                streams,
                 max_request_bytes,
             },
         }
@@ -104,48 +119,59 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
         Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<pb::WatchEventsRequest>) -> Self::Future {
-        let feed = self.feed.clone();
+        let streams = self.streams.clone();
         Box::pin(async move {
             let admission: &Admission = request
                 .extensions()
                 .get()
                 .expect("the boundary admits every request of this service");
+            let admission = admission.clone();
             let memory = admission.enter_stream();
-            let (call_id, deadline) = (admission.call_id.clone(), admission.stream_deadline);
             let ending: &Shutdown = request
                 .extensions()
                 .get()
                 .expect("the listener says with every request when its connection ends");
             let ending = ending.clone();
+            let pass = admission.pass;
+            pass.check_raw_json(request.get_ref().include_raw_json)?;
             let request = WatchRequest::from_wire(request.into_inner())?;
-            let subscription = feed.open(request, ending).await?;
-            let messages: Self::ResponseStream =
-                Box::pin(messages(subscription, call_id, deadline, memory));
+            let place = streams.take(&pass.caller.name, pass.callers());
+            let place = place.map_err(|_| too_many())?;
+            let feed = pass.tenant.feed.clone();
+            let pass = pass.of_stream(request.include_raw_json)?;
+            let open = Open {
+                subscription: feed.open(request, ending).await?,
+                pass,
+                deadline: admission.stream_deadline,
+                _place: place,
+                _memory: memory,
+            };
+            let messages: Self::ResponseStream = Box::pin(messages(open, admission.call_id));
             Ok(tonic::Response::new(messages))
         })
     }
 }
 
+fn too_many() -> CallError {
+    CallError {
+        retry_after: Some(COME_BACK_AFTER),
+        ..CallError::new(Reason::TooManyStreams)
+    }
+}
+
 /// The messages of a stream. What goes wrong once it is open gets its status here.
-fn messages(
-    subscription: Subscription,
-    call_id: String,
-    deadline: Option<Instant>,
-    memory: Option<OwnedSemaphorePermit>,
-) -> impl Stream<Item = Result<Message, Status>> {
-    let messages = stream::unfold(subscription, move |mut subscription| async move {
-        let next = AssertUnwindSafe(next(&mut subscription, deadline)).catch_unwind();
+fn messages(open: Open, call_id: String) -> impl Stream<Item = Result<Message, Status>> {
+    let messages = stream::unfold(open, move |mut open| async move {
+        let next = AssertUnwindSafe(open.next()).catch_unwind();
         let next = next.await.unwrap_or_else(|_| {
             let error = CallError::new(Rpc::WatchEvents.lost_reason());
             Some(Err(error.because("the stream panicked")))
         });
-        Some((next?, subscription))
+        Some((next?, open))
     });
     let mut is_over = false;
     messages
         .take_while(move |message| {
-            // What was asked for is kept as long as the stream.
-            let _ = &memory;
             let is_last = std::mem::replace(&mut is_over, message.is_err());
             std::future::ready(!is_last)
         })
@@ -158,15 +184,19 @@ fn messages(
         })
 }
 
-async fn next(
-    subscription: &mut Subscription,
-    deadline: Option<Instant>,
-) -> Option<Result<Message, CallError>> {
-    match deadline {
-        None => subscription.next().await,
-        Some(deadline) => timeout_at(deadline, subscription.next())
-            .await
-            .unwrap_or_else(|_| Some(Err(Reason::DeadlineExceeded.into()))),
+impl Open {
+    /// The next message. A caller that may not watch any more gets none, at the latest when there would be a heartbeat.
+    async fn next(&mut self) -> Option<Result<Message, CallError>> {
+        let next = match self.deadline {
+            None => self.subscription.next().await,
+            Some(deadline) => timeout_at(deadline, self.subscription.next())
+                .await
+                .unwrap_or_else(|_| Some(Err(Reason::DeadlineExceeded.into()))),
+        };
+        match self.pass.check() {
+            Ok(()) => next,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

@@ -8,17 +8,18 @@ use http_body::Body;
 use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
 
-use super::{connection::Streams, pace::Paced, places::Place};
+use super::{PeerNames, connection::Streams, pace::Paced, places::Place};
 use crate::lifecycle::Shutdown;
 
 /// The service of one connection. Each request carries the [`Shutdown`] of the connection in its extensions: what would
-/// go on for ever ends by it.
+/// go on for ever ends by it; and the [`PeerNames`].
 #[derive(Clone)]
 pub(super) struct Exchanges<S> {
     pub(super) service: TowerToHyperService<S>,
     pub(super) place: Arc<Place>,
     /// The connection is about to end.
     pub(super) ending: Shutdown,
+    pub(super) peer: PeerNames,
     pub(super) streams: Streams,
 }
 
@@ -36,6 +37,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let under_way = self.place.request();
         request.extensions_mut().insert(self.ending.clone());
+        request.extensions_mut().insert(self.peer.clone());
         let pace = self.streams.pace();
         let answer = self.service.call(request);
         Box::pin(async move {

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::{Protocol, Tls};
+use super::{PeerNames, Protocol, Tls};
 
 /// What a client that speaks HTTP/2 begins with (RFC 9113, 3.4). A SETTINGS frame follows.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,6 +37,7 @@ pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 pub(super) struct Opened {
     pub(super) io: Rewound<Socket>,
     pub(super) version: Version,
+    pub(super) peer: PeerNames,
 }
 
 /// Which HTTP a client speaks.
@@ -61,9 +62,13 @@ pub(super) async fn open(
     tls: Option<&Tls>,
     protocol: Protocol,
 ) -> Result<Opened> {
-    let mut socket = match tls {
-        None => Either::Left(stream),
-        Some(tls) => Either::Right(Box::new(tls.acceptor().accept(stream).await?)),
+    let (mut socket, peer) = match tls {
+        None => (Either::Left(stream), PeerNames::default()),
+        Some(tls) => {
+            let stream = tls.acceptor().accept(stream).await?;
+            let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
+            (Either::Right(Box::new(stream)), peer)
+        }
     };
     let (head, version) = match protocol {
         // Its head has a limit of its own.
@@ -77,6 +82,7 @@ pub(super) async fn open(
             io: socket,
         },
         version,
+        peer,
     })
 }
 

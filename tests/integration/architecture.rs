@@ -8,6 +8,7 @@ use std::{
 
 /// Which rooms each room may use. A room that is not listed here does not exist.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("access", &[]),
     ("clock", &[]),
     ("error", &[]),
     ("emulator", &[]),
@@ -50,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "requests",
         &[
+            "access",
             "error",
             "event",
             "kora",
@@ -66,17 +68,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "feed",
-        &["error", "event", "lifecycle", "pb", "screening", "store"],
+        &[
+            "access",
+            "error",
+            "event",
+            "lifecycle",
+            "pb",
+            "screening",
+            "store",
+        ],
     ),
     (
         "grpc",
         &[
+            "access",
             "clock",
             "error",
             "event",
             "feed",
             "kora",
             "lifecycle",
+            "listener",
             "pb",
             "requests",
             "screening",
@@ -87,8 +99,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "access",
             "emulator",
-            "feed",
             "grpc",
             "kora",
             "listener",
@@ -102,6 +114,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "access",
             "admin",
             "clock",
             "config",

@@ -48,8 +48,7 @@ async fn watch(log: &Arc<Sqlite>, position: StartPosition) -> Subscription {
 
 async fn watch_with(log: &Arc<Sqlite>, position: StartPosition, on_gap: GapPolicy) -> Subscription {
     let metrics = feed::Metrics::register(&mut Registry::default());
-    let config = feed::Config { max_streams: 1 };
-    let feed = Feed::new(&config, log.clone(), metrics);
+    let feed = Feed::new(log.clone(), metrics);
     let request = pb::WatchEventsRequest {
         start: Some(pb::watch_events_request::Start::Position(position.into())),
         on_gap: on_gap.into(),

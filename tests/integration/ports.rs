@@ -3,5 +3,6 @@
 mod ages;
 mod authority;
 mod openings;
+mod peers;
 mod stalls;
 mod tls;

@@ -1,5 +1,6 @@
 //! Several tenants in one gateway: what is one's own never gets to another.
 
+mod calls;
 mod isolation;
 mod on_nats;
 mod restarts;

@@ -2,7 +2,8 @@
 //! every stream tells what a plain list of the events tells. On the embedded log, on NATS, and at two gateways on one
 //! NATS server.
 //!
-//! `WATCH_MODEL_SEED` plays one run again; `WATCH_MODEL_SEEDS` says how many are played.
+//! `WATCH_MODEL_SEED` plays one run again; `WATCH_MODEL_SEEDS` says how many are played, or from which to which:
+//! `1000..2000`.
 
 mod asking;
 mod chance;
@@ -63,14 +64,18 @@ async fn every_stream_keeps_the_laws_at_two_gateways() {
 
 /// Plays many runs.
 async fn check_all(place: Place) {
-    let number = |name| {
-        let text = env::var(name).ok()?;
-        Some(text.parse::<u64>().expect("a number"))
-    };
-    if let Some(seed) = number("WATCH_MODEL_SEED") {
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    if let Ok(seed) = env::var("WATCH_MODEL_SEED") {
+        let seed = number(&seed);
         return spawn_blocking(move || check(place, seed)).await.unwrap();
     }
-    let mut seeds = 0..number("WATCH_MODEL_SEEDS").unwrap_or(SEEDS);
+    let mut seeds = match env::var("WATCH_MODEL_SEEDS") {
+        Err(_) => 0..SEEDS,
+        Ok(asked) => match asked.split_once("..") {
+            Some((from, to)) => number(from)..number(to),
+            None => 0..number(&asked),
+        },
+    };
     let mut runs = JoinSet::new();
     for seed in seeds.by_ref().take(AT_A_TIME) {
         runs.spawn_blocking(move || check(place, seed));

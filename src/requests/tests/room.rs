@@ -2,10 +2,10 @@
 
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
 use super::{super::*, slow_store::SlowStore};
 use crate::{
+    access::Shares,
     clock::Clock,
     reconciler,
     store::{self, Sqlite},
@@ -79,11 +79,11 @@ impl Room {
         wait: Duration,
         send: impl Future<Output = Result<pb::Screening, CallError>> + Send + 'static,
     ) -> impl Future<Output = Answer> + Send + 'static {
-        let places = Arc::new(Semaphore::new(1));
+        let place = Shares::new(1).take(&"caller".into(), 1).unwrap();
         let call = Call {
             caller: key().caller,
             answer_by: Instant::now() + wait,
-            place: Place::new(places.try_acquire_owned().unwrap(), None),
+            place: Place::new(place, None),
         };
         let content = RequestContent {
             rpc: "Screen".to_owned(),

@@ -47,8 +47,7 @@ async fn present<const N: usize>(
     filters: [pb::EventFilter; N],
 ) -> [Subscription; N] {
     let metrics = feed::Metrics::register(&mut Registry::default());
-    let config = feed::Config { max_streams: N };
-    let feed = Feed::new(&config, log.clone(), metrics);
+    let feed = Feed::new(log.clone(), metrics);
     let mut streams = Vec::new();
     for filter in filters {
         let request = pb::WatchEventsRequest {

@@ -59,7 +59,7 @@ async fn before_the_disk(directory: &Path, answers: bool, stop: Shutdown) -> Sub
     let kept = open(directory, 1 << 30);
     let log = Arc::new(Sick { kept, answers });
     let metrics = feed::Metrics::register(&mut Registry::default());
-    let feed = Feed::new(&feed::Config { max_streams: 1 }, log, metrics);
+    let feed = Feed::new(log, metrics);
     let request = pb::WatchEventsRequest {
         start: Some(pb::watch_events_request::Start::Position(
             StartPosition::Earliest.into(),

@@ -85,7 +85,7 @@ async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
     let log = Arc::new(place.open().await);
 
     let metrics = feed::Metrics::register(&mut Registry::default());
-    let feed = Feed::new(&feed::Config { max_streams: 3 }, log.clone(), metrics);
+    let feed = Feed::new(log.clone(), metrics);
     let mut streams = Vec::new();
     for subject_ids in [vec!["mine".to_owned()], vec!["quiet".to_owned()], vec![]] {
         let request = WatchRequest::from_wire(pb::WatchEventsRequest {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
@@ -40,8 +40,14 @@ impl Authority {
 
     /// A new one.
     pub fn identity(&self) -> Identity {
+        self.identity_with(Vec::new())
+    }
+
+    /// A new one with these names besides.
+    pub fn identity_with(&self, names: Vec<SanType>) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.subject_alt_names.extend(names);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
             cert: cert.pem(),

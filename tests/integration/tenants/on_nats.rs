@@ -5,18 +5,23 @@ use serde_json::Value;
 use super::*;
 use crate::nats_server::NatsServer;
 
-/// The ids of the events in a tenant's stream.
-async fn event_ids_on(nats: &NatsServer, tenant: Tenant) -> Vec<String> {
+/// A server keeps a place on its disk for all that each stream may have: there is room for several of these.
+fn on(url: &str) -> [(&'static str, &str); 2] {
+    [("event-log", url), ("retention-size", "1MiB")]
+}
+
+/// The messages of a tenant's stream. Each has its event's id in it.
+async fn messages(nats: &NatsServer, tenant: Tenant) -> Vec<String> {
     let context = nats.client().await;
     let name = format!("kora-gateway-{}-events", tenant.id);
     let mut stream = context.get_stream(name).await.unwrap();
     let count = stream.info().await.unwrap().state.messages;
-    let mut ids = Vec::new();
+    let mut messages = Vec::new();
     for sequence in 1..=count {
         let message = stream.get_raw_message(sequence).await.unwrap();
-        ids.push(message.headers["Nats-Msg-Id"].to_string());
+        messages.push(String::from_utf8_lossy(&message.payload).into_owned());
     }
-    ids
+    messages
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +29,7 @@ async fn on_nats_each_tenant_has_its_own_streams_too() {
     let nats = NatsServer::start();
     let files = Files::of_both();
     for round in ["1", "2"] {
-        let gateway = files.start_with(&[("event-log", &nats.url())]).await;
+        let gateway = files.start_with(&on(&nats.url())).await;
         for path in [ALPHA, BETA] {
             for signer in [ALPHA, BETA] {
                 let id = format!("{round}-{}", signer.name);
@@ -37,12 +42,16 @@ async fn on_nats_each_tenant_has_its_own_streams_too() {
         gateway.stop().await;
     }
     for tenant in [ALPHA, BETA] {
-        let ids = event_ids_on(&nats, tenant).await;
-        assert_eq!(ids.len(), 3, "{ids:?}");
-        assert!(ids.iter().any(|id| id.contains("same")), "{ids:?}");
-        let others = [ALPHA, BETA].into_iter().find(|other| *other != tenant);
-        let foreign = others.unwrap().name;
-        assert!(ids.iter().all(|id| !id.contains(foreign)), "{ids:?}");
+        let messages = messages(&nats, tenant).await;
+        let ids = [
+            format!("1-{}", tenant.name),
+            "same".to_owned(),
+            format!("2-{}", tenant.name),
+        ];
+        assert_eq!(messages.len(), ids.len());
+        for (message, id) in messages.iter().zip(ids) {
+            assert!(message.contains(&id), "{id} at {}", tenant.name);
+        }
     }
 }
 
@@ -61,7 +70,7 @@ async fn all_tenants_share_one_connection_to_nats() {
     drop(free);
     let nats = NatsServer::start_with(&["--http_port", &monitor.to_string()]);
     let files = Files::of_both();
-    let gateway = files.start_with(&[("event-log", &nats.url())]).await;
+    let gateway = files.start_with(&on(&nats.url())).await;
     assert_eq!(connections(monitor).await, 1);
     assert_eq!(offer(&door(&gateway, BETA), BETA, "b").await, 200);
     gateway.stop().await;

@@ -128,6 +128,7 @@ impl World {
         assert_eq!(answer.status(), 503);
         assert!(answer.headers().contains_key("retry-after"));
         self.nats().resume();
+        self.log.lost_with = self.log.trimmed;
         // What was offered can be published by now, and an old event gone for it; `deliver` sees to that.
         let trimmed = self.nats().trimmed().await;
         let bounds = self.log.trimmed..=self.log.head();

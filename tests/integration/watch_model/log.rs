@@ -49,6 +49,8 @@ pub struct Log {
     pub events: Vec<Kept>,
     /// How many of them are not kept any more.
     pub trimmed: usize,
+    /// What it was when NATS was lost the last time.
+    pub lost_with: usize,
     /// What `trimmed` ever was.
     pub trims: BTreeSet<usize>,
     retention_bytes: u64,
@@ -100,6 +102,7 @@ impl Log {
             first_token,
             events: Vec::new(),
             trimmed: 0,
+            lost_with: 0,
             trims: BTreeSet::from([0]),
             retention_bytes,
             place,
@@ -161,6 +164,13 @@ impl Log {
             None => kept.rfind(|(_, event)| self.is_same_body(event, delivery, now)),
         };
         found.map(|(place, _)| place + 1)
+    }
+
+    /// Whether NATS may have forgotten what a delivery is known as: it was there before, that was dropped, and then NATS
+    /// lost its memory.
+    pub fn may_be_forgotten(&self, delivery: &Delivery) -> bool {
+        let mut dropped = self.events.iter().take(self.lost_with);
+        dropped.any(|event| event.delivery.body == delivery.body)
     }
 
     fn is_same_body(&self, event: &Kept, delivery: &Delivery, now: i64) -> bool {

@@ -165,7 +165,7 @@ impl World {
         let number = self.land();
         let now = self.now(number);
         // The log may look after itself at any moment, and then forgets what is too old.
-        let may_forget = self.log.is_too_old(now);
+        let may_forget = self.log.is_too_old(now) || self.log.may_be_forgotten(&delivery);
         let known = self.log.knows(&delivery, now);
         self.gateway(number).webhooks.deliver(&delivery.body).await;
         self.sent.push(Arc::clone(&delivery));

@@ -1,0 +1,216 @@
+//! The gate that every call of the API passes: who calls, for which tenant, and whether it may.
+//!
+//! It is passed before anything else is done for a call. Whoever is refused as unknown learns nothing but that.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+use super::{Tenant, rpc::Rpc};
+use crate::{
+    access::{Caller, Callers, Changes, Credential, Right},
+    error::{CallError, Reason, Violation},
+    listener::PeerNames,
+};
+
+/// The metadata that names a tenant, by a caller that may act for several.
+const TENANT: &str = "x-kora-tenant";
+
+/// What a caller lacks that may not act for a tenant, beside the names of rights.
+const TENANT_RIGHT: &str = "tenant";
+
+/// Lets callers in.
+#[derive(Clone)]
+pub(super) struct Gate {
+    callers: Callers,
+    tenants: Arc<HashMap<String, Arc<Tenant>>>,
+}
+
+/// A call that was let in.
+#[derive(Clone)]
+pub(super) struct Pass {
+    pub(super) caller: Arc<Caller>,
+    pub(super) tenant: Arc<Tenant>,
+    credential: Arc<Credential>,
+    callers: Callers,
+}
+
+/// The pass of a stream, which is good only as long as its caller may do what it does.
+pub(super) struct StreamPass {
+    pass: Pass,
+    rights: Vec<Right>,
+    changes: Changes,
+}
+
+impl Gate {
+    pub(super) fn new(callers: Callers, tenants: Vec<Tenant>) -> Self {
+        let tenants = tenants.into_iter();
+        Gate {
+            callers,
+            tenants: Arc::new(
+                tenants
+                    .map(|tenant| (tenant.name.clone(), Arc::new(tenant)))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Who calls, and for which tenant.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`; `PERMISSION_MISSING` for a tenant that is not the caller's, whether there is one or not;
+    /// `INVALID_REQUEST` if the caller has to name one.
+    pub(super) fn enter(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Pass, CallError> {
+        let authorization = headers.get_all(AUTHORIZATION).iter();
+        let names = extensions.get().cloned().unwrap_or_default();
+        let PeerNames(names) = names;
+        let credential = Credential::new(authorization.map(HeaderValue::as_bytes), names);
+        let caller = self
+            .callers
+            .identify(&credential)
+            .ok_or(Reason::Unauthenticated)?;
+        let tenant = match tenant_of(&caller, headers)? {
+            Some(name) => self
+                .tenants
+                .get(name)
+                .ok_or_else(|| missing(TENANT_RIGHT))?,
+            None => {
+                return Err(unnamed(
+                    "is required: the caller may act for several tenants",
+                ));
+            }
+        };
+        Ok(Pass {
+            tenant: Arc::clone(tenant),
+            caller,
+            credential: Arc::new(credential),
+            callers: self.callers.clone(),
+        })
+    }
+}
+
+impl Pass {
+    /// Checks that the caller may call this method at all.
+    ///
+    /// # Errors
+    /// `PERMISSION_MISSING`.
+    pub(super) fn check_rpc(&self, rpc: Rpc) -> Result<(), CallError> {
+        rpc.right().map_or(Ok(()), |right| self.check(right))
+    }
+
+    /// Checks that the caller may have Kora's own body, if it is asked for.
+    ///
+    /// # Errors
+    /// `PERMISSION_MISSING`.
+    pub(super) fn check_raw_json(&self, is_asked_for: bool) -> Result<(), CallError> {
+        match is_asked_for {
+            true => self.check(Right::RawJson),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the caller has this right.
+    ///
+    /// # Errors
+    /// `PERMISSION_MISSING`.
+    pub(super) fn check(&self, right: Right) -> Result<(), CallError> {
+        check(&self.caller, right)
+    }
+
+    /// How many share the gateway with this caller, itself included.
+    pub(super) fn callers(&self) -> usize {
+        self.callers.count()
+    }
+
+    /// The pass of a stream of events, with Kora's own bodies or without.
+    ///
+    /// # Errors
+    /// Those of [`StreamPass::check`].
+    pub(super) fn of_stream(self, has_raw_json: bool) -> Result<StreamPass, CallError> {
+        let rights = [Right::Watch].into_iter();
+        let pass = StreamPass {
+            changes: self.callers.changes(),
+            rights: rights
+                .chain(has_raw_json.then_some(Right::RawJson))
+                .collect(),
+            pass: self,
+        };
+        // The callers can have been replaced since this one was let in.
+        pass.check_again()?;
+        Ok(pass)
+    }
+}
+
+impl StreamPass {
+    /// Checks that what the caller showed when it came would still do.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `PERMISSION_MISSING`.
+    pub(super) fn check(&mut self) -> Result<(), CallError> {
+        match self.changes.have_happened() {
+            true => self.check_again(),
+            false => Ok(()),
+        }
+    }
+
+    fn check_again(&self) -> Result<(), CallError> {
+        let Pass {
+            caller,
+            tenant,
+            credential,
+            callers,
+        } = &self.pass;
+        let now = callers.identify(credential);
+        let now = now.filter(|now| now.name == caller.name);
+        let now = now.ok_or(Reason::Unauthenticated)?;
+        if !now.tenants.contains(&tenant.name) {
+            return Err(missing(TENANT_RIGHT));
+        }
+        self.rights.iter().try_for_each(|right| check(&now, *right))
+    }
+}
+
+/// The tenant that a call is for; `None` if it has to be named.
+fn tenant_of<'a>(caller: &'a Caller, headers: &HeaderMap) -> Result<Option<&'a str>, CallError> {
+    let mut named = headers.get_all(TENANT).iter();
+    match (named.next(), named.next()) {
+        (None, _) => Ok(caller.only_tenant()),
+        (Some(name), None) => {
+            let name = name.to_str().ok();
+            let tenant = name.and_then(|name| caller.tenants.get(name));
+            tenant
+                .map(|name| Some(name.as_str()))
+                .ok_or_else(|| missing(TENANT_RIGHT))
+        }
+        (Some(_), Some(_)) => Err(unnamed("is there more than once")),
+    }
+}
+
+fn check(caller: &Caller, right: Right) -> Result<(), CallError> {
+    match caller.rights.include(right) {
+        true => Ok(()),
+        false => Err(missing(right.name())),
+    }
+}
+
+fn missing(right: &'static str) -> CallError {
+    CallError {
+        missing_right: Some(right),
+        ..CallError::new(Reason::PermissionMissing)
+    }
+}
+
+fn unnamed(description: &'static str) -> CallError {
+    let violation = Violation {
+        field: TENANT.to_owned(),
+        description: description.into(),
+    };
+    CallError {
+        violations: vec![violation],
+        ..CallError::new(Reason::InvalidRequest)
+    }
+}

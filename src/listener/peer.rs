@@ -1,0 +1,30 @@
+//! Who is at the other end of a connection, as far as TLS has proved it.
+
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+/// The names in the certificate of a connection's client: its subject alternative names that are URIs, then those that
+/// are DNS names, as they stand there. None without TLS, or where the port asks for no certificate.
+///
+/// Every request carries them in its extensions. An authority of the port's has signed for them
+/// ([`TlsFiles::client_ca`](super::TlsFiles)); rustls bounds the certificates of a handshake to 64 KiB together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerNames(pub Arc<[String]>);
+
+impl PeerNames {
+    /// Those of the client whose certificate comes first in this chain, which was verified.
+    pub(super) fn of(chain: Option<&[CertificateDer<'_>]>) -> Self {
+        let Some(certificate) = chain.and_then(<[_]>::first) else {
+            return PeerNames::default();
+        };
+        // What cannot be read was not let in, and would have no name.
+        let Ok(certificate) = EndEntityCert::try_from(certificate) else {
+            return PeerNames::default();
+        };
+        let names = certificate.valid_uri_names();
+        let names = names.chain(certificate.valid_dns_names());
+        PeerNames(names.map(str::to_owned).collect())
+    }
+}
