@@ -2,9 +2,11 @@
 
 mod emulation;
 mod listeners;
+mod metrics;
 mod moving;
 mod open_files;
 mod opening;
+mod serving;
 mod status;
 mod stop;
 mod tenant;
@@ -22,17 +24,16 @@ use crate::{
     access::{Caller, Callers},
     clock::Clock,
     config::Config,
-    grpc, kora,
+    kora,
     lifecycle::{Readiness, Shutdown},
-    listener, store,
+    store,
     telemetry::Metrics,
-    webhook,
 };
-use listeners::admin_config;
+use metrics::RoomMetrics;
 use opening::open_logs;
 use status::Status;
 use stop::{Living, Orders, ended};
-use tenant::{RoomMetrics, Shared, Tenant};
+use tenant::{Shared, Tenant};
 
 /// What a gateway is handed besides its configuration.
 #[derive(Clone, Debug)]
@@ -94,25 +95,17 @@ pub async fn run(
         shutdown,
     } = surroundings;
     let orders = Orders::new(shutdown);
+    let http = kora::HttpClient::new(&config.kora)?;
     let emulator = emulation::start(
         &mut config,
         listeners.emulator,
         listeners.webhook.addr(),
         orders.all_done.clone(),
     );
-    let mut registry = Metrics::registry();
-    let listener_metrics = listener::Metrics::register(&mut registry);
-    // The admin port comes first, and outlives the others: it tells the orchestrator how far the gateway is.
+    let (metrics, registry) = RoomMetrics::register();
     let status = Status::new(readiness).await;
-    let admin = tokio::spawn(listeners.admin.serve(
-        status.service(),
-        admin_config(),
-        listener_metrics.clone(),
-        orders.all_done.clone(),
-        orders.all_done.clone(),
-    ));
-    let store_metrics = store::Metrics::register(&mut registry);
-    let opened = open_logs(&mut config, &clock, &store_metrics, &orders.stop).await;
+    let admin = serving::admin(listeners.admin, &status, &metrics, &orders);
+    let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
     let (storage, logs) = match opened {
         Ok(Some(opened)) => opened,
         not_opened => {
@@ -122,69 +115,36 @@ pub async fn run(
             return not_opened.map(drop);
         }
     };
+    status.metrics.show(registry);
     let shared = Shared {
-        http: kora::HttpClient::new(&config.kora)?,
         config: &config,
-        clock: clock.clone(),
+        http,
+        clock,
         calls: TaskTracker::new(),
         orders: orders.clone(),
-        metrics: RoomMetrics::register(&mut registry),
+        metrics,
     };
     let tenants = shared.tenants(logs)?;
-    let webhooks = webhook::service(
-        &config.webhook,
-        tenants.iter().map(Tenant::webhooks).collect(),
-        webhook::Metrics::register(&mut registry),
-    );
-    let calls = grpc::service(
-        &config.grpc,
-        grpc::Sources {
-            callers: callers(&config),
-            tenants: tenants.iter().map(Tenant::calls).collect(),
-            clock,
-        },
-        grpc::Metrics::register(&mut registry),
-        shared.calls.clone(),
-        orders.stop.clone(),
-        status.health.clone(),
-    );
-    status.metrics.show(registry);
-
-    // Webhooks are taken until the last call is over.
-    let webhooks = tokio::spawn(listeners.webhook.serve(
-        webhooks,
-        config.webhook_listener.clone(),
-        listener_metrics.clone(),
-        orders.calls_done.clone(),
-        orders.calls_done.clone(),
-    ));
-    let grpc = tokio::spawn(listeners.grpc.serve(
-        calls,
-        config.grpc_listener.clone(),
-        listener_metrics,
-        orders.stop.clone(),
-        orders.calls_done.clone(),
-    ));
-    // They end when this function does.
-    let mut followed = JoinSet::new();
-    for tenant in &tenants {
-        tenant.follow_secrets(&mut followed);
-    }
     let living = Living {
+        webhooks: serving::webhooks(listeners.webhook, &shared, &tenants),
+        grpc: serving::calls(listeners.grpc, &shared, &tenants, callers(&config), &status),
         polling: tenants
             .iter()
-            .map(|tenant| tenant.start_polling(&orders))
+            .map(|one| one.start_polling(&orders))
             .collect(),
         logs: tenants.iter().map(Tenant::log).collect(),
         calls: shared.calls,
-        grpc,
-        webhooks,
         storage,
         admin,
         emulator,
     };
+    // What follows secrets and health ends when this function does.
+    let mut followers = JoinSet::new();
+    for tenant in &tenants {
+        tenant.follow_secrets(&mut followers);
+    }
     status
-        .follow(&tenants, config.store.is_shared(), &mut followed)
+        .follow(&tenants, config.store.is_shared(), &mut followers)
         .await;
     orders.stop.started().await;
     status.readiness.drain();

@@ -26,7 +26,7 @@ const OPENED_AT_ONCE: usize = 16;
 #[derive(Clone)]
 pub(super) enum Storage {
     Directory(store::Config, Arc<Directory>),
-    Nats(Nats),
+    Nats(Box<Nats>),
 }
 
 /// Opens the logs, in the order of the tenants; `None` if the order to stop comes first. A limit on webhooks that nobody
@@ -88,7 +88,7 @@ impl Storage {
                         break connected?;
                     }
                 };
-                Ok(Storage::Nats(nats))
+                Ok(Storage::Nats(Box::new(nats)))
             }
         }
     }

@@ -1,20 +1,19 @@
 //! The rooms of one tenant: its Kora, its log, and what stands between them. Tenants share nothing but the way to Kora,
 //! the place of the logs, and the ports.
 
-use prometheus_client::registry::Registry;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::task::TaskTracker;
 
-use super::stop::Orders;
+use super::{metrics::RoomMetrics, stop::Orders};
 use crate::{
     clock::Clock,
     config::{self, Config},
-    feed::{self, Feed},
+    feed::Feed,
     grpc, kora,
-    reconciler::{self, Reconciler},
+    reconciler::Reconciler,
     requests::{self, Requests},
     secret::Secret,
     store::Logs,
@@ -41,25 +40,6 @@ pub(super) struct Shared<'a> {
     pub(super) calls: TaskTracker,
     pub(super) orders: Orders,
     pub(super) metrics: RoomMetrics,
-}
-
-/// The metrics of the rooms that each tenant has.
-pub(super) struct RoomMetrics {
-    kora: kora::Metrics,
-    reconciler: reconciler::Metrics,
-    requests: requests::Metrics,
-    feed: feed::Metrics,
-}
-
-impl RoomMetrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        RoomMetrics {
-            kora: kora::Metrics::register(registry),
-            reconciler: reconciler::Metrics::register(registry),
-            requests: requests::Metrics::register(registry),
-            feed: feed::Metrics::register(registry),
-        }
-    }
 }
 
 impl Shared<'_> {

@@ -36,14 +36,6 @@ struct Work {
     commands: mpsc::Receiver<Command>,
 }
 
-/// How a thread ended.
-enum Rest {
-    /// There was nothing more to do.
-    Idle(Work),
-    /// Nobody asks for anything any more.
-    Over,
-}
-
 /// Writes until it is closed or nobody is left to ask.
 pub(super) async fn write_until_closed(
     writer: Writer,
@@ -55,9 +47,8 @@ pub(super) async fn write_until_closed(
     loop {
         let first = work.next(idle).await;
         match on_thread(work, first).await {
-            // It panicked, which was reported, and has said that nobody writes any more.
-            None | Some(Rest::Over) => return,
-            Some(Rest::Idle(left)) => work = left,
+            Some(idle) => work = idle,
+            None => return,
         }
     }
 }
@@ -79,8 +70,8 @@ impl Work {
         }
     }
 
-    /// Does this, and what comes right after it. Blocks.
-    fn run(mut self, first: Command) -> Rest {
+    /// Does this, and what comes right after it; none if nobody asks for anything any more. Blocks.
+    fn run(mut self, first: Command) -> Option<Work> {
         let waiting = runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -97,23 +88,24 @@ impl Work {
                 }
                 Command::LookAfter => {
                     self.writer.look_after();
-                    return Rest::Idle(self);
+                    return Some(self);
                 }
                 Command::Close => break,
             }
             let more = async { timeout(LINGER, self.commands.recv()).await };
             next = match waiting.block_on(more) {
                 Ok(command) => command.unwrap_or(Command::Close),
-                Err(_) => return Rest::Idle(self),
+                Err(_) => return Some(self),
             };
         }
         self.writer.close();
-        Rest::Over
+        None
     }
 }
 
-/// Runs it on a thread of its own: a disk that hangs holds up nothing else. None if that panicked.
-async fn on_thread(work: Work, first: Command) -> Option<Rest> {
+/// Runs it on a thread of its own: a disk that hangs holds up nothing else. None if it is over, also by a panic, which was
+/// reported and has said that nobody writes any more.
+async fn on_thread(work: Work, first: Command) -> Option<Work> {
     let (ended, rest) = oneshot::channel();
     // Where the system has no thread for it, it must not be lost.
     let handed = Arc::new(Mutex::new(Some((work, first, ended))));
@@ -131,20 +123,22 @@ async fn on_thread(work: Work, first: Command) -> Option<Rest> {
             }
         });
     match spawned {
-        Ok(_) => rest.await.ok(),
+        Ok(_) => rest.await.ok().flatten(),
         Err(error) => {
             let (work, first, _) = take(&handed)?;
-            Some(without_thread(work, first, &error).await)
+            without_thread(work, first, &error).await
         }
     }
 }
 
-/// Refuses what cannot be done now.
-async fn without_thread(work: Work, first: Command, error: &io::Error) -> Rest {
+/// Refuses what cannot be done now. A log can be closed all the same: what is left over is read at the next start.
+async fn without_thread(work: Work, first: Command, error: &io::Error) -> Option<Work> {
     work.writer.has_no_thread(error);
-    if let Command::Write(write) = first {
-        refuse([write.answer].into_iter(), AppendError::Unavailable);
+    match first {
+        Command::Write(write) => refuse([write.answer].into_iter(), AppendError::Unavailable),
+        Command::LookAfter => {}
+        Command::Close => return None,
     }
     sleep(MIN_IDLE).await;
-    Rest::Idle(work)
+    Some(work)
 }
