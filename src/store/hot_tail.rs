@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn many_tails_share_the_memory_of_one() {
+        let held = |tails| {
+            let tail = HotTail::new(Bounds::default());
+            tail.share_memory(tails);
+            tail.show(records(0, MAX_RECORDS as u64), Position::default());
+            tail.held().bytes
+        };
+        let one = held(1);
+        assert!((2 * PAGE_BYTES..MAX_BYTES).contains(&one), "{one}");
+        assert_eq!(held(MAX_BYTES_OF_ALL / MAX_BYTES), one);
+        assert!(held(MAX_BYTES_OF_ALL / (2 * PAGE_BYTES)) <= 2 * PAGE_BYTES);
+        assert!(held(usize::MAX) <= PAGE_BYTES);
+    }
+
+    #[test]
     fn a_page_and_the_memory_have_limits() {
         let tail = HotTail::new(Bounds::default());
         let extra = 10;
