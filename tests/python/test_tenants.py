@@ -66,7 +66,8 @@ def open_files(gateway: Gateway) -> int:
 
 
 def test_quiet_logs_have_no_threads_and_no_readers(start_gateway: StartGateway, tmp_path: Path) -> None:
-    gateway = start_gateway("--config", str(configuration(tmp_path, MANY)), "--event-log", f"file:{tmp_path}/logs", emulator=False)
+    log = ("--event-log", f"file:{tmp_path}/logs")
+    gateway = start_gateway("--config", str(configuration(tmp_path, MANY)), *log, emulator=False)
     assert open_files(gateway) < 3 * MANY + 50
     wait_for_writers(gateway, 0)
     assert [deliver(gateway, number) for number in (0, 7, MANY - 1)] == [200] * 3
