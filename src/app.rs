@@ -2,41 +2,37 @@
 
 mod emulation;
 mod listeners;
+mod metrics;
 mod moving;
+mod open_files;
 mod opening;
-
-use std::time::Duration;
+mod serving;
+mod status;
+mod stop;
+mod tenant;
+mod together;
 
 use thiserror::Error;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-    time,
-};
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 pub use listeners::Listeners;
 pub use moving::{export_log, import_log};
+pub use open_files::make_room_for_files;
 
 use crate::{
-    admin,
     clock::Clock,
     config::Config,
-    feed::{self, Feed},
-    grpc, kora,
-    lifecycle::{Readiness, Shutdown, Watchdog},
-    listener,
-    reconciler::{self, Reconciler},
-    requests::{self, Requests},
+    kora,
+    lifecycle::{Readiness, Shutdown},
     store,
     telemetry::Metrics,
-    webhook,
 };
-use listeners::admin_config;
-use opening::open_log;
-
-/// How long before the bound on a stop the calls that are left are given up, so that the rest fits in.
-const DRAIN_RESERVE: Duration = Duration::from_secs(2);
+use metrics::RoomMetrics;
+use opening::open_logs;
+use status::Status;
+use stop::{Living, Orders, ended};
+use tenant::{Shared, Tenant};
 
 /// What a gateway is handed besides its configuration.
 #[derive(Clone, Debug)]
@@ -73,10 +69,12 @@ pub enum StartError {
 /// # Errors
 /// If the gateway could not start.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let mut registry = Metrics::registry();
-    let metrics = kora::Metrics::register(&mut registry);
-    let orders = kora::Orders::default();
-    kora::Client::new(&config.kora, Clock::system(), metrics, orders)?;
+    let http = kora::HttpClient::new(&config.kora)?;
+    let metrics = kora::Metrics::register(&mut Metrics::registry());
+    for tenant in &config.tenants {
+        let (clock, orders) = (Clock::system(), kora::Orders::default());
+        kora::Client::new(&http, &tenant.kora, clock, metrics.clone(), orders)?;
+    }
     Ok(())
 }
 
@@ -95,191 +93,69 @@ pub async fn run(
         readiness,
         shutdown,
     } = surroundings;
-    let calls = TaskTracker::new();
-    let secrets = [
-        (config.kora.api_key.clone(), "kora-api-key"),
-        (config.webhook.secrets.clone(), "kora-webhook-secret"),
-    ];
-    // The orders of a stop, in the order in which they are given.
-    let [give_up, calls_done, grpc_done] = [(); 3].map(|()| Shutdown::default());
-    let webhook_addr = listeners.webhook.addr();
+    let orders = Orders::new(shutdown);
+    let http = kora::HttpClient::new(&config.kora)?;
     let emulator = emulation::start(
         &mut config,
         listeners.emulator,
-        webhook_addr,
-        grpc_done.clone(),
+        listeners.webhook.addr(),
+        orders.all_done.clone(),
     );
-
-    let metrics = Metrics::default();
-    let mut registry = Metrics::registry();
-    let listener_metrics = listener::Metrics::register(&mut registry);
-    let watchdog = Watchdog::start();
-    let (reporter, health) = admin::health().await;
-    // The admin port comes first, and outlives the others: it tells the orchestrator how far the gateway is.
-    let admin = tokio::spawn(listeners.admin.serve(
-        admin::service(
-            readiness.clone(),
-            watchdog.clone(),
-            metrics.clone(),
-            health.clone(),
-        ),
-        admin_config(),
-        listener_metrics.clone(),
-        grpc_done.clone(),
-        grpc_done.clone(),
-    ));
-    let opened = open_log(&mut config, clock.clone(), &mut registry, &shutdown).await;
-    let log = match opened {
-        Ok(Some(log)) => log,
+    let (metrics, registry) = RoomMetrics::register();
+    let status = Status::new(readiness).await;
+    let admin = serving::admin(listeners.admin, &status, &metrics, &orders);
+    let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
+    let (storage, logs) = match opened {
+        Ok(Some(opened)) => opened,
         not_opened => {
-            readiness.drain();
-            grpc_done.start();
+            status.readiness.drain();
+            orders.all_done.start();
             ended(admin).await;
             return not_opened.map(drop);
         }
     };
-    let kora = kora::Client::new(
-        &config.kora,
-        clock.clone(),
-        kora::Metrics::register(&mut registry),
-        kora::Orders {
-            stop: shutdown.clone(),
-            give_up: give_up.clone(),
-        },
-    )?;
-    let kora_answering = kora.answering();
-    let reconciler = Reconciler::new(
-        config.reconciler.clone(),
-        kora.clone(),
-        log.polls.clone(),
-        clock.clone(),
-        reconciler::Metrics::register(&mut registry),
-    );
-    let requests = Requests::new(
-        config.requests.clone(),
-        kora.clone(),
-        requests::Logs {
-            requests: log.requests.clone(),
-            events: log.events.clone(),
-        },
-        reconciler.clone(),
-        requests::Metrics::register(&mut registry),
-        calls.clone(),
-        requests::Orders {
-            stop: shutdown.clone(),
-            give_up: give_up.clone(),
-        },
-    );
-    let feed = Feed::new(log.events.clone(), feed::Metrics::register(&mut registry));
-    let webhooks = webhook::service(
-        config.webhook.clone(),
-        log.events.clone(),
-        webhook::Metrics::register(&mut registry),
-    );
-    let tenant = grpc::Tenant {
-        name: config.kora.tenant_id.clone(),
-        kora,
-        requests,
-        feed,
+    status.metrics.show(registry);
+    let shared = Shared {
+        config: &config,
+        http,
+        clock,
+        calls: TaskTracker::new(),
+        orders: orders.clone(),
+        metrics,
     };
-    let grpc_metrics = grpc::Metrics::register(&mut registry);
-    metrics.show(registry);
-
-    let follow_health = tokio::spawn(admin::follow_health(
-        reporter.clone(),
-        readiness.clone(),
-        watchdog,
-        kora_answering,
-        log.events.writable(),
-    ));
-    let callers_api = grpc::service(
-        &config.grpc,
-        grpc::Sources {
-            callers: config.callers.clone(),
-            tenants: vec![tenant],
-            clock,
-        },
-        grpc_metrics,
-        calls.clone(),
-        shutdown.clone(),
-        health,
-    );
-    // Webhooks are taken until the last call is over.
-    let webhooks = tokio::spawn(listeners.webhook.serve(
-        webhooks,
-        config.webhook_listener.clone(),
-        listener_metrics.clone(),
-        calls_done.clone(),
-        calls_done.clone(),
-    ));
-    let grpc = tokio::spawn(listeners.grpc.serve(
-        callers_api,
-        config.grpc_listener.clone(),
-        listener_metrics,
-        shutdown.clone(),
-        calls_done.clone(),
-    ));
-    let mut followed = JoinSet::new();
-    for (secret, name) in secrets {
-        followed.spawn(secret.follow(name));
+    let tenants = shared.tenants(logs)?;
+    let living = Living {
+        webhooks: serving::webhooks(listeners.webhook, &shared, &tenants),
+        grpc: serving::calls(
+            listeners.grpc,
+            &shared,
+            &tenants,
+            config.callers.clone(),
+            &status,
+        ),
+        polling: tenants
+            .iter()
+            .map(|one| one.start_polling(&orders))
+            .collect(),
+        logs: tenants.iter().map(Tenant::log).collect(),
+        calls: shared.calls,
+        storage,
+        admin,
+        emulator,
+    };
+    // What follows secrets and health ends when this function does.
+    let mut followers = JoinSet::new();
+    for tenant in &tenants {
+        tenant.follow_secrets(&mut followers);
     }
     if let Some(file) = config.callers_file.clone() {
-        followed.spawn(file.follow(config.callers.clone()));
+        followers.spawn(file.follow(config.callers.clone()));
     }
-    let reconciler = tokio::spawn(reconciler.run(shutdown.clone()));
-    if log.is_shared() || *log.events.writable().borrow() {
-        admin::announce_ready(&reporter).await;
-        readiness.ready();
-    }
-    // A log that is away from all gateways makes none of them unready.
-    let follow_log = (!log.is_shared())
-        .then(|| tokio::spawn(follow_log(readiness.clone(), log.events.writable())));
-    shutdown.started().await;
-    readiness.drain();
-
-    let drained = async {
-        calls.close();
-        let patience = config.drain_timeout.saturating_sub(DRAIN_RESERVE);
-        if time::timeout(patience, calls.wait()).await.is_err() {
-            tracing::warn!(calls = calls.len(), "giving up on the calls that are left");
-            give_up.start();
-        }
-        calls_done.start();
-        ended(grpc).await;
-        ended(webhooks).await;
-        ended(reconciler).await;
-        log.close().await;
-        grpc_done.start();
-        ended(admin).await;
-        if let Some(emulator) = emulator {
-            ended(emulator).await;
-        }
-    };
-    if time::timeout(config.drain_timeout, drained).await.is_err() {
-        tracing::warn!("the bound on a stop has passed");
-    }
-    follow_health.abort();
-    if let Some(follow_log) = follow_log {
-        follow_log.abort();
-    }
+    status
+        .follow(&tenants, config.store.is_shared(), &mut followers)
+        .await;
+    orders.stop.started().await;
+    status.readiness.drain();
+    living.end(&orders, config.drain_timeout).await;
     Ok(())
-}
-
-/// A gateway whose log cannot write takes no webhooks, and says so.
-async fn follow_log(readiness: Readiness, mut writable: watch::Receiver<bool>) {
-    // Also what has changed since somebody looked.
-    writable.mark_changed();
-    while writable.changed().await.is_ok() {
-        match *writable.borrow_and_update() {
-            true => readiness.ready(),
-            false => readiness.not_ready(),
-        }
-    }
-    // Its writer is gone.
-    readiness.not_ready();
-}
-
-/// Waits for a part to end; one that panicked has ended too, and was reported by its panic.
-async fn ended(part: JoinHandle<()>) {
-    let _ = part.await;
 }

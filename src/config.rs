@@ -10,25 +10,28 @@ mod rooms;
 mod settings;
 mod sources;
 mod tenant_log;
+mod tenants;
 mod values;
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use secrecy::ExposeSecret;
 
 pub use callers::{CallersFile, MAX_CALLERS};
-pub use reader::{Effective, Problem};
+pub use reader::{Effective, GivenSecret, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
+pub use tenants::{MAX_TENANTS, Tenant};
 
 use crate::{
     access::Callers, emulator, grpc, kora, listener, reconciler, requests, store, webhook,
 };
 use callers::callers;
 use ports::ports;
-use reader::Reader;
-use rooms::{emulator_addr, kora_config, preset_webhook, store_place, webhook_secrets};
+use reader::{Closed, Reader};
+use rooms::{emulator_addr, kora_config, preset_webhook, store_place};
+use tenants::tenants;
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
@@ -62,8 +65,10 @@ pub struct Config {
     pub reconciler: reconciler::Config,
     /// How events and request records are kept.
     pub store: store::Place,
-    /// How Kora is reached. With an emulator its address replaces the base URL.
+    /// How Kora is reached.
     pub kora: kora::Config,
+    /// Whose gateway it is; never nobody's. With an emulator its address replaces the base URL.
+    pub tenants: Vec<Tenant>,
     /// The emulator, if one shall run in this process.
     pub emulator: Option<Emulator>,
     /// The bound on a stop.
@@ -86,6 +91,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every setting with its value, secrets redacted, and its origin.
     pub effective: Vec<Effective>,
+    /// Every secret with its origin.
+    pub secrets: Vec<GivenSecret>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -106,12 +113,17 @@ impl Config {
     ) -> Result<Loaded, Problems> {
         let mut reader = Reader::open(flags, environment);
         let config = read(&mut reader, with_emulator);
-        let (effective, problems) = reader.close();
+        let Closed {
+            effective,
+            secrets,
+            problems,
+        } = reader.close();
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded {
                 warnings: warnings(&config),
                 config,
                 effective,
+                secrets,
             }),
             _ => Err(Problems(problems)),
         }
@@ -134,7 +146,7 @@ impl Emulator {
         let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key);
         let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
-        match (addr, api_key, tenant_id, reader.close().1) {
+        match (addr, api_key, tenant_id, reader.close().problems) {
             (Some(addr), Some(api_key), Some(tenant_id), problems) if problems.is_empty() => {
                 Ok(Emulator {
                     addr,
@@ -153,8 +165,8 @@ impl Emulator {
 /// Reads every setting, so that every problem is found; `None` if there is any.
 fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let ports = ports(reader, with_emulator);
-    let kora = kora_config(reader, with_emulator);
-    let secrets = webhook_secrets(reader, with_emulator);
+    let tenants = tenants(reader, with_emulator);
+    let kora = kora_config(reader);
     let max_webhook_bytes = reader.value("webhook-max-bytes", values::webhook_bytes);
     let is_webhook_limit_chosen = reader.is_set("webhook-max-bytes");
     let store = store_place(reader);
@@ -165,9 +177,10 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
     let is_reflection_served = reader.switch("reflection");
-    let (kora, ports) = (kora?, ports?);
-    let tenants = BTreeSet::from([kora.tenant_id.clone()]);
-    let (callers, callers_file) = callers(reader, tenants)?;
+    let (tenants, ports) = (tenants?, ports?);
+    let names = tenants.iter().map(|tenant| tenant.name.clone());
+    let (callers, callers_file) = callers(reader, names.collect())?;
+    let emulator = with_emulator.then(|| emulator_for(&tenants[0], emulator_addr));
     Some(Config {
         grpc_addr: ports.grpc_addr,
         webhook_addr: ports.webhook_addr,
@@ -187,25 +200,30 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         reconciler: reconciler::Config::default(),
         webhook: webhook::Config {
-            secrets: secrets?,
-            tenant: kora.tenant_id.clone(),
             max_bytes: max_webhook_bytes?,
         },
         is_webhook_limit_chosen,
         store: store?,
-        emulator: match with_emulator {
-            true => Some(Emulator {
-                addr: emulator_addr?,
-                config: emulator::Config {
-                    api_key: kora.api_key.now().text.expose_secret().to_owned(),
-                    tenant_id: kora.tenant_id.clone(),
-                    webhook: None,
-                },
-            }),
-            false => None,
+        emulator: match emulator {
+            Some(emulator) => Some(emulator?),
+            None => None,
         },
-        kora,
+        kora: kora?,
+        tenants,
         drain_timeout: drain_timeout?,
+    })
+}
+
+/// The emulator that one tenant finds in place of Kora.
+fn emulator_for(tenant: &Tenant, addr: Option<SocketAddr>) -> Option<Emulator> {
+    let account = &tenant.kora;
+    Some(Emulator {
+        addr: addr?,
+        config: emulator::Config {
+            api_key: account.api_key.now().text.expose_secret().to_owned(),
+            tenant_id: account.tenant_id.clone(),
+            webhook: None,
+        },
     })
 }
 

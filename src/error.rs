@@ -38,6 +38,15 @@ pub enum Resource {
     Screening(String),
 }
 
+/// What would help a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The oldest token that works, where a token or time is too old.
+    OldestToken(String),
+    /// What the caller would have to be allowed.
+    MissingRight(&'static str),
+}
+
 /// A call that failed: what the caller is told, and the cause for the operator's log.
 pub struct CallError {
     /// Why.
@@ -48,10 +57,8 @@ pub struct CallError {
     pub retry_after: Option<Duration>,
     /// What the call was about, where that is missing or failed.
     pub resource: Option<Resource>,
-    /// The oldest token that works, where a token or time is too old.
-    pub oldest_token: Option<String>,
-    /// What the caller would have to be allowed, where that is the reason.
-    pub missing_right: Option<&'static str>,
+    /// What would help, where the gateway knows.
+    pub hint: Option<Hint>,
     /// Kora's id of the HTTP request, where Kora answered with one.
     pub kora_request_id: Option<String>,
     /// Whether this is what an earlier call with the same `request_id` was answered.
@@ -163,8 +170,7 @@ impl CallError {
             violations: Vec::new(),
             retry_after: None,
             resource: None,
-            oldest_token: None,
-            missing_right: None,
+            hint: None,
             kora_request_id: None,
             is_replay: false,
             cause: None,

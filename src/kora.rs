@@ -13,6 +13,7 @@ mod connection;
 mod departure;
 mod ended;
 mod exchange;
+mod http_client;
 mod idempotency;
 mod metrics;
 mod order;
@@ -37,20 +38,15 @@ use url::Url;
 use crate::{lifecycle::Shutdown, secret::Secret};
 
 pub use client::Client;
-pub use connection::{SetupError, check_api_key};
+pub use connection::{check_api_key, check_tenant_id};
 pub use departure::{Departure, GivenUp};
+pub use http_client::{HttpClient, SetupError};
 pub use metrics::Metrics;
 pub use pacing::Lane;
 
-/// How Kora is reached.
-#[derive(Clone)]
+/// How Kora is reached, by all tenants.
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the API is, such as `https://api.korastratum.com/api/v1`.
-    pub base_url: Url,
-    /// The bearer key.
-    pub api_key: Secret,
-    /// The tenant's id at Kora.
-    pub tenant_id: String,
     /// How long one attempt may take once it was sent.
     pub timeout: Duration,
     /// When an idle connection is dropped. Must be below the far side's keep-alive, or a POST meets a
@@ -64,6 +60,17 @@ pub struct Config {
     pub max_response_bytes: usize,
     /// Whether Kora's 503 SERVICE_UNAVAILABLE to a POST means that it was not done.
     pub trust_503: bool,
+}
+
+/// One tenant's account with Kora.
+#[derive(Clone)]
+pub struct Account {
+    /// Where the API is, such as `https://api.korastratum.com/api/v1`.
+    pub base_url: Url,
+    /// The bearer key.
+    pub api_key: Secret,
+    /// The tenant's id at Kora.
+    pub tenant_id: String,
 }
 
 /// The orders of a stop that concern reads. What creates something is taken back by its [`Departure`].
@@ -101,11 +108,11 @@ impl Endpoint {
     }
 }
 
-impl fmt::Debug for Config {
+impl fmt::Debug for Account {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Config")
+        out.debug_struct("Account")
             .field("base_url", &self.base_url.as_str())
-            .field("timeout", &self.timeout)
+            .field("tenant_id", &self.tenant_id)
             .finish_non_exhaustive()
     }
 }

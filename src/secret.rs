@@ -9,7 +9,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -22,6 +22,10 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long whoever asks waits for the next look.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many files are read at a time: a gateway with many tenants has thousands.
+const READ_AT_ONCE: usize = 8;
+static READING: Semaphore = Semaphore::const_new(READ_AT_ONCE);
 
 /// How large the file may be.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -96,27 +100,28 @@ impl Secret {
         is_changed()
     }
 
-    /// Reads the file whenever it changes, under this name in the log. Ends at once where there is none.
-    pub async fn follow(self, name: &'static str) {
+    /// Reads the file whenever it changes, under this name of this tenant in the log. Ends at once where there is none.
+    pub async fn follow(self, name: &'static str, tenant: String) {
         let Some(source) = &self.source else {
             return;
         };
         let mut last_failure = None;
+        // It was read a moment ago. Many files are not all looked at in the same moment.
+        let first_pause = LOOK_AGAIN.mul_f64(fastrand::f64());
+        let _ = timeout(first_pause, source.asked.notified()).await;
         loop {
-            let (file, check) = (source.file.clone(), source.check);
-            // Only a panic, which is reported, or the end of the runtime stop it.
-            let Ok(read) = spawn_blocking(move || read(&file, check)).await else {
+            let Some(read) = source.read().await else {
                 return;
             };
             match read {
                 Ok(text) => {
                     last_failure = None;
                     if self.replace(text) {
-                        tracing::info!(secret = name, "a secret has changed");
+                        tracing::info!(tenant, secret = name, "a secret has changed");
                     }
                 }
                 Err(error) if last_failure.as_ref() != Some(&error) => {
-                    tracing::error!(secret = name, error, "a secret stays as it was");
+                    tracing::error!(tenant, secret = name, error, "a secret stays as it was");
                     last_failure = Some(error);
                 }
                 Err(_) => {}
@@ -138,6 +143,15 @@ impl Secret {
             }
             is_new
         })
+    }
+}
+
+impl Source {
+    /// Reads the file once more. Only a panic, which is reported, or the end of the runtime prevent it.
+    async fn read(&self) -> Option<Result<SecretString, String>> {
+        let _turn = READING.acquire().await.ok()?;
+        let (file, check) = (self.file.clone(), self.check);
+        spawn_blocking(move || read(&file, check)).await.ok()
     }
 }
 
@@ -186,7 +200,7 @@ mod tests {
         let file = directory.path().join("secret");
         fs::write(&file, "one\n").unwrap();
         let secret = Secret::in_file(read(&file, is_short).unwrap(), file.clone(), is_short);
-        let follow = tokio::spawn(secret.clone().follow("test"));
+        let follow = tokio::spawn(secret.clone().follow("test", "t".to_owned()));
         assert_eq!(text(&secret), "one");
         assert!(!secret.has_changed_since(0).await);
         fs::write(&file, " two ").unwrap();
@@ -206,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_secret_without_a_file_never_changes_and_nobody_waits_for_it() {
         let secret = Secret::fixed("whsec_hidden".into());
-        secret.clone().follow("test").await;
+        secret.clone().follow("test", "t".to_owned()).await;
         assert!(!secret.has_changed_since(0).await);
         let printed = format!("{secret:?}");
         assert!(!printed.contains("whsec"), "{printed}");

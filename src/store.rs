@@ -24,7 +24,7 @@ mod writable;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use directory::OpenError;
+pub use directory::{Directory, OpenError};
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};
 pub use interest::{Interest, Noted};

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use prometheus_client::{encoding::text, registry::Registry};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    registry::Registry,
+};
 use tracing_subscriber::{EnvFilter, Layer, filter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The prefix of every metric's name.
@@ -17,9 +20,25 @@ pub const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0,
 ];
 
+/// Says whose a gauge is. What is counted adds up over all tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TenantLabel {
+    /// The tenant's name.
+    pub tenant: String,
+}
+
 /// The metrics of one gateway, once every room has registered its own.
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<OnceLock<Registry>>);
+
+impl TenantLabel {
+    /// The label of the tenant with this name.
+    pub fn of(tenant: &str) -> Self {
+        TenantLabel {
+            tenant: tenant.to_owned(),
+        }
+    }
+}
 
 impl Metrics {
     /// An empty registry for the rooms to register in.

@@ -14,9 +14,10 @@ mod payload;
 #[path = "../tests/fuzz/properties/webhook/properties.rs"]
 pub(crate) mod properties;
 mod signature;
+mod tenant;
 mod upload;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use secrecy::{ExposeSecret, SecretString};
@@ -25,6 +26,7 @@ pub use metrics::Metrics;
 
 use crate::{secret::Secret, store::EventLog};
 use intake::Intake;
+use tenant::Tenants;
 
 /// How long the head of a request may take. The port's listener keeps it.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(9);
@@ -33,20 +35,27 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(9);
 const MAX_SECRETS: usize = 16;
 
 /// What is accepted.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The secrets that Kora may sign with. Any of them will do, so that a rotation has no gap; without one
-    /// nothing is authentic. One a line.
-    pub secrets: Secret,
-    /// The tenant's id at Kora, as it may stand in the path.
-    pub tenant: String,
     /// How large a body may be.
     pub max_bytes: usize,
 }
 
-/// Builds what the webhook port serves: `POST /webhooks/compliance`, also with the tenant behind it.
-pub fn service(config: Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Router {
-    let intake = Arc::new(Intake::new(config, log, metrics));
+/// One of those whose webhooks come.
+pub struct Tenant {
+    /// Its name, as it stands in the path.
+    pub name: String,
+    /// The secrets that Kora may sign with. Any of them will do, so that a rotation has no gap; without one
+    /// nothing is authentic. One a line.
+    pub secrets: Secret,
+    /// Where its events are kept.
+    pub log: Arc<dyn EventLog>,
+}
+
+/// Builds what the webhook port serves: `POST /webhooks/compliance/NAME` for each tenant, and where there is one alone
+/// also `POST /webhooks/compliance`. All of them share the memory for bodies.
+pub fn service(config: &Config, tenants: Vec<Tenant>, metrics: Metrics) -> Router {
+    let intake = Arc::new(Intake::new(config, Tenants::new(tenants), metrics));
     Router::new().fallback(intake::receive).with_state(intake)
 }
 
@@ -64,32 +73,5 @@ pub fn check_secrets(text: &SecretString) -> Result<(), &'static str> {
         0 => Err("is empty"),
         1..=MAX_SECRETS => Ok(()),
         _ => Err("has more than 16 lines"),
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Config")
-            .field("secrets", &secrets_of(&self.secrets.now().text).len())
-            .field("tenant", &self.tenant)
-            .field("max_bytes", &self.max_bytes)
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_printed_configuration_shows_no_secret() {
-        let config = Config {
-            secrets: "whsec_do_not_show".into(),
-            tenant: "tenant_1".to_owned(),
-            max_bytes: 4096,
-        };
-        let printed = format!("{config:?}");
-        assert!(printed.contains("tenant_1") && printed.contains("4096"));
-        assert!(!printed.contains("whsec"), "{printed}");
     }
 }

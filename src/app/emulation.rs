@@ -22,9 +22,11 @@ pub(super) fn start(
     stop: Shutdown,
 ) -> Option<JoinHandle<()>> {
     let (mut emulator, listener) = (config.emulator.take()?, listener?);
-    config.kora.base_url = Url::parse(&format!("http://{}/api/v1", listener.addr()))
+    // An emulator is configured for one tenant alone.
+    let tenant = &mut config.tenants[0];
+    tenant.kora.base_url = Url::parse(&format!("http://{}/api/v1", listener.addr()))
         .expect("a socket address makes a URL's authority");
-    let secrets = webhook::secrets_of(&config.webhook.secrets.now().text);
+    let secrets = webhook::secrets_of(&tenant.webhook_secrets.now().text);
     let webhook = secrets.first().map(|secret| Webhook {
         url: format!(
             "http://{}/webhooks/compliance",

@@ -1,66 +1,134 @@
-//! Opening the tenant's log. One on NATS is waited for.
+//! Opening the tenants' logs, several at a time. Those on NATS are waited for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use prometheus_client::registry::Registry;
-use tokio::time::sleep;
+use futures_util::{StreamExt, stream};
+use tokio::{task, time::sleep};
 
-use super::StartError;
+use super::{StartError, stop::close_all};
 use crate::{
     clock::Clock,
     config::Config,
     lifecycle::Shutdown,
     store::{
-        self, JetStream, Logs, Place,
-        jetstream::{self, OpenError},
+        self, Directory, Logs, Place,
+        jetstream::{Nats, OpenError},
     },
 };
 
 /// How long to wait before NATS is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Opens the log; `None` if the order to stop comes first. A limit on webhooks that nobody chose is lowered to what NATS
-/// takes.
-pub(super) async fn open_log(
+/// How many logs are opened at a time: each waits for the disk, or for NATS, again and again.
+const OPENED_AT_ONCE: usize = 16;
+
+/// Where the logs are, open for them.
+#[derive(Clone)]
+pub(super) enum Storage {
+    Directory(store::Config, Arc<Directory>),
+    Nats(Box<Nats>),
+}
+
+/// Opens the logs, in the order of the tenants; `None` if the order to stop comes first. A limit on webhooks that nobody
+/// chose is lowered to what NATS takes.
+pub(super) async fn open_logs(
     config: &mut Config,
-    clock: Clock,
-    registry: &mut Registry,
+    clock: &Clock,
+    metrics: &store::Metrics,
     stop: &Shutdown,
-) -> Result<Option<Logs>, StartError> {
-    let metrics = store::Metrics::register(registry);
-    let tenant = config.webhook.tenant.clone();
-    match config.store.clone() {
-        Place::Directory(directory) => {
-            let opened = Logs::in_directory(directory, tenant, clock, metrics).await?;
-            Ok(Some(opened))
+) -> Result<Option<(Storage, Vec<Logs>)>, StartError> {
+    let storage = tokio::select! {
+        () = stop.started() => return Ok(None),
+        storage = Storage::open(&config.store) => storage?,
+    };
+    if let Storage::Nats(nats) = &storage {
+        config.webhook.max_bytes = webhook_limit(config, nats.max_event_bytes())?;
+    }
+    let logs = config.tenants.iter().map(|tenant| {
+        // The log keeps its name when a gateway gets more tenants.
+        let (storage, name) = (storage.clone(), tenant.kora.tenant_id.clone());
+        storage.open_log(name, clock.clone(), metrics.of_tenant(&tenant.name))
+    });
+    let mut opening = stream::iter(logs.collect::<Vec<_>>()).buffered(OPENED_AT_ONCE);
+    let mut logs = Vec::with_capacity(config.tenants.len());
+    let not_opened = loop {
+        let next = tokio::select! {
+            () = stop.started() => break Ok(None),
+            next = opening.next() => next,
+        };
+        match next {
+            Some(Ok(log)) => {
+                log.events.tail().share_memory(config.tenants.len());
+                logs.push(log);
+            }
+            Some(Err(error)) => break Err(error),
+            None => {
+                drop(opening);
+                return Ok(Some((storage, logs)));
+            }
         }
-        Place::Nats(nats) => {
-            let connected = wait_for_nats(&nats, &tenant, clock, metrics);
-            let log = tokio::select! {
-                () = stop.started() => return Ok(None),
-                log = connected => log?,
-            };
-            config.webhook.max_bytes = webhook_limit(config, log.max_event_bytes())?;
-            Ok(Some(Logs::on_nats(log)))
+    };
+    drop(opening);
+    close_all(logs, storage).await;
+    not_opened
+}
+
+impl Storage {
+    async fn open(place: &Place) -> Result<Self, StartError> {
+        match place.clone() {
+            Place::Directory(config) => {
+                let path = config.directory.clone();
+                let opened = task::spawn_blocking(move || Directory::open(&path)).await;
+                let directory = opened.expect("opening a directory does not panic")?;
+                Ok(Storage::Directory(config, Arc::new(directory)))
+            }
+            Place::Nats(config) => {
+                let nats = loop {
+                    if let Some(connected) = unless_away(Nats::connect(&config).await).await {
+                        break connected?;
+                    }
+                };
+                Ok(Storage::Nats(Box::new(nats)))
+            }
+        }
+    }
+
+    async fn open_log(
+        self,
+        name: String,
+        clock: Clock,
+        metrics: store::Metrics,
+    ) -> Result<Logs, StartError> {
+        match self {
+            Storage::Directory(config, directory) => {
+                Ok(Logs::in_directory(directory, config, name, clock, metrics).await?)
+            }
+            Storage::Nats(nats) => loop {
+                let opened = nats.open(&name, clock.clone(), metrics.clone()).await;
+                if let Some(opened) = unless_away(opened).await {
+                    return Ok(Logs::on_nats(opened?));
+                }
+            },
+        }
+    }
+
+    /// Lets go of it, once every log in it is closed.
+    pub(super) async fn close(self) {
+        if let Storage::Nats(nats) = self {
+            nats.close().await;
         }
     }
 }
 
-/// Tries until NATS answers.
-async fn wait_for_nats(
-    nats: &jetstream::Config,
-    tenant: &str,
-    clock: Clock,
-    metrics: store::Metrics,
-) -> Result<JetStream, OpenError> {
-    loop {
-        match JetStream::open(nats, tenant, clock.clone(), metrics.clone()).await {
-            Err(error @ OpenError::Unreachable(_)) => {
-                tracing::warn!(%error, "waiting for NATS");
-                sleep(PAUSE).await;
-            }
-            opened => return opened,
+/// What came of it, unless NATS does not answer: that is told, and can be tried again after a pause.
+async fn unless_away<T>(opened: Result<T, OpenError>) -> Option<Result<T, OpenError>> {
+    match opened {
+        Err(error @ OpenError::Unreachable(_)) => {
+            tracing::warn!(%error, "waiting for NATS");
+            sleep(PAUSE).await;
+            None
         }
+        opened => Some(opened),
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
+use comfy_table::{Row, Table, presets};
+use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
 use crate::{
     app,
-    config::{Config, Environment},
+    config::{Config, Environment, Loaded},
     telemetry,
 };
+
+/// To the second, UTC.
+const RFC_3339: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
 
 pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCode {
     let loaded = match Config::load(args.settings.0, environment, args.emulator) {
@@ -23,19 +27,60 @@ pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCo
     if let Err(error) = app::check(&loaded.config) {
         return complain(BAD_CONFIGURATION, error);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["setting", "value", "from"]);
-    for effective in &loaded.effective {
-        table.add_row([
-            effective.name,
-            effective.value.as_deref().unwrap_or("(none)"),
-            &effective.origin.to_string(),
-        ]);
-    }
-    say(table);
+    say(settings(&loaded));
+    say("");
+    say(secrets(&loaded));
+    say("");
+    say(tenants(&loaded.config));
     for warning in &loaded.warnings {
         say(format_args!("warning: {warning}"));
     }
     ExitCode::SUCCESS
+}
+
+fn settings(loaded: &Loaded) -> Table {
+    let rows = loaded.effective.iter().map(|effective| {
+        [
+            effective.name.to_owned(),
+            effective.value.clone().unwrap_or("(none)".to_owned()),
+            effective.origin.to_string(),
+        ]
+    });
+    table(["setting", "value", "from"], rows)
+}
+
+/// Where each secret came from, and when its file was last changed: after a rotation one wants to know.
+fn secrets(loaded: &Loaded) -> Table {
+    let rows = loaded.secrets.iter().map(|secret| {
+        let modified = secret
+            .modified
+            .map(|modified| RFC_3339.timestamp_to_string(&modified));
+        [
+            secret.name.clone(),
+            secret.from.clone(),
+            modified.unwrap_or("(no file)".to_owned()),
+        ]
+    });
+    table(["secret", "from", "file changed"], rows)
+}
+
+fn tenants(config: &Config) -> Table {
+    let rows = config.tenants.iter().map(|tenant| {
+        let id = &tenant.kora.tenant_id;
+        [
+            tenant.name.clone(),
+            id.clone(),
+            tenant.kora.base_url.to_string(),
+            config.store.log_name(id),
+        ]
+    });
+    table(["tenant", "id at Kora", "base URL", "event log"], rows)
+}
+
+fn table(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    table.add_rows(rows);
+    table
 }

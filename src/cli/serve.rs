@@ -24,6 +24,9 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(warning) = app::make_room_for_files(&loaded.config) {
+        tracing::warn!("{warning}");
+    }
     let shutdown = Shutdown::default();
     if let Err(error) = stop_on_signals(shutdown.clone()) {
         return complain(1, error);

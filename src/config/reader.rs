@@ -1,22 +1,18 @@
 //! Reads settings one by one, and remembers what it found and what is wrong.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+mod secrets;
 
-use secrecy::SecretString;
+use std::{fmt, path::Path};
+
 use url::Url;
+
+pub use secrets::GivenSecret;
 
 use super::{
     settings::{Kind, SETTINGS, Setting},
-    sources::{CONFIG_FLAG, Environment, Flags, FoundSecret, Origin, Sources},
+    sources::{CONFIG_FLAG, Environment, Flags, Origin, Sources},
     values,
 };
-use crate::secret::{self, Check, Secret};
-
-/// What stands for a secret wherever settings are shown.
-const REDACTED: &str = "(redacted)";
 
 /// One setting as it is in effect.
 #[derive(Clone, Debug)]
@@ -42,7 +38,17 @@ pub struct Problem {
 pub(super) struct Reader<'a> {
     sources: Sources<'a>,
     effective: Vec<Effective>,
+    secrets: Vec<GivenSecret>,
     problems: Vec<Problem>,
+}
+
+/// What was found, and what is wrong.
+pub(super) struct Closed {
+    /// In the order of the table.
+    pub(super) effective: Vec<Effective>,
+    /// In the order in which they were read.
+    pub(super) secrets: Vec<GivenSecret>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Reads a value; an error says what is wrong with it.
@@ -55,6 +61,7 @@ impl<'a> Reader<'a> {
         let mut reader = Reader {
             sources,
             effective: Vec::new(),
+            secrets: Vec::new(),
             problems: Vec::new(),
         };
         if let Err(what) = opened {
@@ -66,12 +73,15 @@ impl<'a> Reader<'a> {
         reader
     }
 
-    /// What was found, in the order of the table, and what is wrong.
-    pub(super) fn close(mut self) -> (Vec<Effective>, Vec<Problem>) {
+    pub(super) fn close(mut self) -> Closed {
         let place = |name| SETTINGS.iter().position(|setting| setting.name == name);
         self.effective
             .sort_by_key(|effective| place(effective.name));
-        (self.effective, self.problems)
+        Closed {
+            effective: self.effective,
+            secrets: self.secrets,
+            problems: self.problems,
+        }
     }
 
     pub(super) fn problems(&mut self, problems: Vec<Problem>) {
@@ -126,48 +136,17 @@ impl<'a> Reader<'a> {
         self.value(name, values::switch).unwrap_or(false)
     }
 
-    /// A secret that must be given, and that `check` finds nothing wrong with.
-    pub(super) fn secret(&mut self, name: &'static str, check: Check) -> Option<Secret> {
-        let setting = Setting::named(name);
-        let read = match self.sources.secret(setting) {
-            Ok(None) => return self.missing(setting),
-            Ok(Some(FoundSecret::Text((text, origin)))) => {
-                let secret = SecretString::from(text);
-                let checked = check(&secret).map_err(str::to_owned);
-                checked.map(|()| (Secret::fixed(secret), origin))
-            }
-            Ok(Some(FoundSecret::File((path, origin)))) => {
-                let path = PathBuf::from(path);
-                let read = secret::read(&path, check);
-                read.map(|text| (Secret::in_file(text, path, check), origin))
-            }
-            Err(what) => Err(what),
-        };
-        match read {
-            Ok((secret, origin)) => {
-                self.found(setting, Some(REDACTED.to_owned()), origin);
-                Some(secret)
-            }
-            Err(what) => {
-                self.problem(setting.env, what);
-                None
-            }
-        }
+    /// What the configuration file has under a key that is no setting.
+    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
+        self.sources.listed(key)
     }
 
-    /// A secret that defaults to one that is none.
-    pub(super) fn secret_or(
-        &mut self,
-        name: &'static str,
-        default: &'static str,
-        check: Check,
-    ) -> Option<Secret> {
-        let setting = Setting::named(name);
-        if let Ok(None) = self.sources.secret(setting) {
-            self.found(setting, Some(default.to_owned()), Origin::Default);
-            return Some(Secret::fixed(default.into()));
+    /// Whether any source gives this setting or secret, or tries to.
+    pub(super) fn is_given(&self, name: &'static str) -> bool {
+        match Setting::named(name).kind {
+            Kind::Secret => self.is_secret_set(name),
+            _ => self.is_set(name),
         }
-        self.secret(name, check)
     }
 
     /// The configuration file, where there is one.
@@ -175,19 +154,9 @@ impl<'a> Reader<'a> {
         self.sources.file()
     }
 
-    /// What the configuration file has under a key that is no setting.
-    pub(super) fn listed(&self, key: &str) -> Option<toml::Value> {
-        self.sources.listed(key)
-    }
-
     /// Whether any source sets it.
     pub(super) fn is_set(&self, name: &'static str) -> bool {
         self.sources.value(Setting::named(name)).is_some()
-    }
-
-    /// Whether any source gives this secret, or tries to.
-    pub(super) fn is_secret_set(&self, name: &'static str) -> bool {
-        !matches!(self.sources.secret(Setting::named(name)), Ok(None))
     }
 
     fn parse<T>(

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::{
     reader::Reader,
@@ -13,25 +14,20 @@ use crate::{emulator, kora, secret::Secret, store, webhook};
 /// Stands for the emulator's address until it is bound.
 const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
 
-pub(super) fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Option<kora::Config> {
-    let (base_url, api_key, tenant_id) = if with_emulator {
-        if reader.is_set("kora-base-url") {
-            reader.problem("kora-base-url", "cannot be given together with --emulator");
-        }
-        (
-            reader.value_or("kora-base-url", "(the emulator's)", |_| {
-                values::base_url(EMULATOR_URL)
-            }),
-            reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key),
-            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
-        )
-    } else {
-        (
-            reader.value("kora-base-url", values::base_url),
-            reader.secret("kora-api-key", kora::check_api_key),
-            reader.value("kora-tenant-id", values::text),
-        )
-    };
+/// Where Kora's API is, unless a tenant says otherwise.
+pub(super) fn base_url(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Url> {
+    if !with_emulator {
+        return reader.value("kora-base-url", values::base_url);
+    }
+    if reader.is_set("kora-base-url") {
+        reader.problem("kora-base-url", "cannot be given together with --emulator");
+    }
+    reader.value_or("kora-base-url", "(the emulator's)", |_| {
+        values::base_url(EMULATOR_URL)
+    })
+}
+
+pub(super) fn kora_config(reader: &mut Reader<'_>) -> Option<kora::Config> {
     let timeout = reader.value("kora-timeout", values::duration);
     let idle_timeout = reader.value("kora-idle-timeout", values::duration);
     let proxy = reader.optional("kora-proxy", values::proxy_url);
@@ -39,9 +35,6 @@ pub(super) fn kora_config(reader: &mut Reader<'_>, with_emulator: bool) -> Optio
     let trust_503 = reader.switch("trust-kora-503");
     let max_response_bytes = reader.value("kora-max-response-bytes", values::bytes);
     Some(kora::Config {
-        base_url: base_url?,
-        api_key: api_key?,
-        tenant_id: tenant_id?,
         timeout: timeout?,
         idle_timeout: idle_timeout?,
         proxy,

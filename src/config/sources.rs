@@ -9,6 +9,7 @@ use std::{
 use super::{
     callers::CALLERS,
     settings::{Kind, SETTINGS, Setting},
+    tenants::TENANTS,
 };
 
 /// The flag and variable that name the file.
@@ -16,7 +17,7 @@ pub(super) const CONFIG_FLAG: &str = "config";
 const CONFIG_ENV: &str = "GATEWAY_CONFIG";
 
 /// The keys of the file that are no settings.
-const LISTS: [&str; 1] = [CALLERS];
+const LISTS: [&str; 2] = [CALLERS, TENANTS];
 
 /// The environment, handed in.
 pub type Environment = BTreeMap<String, String>;

@@ -41,7 +41,7 @@ impl TenantLog {
         let mut reader = Reader::open(flags, environment);
         let tenant = reader.value("kora-tenant-id", values::text);
         let place = store_place(&mut reader);
-        match (tenant, place, reader.close().1) {
+        match (tenant, place, reader.close().problems) {
             (Some(tenant), Some(place), problems) if problems.is_empty() => {
                 Ok(TenantLog { tenant, place })
             }

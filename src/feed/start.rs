@@ -2,7 +2,7 @@
 
 use super::read_failed;
 use crate::{
-    error::{CallError, Reason},
+    error::{CallError, Hint, Reason},
     event::{OnGap, Position, ResumeToken, Start, WatchRequest},
     pb,
     store::{Bounds, EventLog, ReadError},
@@ -67,7 +67,7 @@ pub(super) fn expired(log: &dyn EventLog, oldest: Position) -> CallError {
         position: oldest,
     };
     CallError {
-        oldest_token: Some(oldest.encode()),
+        hint: Some(Hint::OldestToken(oldest.encode())),
         ..CallError::new(Reason::TokenExpired)
     }
 }

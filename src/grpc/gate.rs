@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 use super::{Tenant, rpc::Rpc};
 use crate::{
     access::{Caller, Callers, Changes, Credential, Right},
-    error::{CallError, Reason, Violation},
+    error::{CallError, Hint, Reason, Violation},
     listener::PeerNames,
 };
 
@@ -199,7 +199,7 @@ fn check(caller: &Caller, right: Right) -> Result<(), CallError> {
 
 fn missing(right: &'static str) -> CallError {
     CallError {
-        missing_right: Some(right),
+        hint: Some(Hint::MissingRight(right)),
         ..CallError::new(Reason::PermissionMissing)
     }
 }

@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::rpc::Rpc;
 use crate::{
-    error::{CallError, Reason, Resource},
+    error::{CallError, Hint, Reason, Resource},
     pb,
 };
 
@@ -71,11 +71,14 @@ pub(super) fn status_of(error: &CallError, rpc: Option<Rpc>, call_id: &str) -> S
         }
         _ => error.reason,
     };
-    if let Some(token) = &error.oldest_token {
-        metadata.insert("oldest_token".to_owned(), token.clone());
-    }
-    if let Some(right) = error.missing_right {
-        metadata.insert("right".to_owned(), right.to_owned());
+    match &error.hint {
+        Some(Hint::OldestToken(token)) => {
+            metadata.insert("oldest_token".to_owned(), token.clone());
+        }
+        Some(Hint::MissingRight(right)) => {
+            metadata.insert("right".to_owned(), (*right).to_owned());
+        }
+        None => {}
     }
     let mut details = ErrorDetails::new();
     details.set_error_info(reason.name(), DOMAIN, metadata);

@@ -14,7 +14,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Config, Endpoint, Metrics, Orders, SetupError,
+    Account, Endpoint, HttpClient, Metrics, Orders, SetupError,
     admission::{Admission, Asker},
     connection::Connection,
     departure::Departure,
@@ -34,9 +34,8 @@ pub(super) const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
 
 /// Makes attempts.
 pub(super) struct Attempts {
+    http: HttpClient,
     connection: Connection,
-    timeout: Duration,
-    max_response_bytes: usize,
     metrics: Metrics,
     admission: Admission,
     orders: Orders,
@@ -45,15 +44,15 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new(
-        config: &Config,
+        http: HttpClient,
+        account: &Account,
         clock: Clock,
         metrics: Metrics,
         orders: Orders,
     ) -> Result<Self, SetupError> {
         Ok(Attempts {
-            connection: Connection::new(config)?,
-            timeout: config.timeout,
-            max_response_bytes: config.max_response_bytes,
+            connection: Connection::new(account)?,
+            http,
             admission: Admission::new(clock, metrics.clone()),
             metrics,
             orders,
@@ -171,7 +170,8 @@ impl Attempts {
     }
 
     async fn exchange(&self, request: Request) -> Ended {
-        match exchange(self.connection.http(), request, self.max_response_bytes).await {
+        let max_bytes = self.http.config.max_response_bytes;
+        match exchange(&self.http.client, request, max_bytes).await {
             Ok(answer) => Ended::Answered(answer),
             Err(lost) => Ended::Lost(lost),
         }
@@ -184,14 +184,14 @@ impl Attempts {
         tokio::select! {
             biased;
             ended = &mut exchange => ended,
-            () = transmission.started() => time::timeout(self.timeout, exchange)
+            () = transmission.started() => time::timeout(self.http.config.timeout, exchange)
                 .await
                 .unwrap_or(Ended::TimedOut),
         }
     }
 
     async fn exchange_in_time(&self, request: Request, wait_until: Instant) -> Ended {
-        let limit = Instant::now() + self.timeout;
+        let limit = Instant::now() + self.http.config.timeout;
         match time::timeout_at(limit.min(wait_until), self.exchange(request)).await {
             Ok(ended) => ended,
             Err(_) if limit < wait_until => Ended::TimedOut,

@@ -109,12 +109,18 @@ impl Shared {
             }
             (result, change)
         };
+        let tenant = &*self.metrics.tenant;
         match change {
-            Some(Position::Open) => tracing::warn!("Kora fails; it is not asked for a moment"),
-            Some(Position::HalfOpen) => {
-                tracing::info!("one call at a time finds out whether Kora answers again");
+            Some(Position::Open) => {
+                tracing::warn!(tenant, "Kora fails; it is not asked for a moment");
             }
-            Some(Position::Closed) => tracing::info!("Kora answers again"),
+            Some(Position::HalfOpen) => {
+                tracing::info!(
+                    tenant,
+                    "one call at a time finds out whether Kora answers again"
+                );
+            }
+            Some(Position::Closed) => tracing::info!(tenant, "Kora answers again"),
             None => {}
         }
         result

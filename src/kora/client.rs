@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Config, Departure, Endpoint, Lane, Metrics, Orders, SetupError, admission::Asker,
+    Account, Departure, Endpoint, HttpClient, Lane, Metrics, Orders, SetupError, admission::Asker,
     attempt::Attempts, exchange::Answer, idempotency::idempotency_key, order::Order,
     refusal::Asked, request_body, retrying::Retries, screening_answer, subject_answer,
     violations::Sent,
@@ -30,21 +30,28 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sets the client up; nothing is sent. Reads obey `orders`.
+    /// Sets the client of one account up, on the `http` of all; nothing is sent. Reads obey `orders`.
     ///
     /// # Errors
-    /// If a setting cannot be used.
+    /// If the tenant's id cannot be sent in a header.
     pub fn new(
-        config: &Config,
+        http: &HttpClient,
+        account: &Account,
         clock: Clock,
         metrics: Metrics,
         orders: Orders,
     ) -> Result<Self, SetupError> {
         Ok(Client {
             retries: Arc::new(Retries::new(metrics.clone())),
-            attempts: Arc::new(Attempts::new(config, clock.clone(), metrics, orders)?),
-            tenant_id: config.tenant_id.as_str().into(),
-            is_503_trusted: config.trust_503,
+            tenant_id: account.tenant_id.as_str().into(),
+            is_503_trusted: http.config.trust_503,
+            attempts: Arc::new(Attempts::new(
+                http.clone(),
+                account,
+                clock.clone(),
+                metrics,
+                orders,
+            )?),
             clock,
         })
     }

@@ -1,23 +1,17 @@
-//! How requests get to Kora: the HTTP client's settings, URLs and headers.
-
-use std::{fs, io, path::PathBuf, time::Duration};
+//! What the requests of one tenant have in common: URLs and headers.
 
 use http::{
     HeaderName, HeaderValue, Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Body, Certificate, Client, Proxy, Request, redirect, retry};
+use reqwest::{Body, Request};
 use secrecy::{ExposeSecret, SecretString};
-use thiserror::Error;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Config, Endpoint, transmission::TrackedBody};
+use super::{Account, Endpoint, SetupError, transmission::TrackedBody};
 use crate::secret::Secret;
-
-/// How long resolving, connecting and the TLS handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is not escaped in a path segment (RFC 3986: unreserved).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -30,54 +24,27 @@ const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A pool of connections to Kora, and what every request on them has in common.
+/// One tenant's way of asking Kora.
 pub(super) struct Connection {
-    http: Client,
     screenings: Url,
     subjects: Url,
     api_key: Secret,
     tenant: HeaderValue,
 }
 
-/// Why the client cannot be set up. No message holds a secret.
-#[derive(Debug, Error)]
-pub enum SetupError {
-    /// The CA file cannot be read.
-    #[error("the Kora CA file {} cannot be read: {source}", path.display())]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The CA file holds no certificates.
-    #[error("the Kora CA file {} holds no PEM certificate", .0.display())]
-    NoCertificate(PathBuf),
-    /// The tenant id cannot be sent in a header.
-    #[error("the Kora tenant id holds characters that a header cannot have")]
-    TenantId,
-    /// The HTTP client refuses its settings.
-    #[error("the HTTP client for Kora cannot be built: {0}")]
-    Client(#[source] reqwest::Error),
-}
-
 impl Connection {
-    pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+    pub(super) fn new(account: &Account) -> Result<Self, SetupError> {
+        let tenant = HeaderValue::from_str(&account.tenant_id);
         Ok(Connection {
-            http: http_client(config)?,
-            screenings: below(&config.base_url, "screenings"),
-            subjects: below(&config.base_url, "subjects"),
-            api_key: config.api_key.clone(),
-            tenant: HeaderValue::from_str(&config.tenant_id).map_err(|_| SetupError::TenantId)?,
+            screenings: below(&account.base_url, "screenings"),
+            subjects: below(&account.base_url, "subjects"),
+            api_key: account.api_key.clone(),
+            tenant: tenant.map_err(|_| SetupError::TenantId)?,
         })
     }
 
     pub(super) fn api_key(&self) -> &Secret {
         &self.api_key
-    }
-
-    pub(super) fn http(&self) -> &Client {
-        &self.http
     }
 
     /// A request that creates something.
@@ -123,40 +90,19 @@ impl Connection {
     }
 }
 
-/// HTTP/1.1 only, and nothing that sends a request a second time by itself: the proof that a request was
-/// not sent rests on both.
-fn http_client(config: &Config) -> Result<Client, SetupError> {
-    let mut builder = Client::builder()
-        .http1_only()
-        .retry(retry::never())
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(config.idle_timeout)
-        .user_agent(concat!("kora-gateway/", env!("CARGO_PKG_VERSION")));
-    if let Some(proxy) = &config.proxy {
-        // Only https, which a proxy cannot read: plain HTTP is for loopback, and stays there.
-        builder = builder.proxy(Proxy::https(proxy.clone()).map_err(SetupError::Client)?);
-    }
-    if let Some(path) = &config.ca_file {
-        let pem = fs::read(path).map_err(|source| SetupError::CaFile {
-            path: path.clone(),
-            source,
-        })?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| SetupError::NoCertificate(path.clone()))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    builder.build().map_err(SetupError::Client)
-}
-
 /// # Errors
 /// If the key cannot be sent in a header.
 pub fn check_api_key(key: &SecretString) -> Result<(), &'static str> {
     bearer(key).map_or(
+        Err("holds characters that a header cannot have"),
+        |_| Ok(()),
+    )
+}
+
+/// # Errors
+/// If the tenant's id cannot be sent in a header.
+pub fn check_tenant_id(id: &str) -> Result<(), &'static str> {
+    HeaderValue::from_str(id).map_or(
         Err("holds characters that a header cannot have"),
         |_| Ok(()),
     )

@@ -1,7 +1,7 @@
 //! What operators see of the calls to Kora: requests by endpoint and status, retries, the
 //! circuit, and the waits for the rate limit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -10,7 +10,10 @@ use prometheus_client::{
 };
 
 use super::{Endpoint, breaker::Position, pacing};
-use crate::{error::Reason, telemetry::DURATION_BUCKETS};
+use crate::{
+    error::Reason,
+    telemetry::{DURATION_BUCKETS, TenantLabel},
+};
 
 /// How a request to Kora ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +28,16 @@ pub(super) enum Ending {
     TimedOut,
 }
 
-/// The metrics of the client.
+/// The metrics of the clients. Each tenant has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Whose they are.
+    pub(super) tenant: Arc<str>,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
     retries: Family<RetryLabels, Counter>,
     retries_refused: Counter,
     circuit_state: Gauge,
+    circuit_states: Family<TenantLabel, Gauge>,
     circuit_openings: Counter,
     pub(super) pacing: pacing::Metrics,
 }
@@ -48,13 +54,15 @@ struct RetryLabels {
 }
 
 impl Metrics {
-    /// Registers the metrics.
+    /// Registers the metrics, once for all tenants. The gauges of no tenant are seen by nobody.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics {
+            tenant: Arc::default(),
             requests: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             retries: Family::default(),
             retries_refused: Counter::default(),
             circuit_state: Gauge::default(),
+            circuit_states: Family::default(),
             circuit_openings: Counter::default(),
             pacing: pacing::Metrics::register(registry),
         };
@@ -76,8 +84,8 @@ impl Metrics {
         );
         registry.register(
             "kora_circuit_state",
-            "Whether calls go to Kora: 0 closed (they do), 1 half-open (one is tried), 2 open (none does)",
-            metrics.circuit_state.clone(),
+            "Whether calls go to Kora: 0 closed (they do), 1 half-open (one is tried), 2 open (none does); by tenant",
+            metrics.circuit_states.clone(),
         );
         registry.register(
             "kora_circuit_openings",
@@ -85,6 +93,19 @@ impl Metrics {
             metrics.circuit_openings.clone(),
         );
         metrics
+    }
+
+    /// Those of the tenant with this name.
+    #[must_use]
+    pub fn of_tenant(&self, name: &str) -> Self {
+        Metrics {
+            tenant: name.into(),
+            circuit_state: self
+                .circuit_states
+                .get_or_create_owned(&TenantLabel::of(name)),
+            pacing: self.pacing.of_tenant(name),
+            ..self.clone()
+        }
     }
 
     pub(super) fn observe(&self, endpoint: Endpoint, ending: Ending, took: Duration) {

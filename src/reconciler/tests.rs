@@ -60,10 +60,12 @@ impl PollLog for Quiet {
 /// How often a log is read in ten minutes.
 async fn reads(is_readable: bool) -> u32 {
     let mut registry = Registry::default();
-    let kora = kora::Config {
+    let account = kora::Account {
         base_url: "http://127.0.0.1:1/api/v1".parse().unwrap(),
         api_key: "key".into(),
         tenant_id: "tenant".to_owned(),
+    };
+    let config = kora::Config {
         timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
         proxy: None,
@@ -72,7 +74,11 @@ async fn reads(is_readable: bool) -> u32 {
         trust_503: false,
     };
     let metrics = kora::Metrics::register(&mut registry);
-    let kora = kora::Client::new(&kora, Clock::system(), metrics, kora::Orders::default());
+    let (http, orders) = (
+        kora::HttpClient::new(&config).unwrap(),
+        kora::Orders::default(),
+    );
+    let kora = kora::Client::new(&http, &account, Clock::system(), metrics, orders);
     let log = Arc::new(Quiet {
         is_readable,
         reads: AtomicU32::new(0),

@@ -57,17 +57,20 @@ pub enum OpenError {
     },
 }
 
-/// A directory that no other process uses.
+/// A directory that no other process uses, and that has room for the logs of many tenants.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub struct Directory {
     path: PathBuf,
     /// Let go of when it is closed.
     _lock: File,
 }
 
 impl Directory {
-    /// Creates the directory where it is missing, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Creates the directory where it is missing, and locks it. Blocks.
+    ///
+    /// # Errors
+    /// If another process has it, or it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
         let explain = |source| OpenError::Directory {
             path: path.to_owned(),
             source,
@@ -107,8 +110,7 @@ impl Directory {
 
     /// The file of a tenant's log.
     pub(super) fn log_file(&self, tenant: &str) -> PathBuf {
-        let name = utf8_percent_encode(tenant, ESCAPED);
-        self.path.join(format!("{name}{LOG_SUFFIX}"))
+        log_file(&self.path, tenant)
     }
 
     /// Makes the names of the files in it durable.
@@ -118,6 +120,12 @@ impl Directory {
             source,
         })
     }
+}
+
+/// The file of a tenant's log in a directory.
+pub(super) fn log_file(directory: &Path, tenant: &str) -> PathBuf {
+    let name = utf8_percent_encode(tenant, ESCAPED);
+    directory.join(format!("{name}{LOG_SUFFIX}"))
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

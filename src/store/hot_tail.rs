@@ -17,6 +17,9 @@ const MAX_RECORDS: usize = 4096;
 /// How many bytes of records are held.
 const MAX_BYTES: usize = 8 << 20;
 
+/// How many the tails of one gateway hold together. Each holds a page at least.
+const MAX_BYTES_OF_ALL: usize = 256 << 20;
+
 /// How many records one page has at most.
 pub(super) const PAGE_RECORDS: usize = 100;
 
@@ -48,6 +51,7 @@ struct Held {
     /// Without a hole, up to the head.
     records: VecDeque<Arc<Record>>,
     bytes: usize,
+    max_bytes: usize,
 }
 
 impl HotTail {
@@ -60,8 +64,16 @@ impl HotTail {
                 bounds,
                 records: VecDeque::new(),
                 bytes: 0,
+                max_bytes: MAX_BYTES,
             }),
         }
+    }
+
+    /// It is one of so many in this process, which share their memory.
+    pub fn share_memory(&self, tails: usize) {
+        let part = (MAX_BYTES_OF_ALL / tails.max(1)).clamp(PAGE_BYTES, MAX_BYTES);
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.max_bytes = part;
     }
 
     /// The ends.
@@ -144,7 +156,7 @@ impl HotTail {
 
 impl Held {
     fn is_over_limit(&self) -> bool {
-        self.records.len() > MAX_RECORDS || (self.bytes > MAX_BYTES && self.records.len() > 1)
+        self.records.len() > MAX_RECORDS || (self.bytes > self.max_bytes && self.records.len() > 1)
     }
 
     fn is_front_trimmed(&self) -> bool {
@@ -191,6 +203,21 @@ mod tests {
         assert_eq!(sequences(tail.page(9)), Some(vec![10]));
         assert_eq!(sequences(tail.page(10)), Some(vec![]));
         assert_eq!(tail.bounds().head.sequence, 10);
+    }
+
+    #[test]
+    fn many_tails_share_the_memory_of_one() {
+        let held = |tails| {
+            let tail = HotTail::new(Bounds::default());
+            tail.share_memory(tails);
+            tail.show(records(0, MAX_RECORDS as u64), Position::default());
+            tail.held().bytes
+        };
+        let one = held(1);
+        assert!((2 * PAGE_BYTES..MAX_BYTES).contains(&one), "{one}");
+        assert_eq!(held(MAX_BYTES_OF_ALL / MAX_BYTES), one);
+        assert!(held(MAX_BYTES_OF_ALL / (2 * PAGE_BYTES)) <= 2 * PAGE_BYTES);
+        assert!(held(usize::MAX) <= PAGE_BYTES);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod import;
 mod lease;
 mod log_record;
 mod names;
+mod nats;
 mod open;
 mod owners;
 mod payload;
@@ -61,6 +62,7 @@ use end::End;
 use events::Events;
 pub(super) use export::Export;
 pub(super) use import::Import;
+pub use nats::Nats;
 use poll_log::Waits;
 use queue::{Answer, MessageId, Waiting};
 use reader::Reader;
@@ -146,8 +148,13 @@ struct Tasks {
     closed: CancellationToken,
 }
 
+/// What a tenant's stream of events is called.
+pub(super) fn stream_name(config: &Config, tenant: &str) -> String {
+    names::Names::of(&config.stream_prefix, tenant).events
+}
+
 impl JetStream {
-    /// Opens a tenant's log, and creates it where there is none.
+    /// Opens a tenant's log on a connection of its own, and creates it where there is none.
     ///
     /// # Errors
     /// If NATS does not answer, is too old, or has streams with settings that would break a promise.
@@ -157,16 +164,11 @@ impl JetStream {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        open::open(config, tenant, clock, metrics).await
+        let nats = Nats::connect(config).await?;
+        nats.open(tenant, clock, metrics).await
     }
 
-    /// How large an event may be on this server, in bytes: what it says and its raw body together.
-    pub fn max_event_bytes(&self) -> usize {
-        let max_payload = self.events.connection.max_payload();
-        max_payload.saturating_sub(MESSAGE_OVERHEAD)
-    }
-
-    /// Writes what waits, and lets go of NATS. Appends fail from then on.
+    /// Writes what waits, and takes leave of the other gateways. Appends fail from then on.
     pub async fn close(&self) {
         let tasks = self
             .tasks
@@ -202,7 +204,6 @@ impl JetStream {
         let _ = Checkpoint::keep(&self.waits.bucket, end).await;
         self.waits.lease.release().await;
         self.records.owners.leave().await;
-        self.events.connection.close().await;
     }
 
     /// Has an event written, and waits until it is durable.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::task;
 
 use super::{
-    Config, EventLog, JetStream, Metrics, OpenError, PollLog, RequestLog, Sqlite, jetstream,
+    Config, Directory, EventLog, JetStream, Metrics, OpenError, PollLog, RequestLog, Sqlite,
+    directory, jetstream,
 };
 use crate::clock::Clock;
 
@@ -16,6 +17,24 @@ pub enum Place {
     Directory(Config),
     /// On NATS JetStream, for any number of gateways.
     Nats(jetstream::Config),
+}
+
+impl Place {
+    /// Whether several gateways can use it, so that it is away from all of them when it is away from one.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Place::Nats(_))
+    }
+
+    /// What a tenant's log in it is called, for people.
+    pub fn log_name(&self, tenant: &str) -> String {
+        match self {
+            Place::Directory(config) => {
+                let file = directory::log_file(&config.directory, tenant);
+                file.display().to_string()
+            }
+            Place::Nats(config) => jetstream::stream_name(config, tenant),
+        }
+    }
 }
 
 /// A log's three laws behind one handle. Clones share it.
@@ -37,17 +56,18 @@ enum Backend {
 }
 
 impl Logs {
-    /// Opens a log in a directory, on a thread that may block.
+    /// Opens a log in the directory of `config`, which is open already, on a thread that may block.
     ///
     /// # Errors
-    /// See [`Sqlite::open`].
+    /// See [`Sqlite::open_in`].
     pub async fn in_directory(
+        directory: Arc<Directory>,
         config: Config,
         tenant: String,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let open = move || Sqlite::open(&config, &tenant, clock, metrics);
+        let open = move || Sqlite::open_in(directory, &config, &tenant, clock, metrics);
         let log = task::spawn_blocking(open)
             .await
             .expect("opening a log does not panic")?;
@@ -69,11 +89,6 @@ impl Logs {
             polls: log.clone(),
             backend: Backend::JetStream(log),
         }
-    }
-
-    /// Whether other gateways use it too, so that it is away from all of them when it is away from this one.
-    pub fn is_shared(&self) -> bool {
-        matches!(self.backend, Backend::JetStream(_))
     }
 
     /// Writes what waits, and lets go of the place.

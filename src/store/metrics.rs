@@ -1,13 +1,13 @@
 //! What operators see of the log.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use crate::telemetry::DURATION_BUCKETS;
+use crate::telemetry::{DURATION_BUCKETS, TenantLabel};
 
-/// The counters of the store.
+/// The metrics of the store. Each log has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Records appended.
@@ -24,10 +24,12 @@ pub struct Metrics {
     pub(super) disputed: Counter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
+    all_writable: Family<TenantLabel, Gauge>,
+    all_polls: Family<TenantLabel, Gauge>,
 }
 
 impl Metrics {
-    /// Registers the metrics.
+    /// Registers the metrics, once for all tenants. The gauges of no tenant are seen by nobody.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics {
             appended: Counter::default(),
@@ -37,6 +39,8 @@ impl Metrics {
             polls: Gauge::default(),
             disputed: Counter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
+            all_writable: Family::default(),
+            all_polls: Family::default(),
         };
         registry.register(
             "store_events_appended",
@@ -55,13 +59,13 @@ impl Metrics {
         );
         registry.register(
             "store_writable",
-            "1 while the last append succeeded, else 0",
-            metrics.writable.clone(),
+            "1 while the last append succeeded, else 0, by tenant",
+            metrics.all_writable.clone(),
         );
         registry.register(
             "store_polls_waiting",
-            "Screenings that Kora took and whose end is not known yet",
-            metrics.polls.clone(),
+            "Screenings that Kora took and whose end is not known yet, by tenant",
+            metrics.all_polls.clone(),
         );
         registry.register(
             "store_reconciled_disputed",
@@ -75,5 +79,16 @@ impl Metrics {
             metrics.commit.clone(),
         );
         metrics
+    }
+
+    /// Those of the tenant with this name.
+    #[must_use]
+    pub fn of_tenant(&self, name: &str) -> Self {
+        let label = TenantLabel::of(name);
+        Metrics {
+            writable: self.all_writable.get_or_create_owned(&label),
+            polls: self.all_polls.get_or_create_owned(&label),
+            ..self.clone()
+        }
     }
 }

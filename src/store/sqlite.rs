@@ -1,6 +1,6 @@
 //! The embedded backend: a log is one SQLite file.
 //!
-//! One thread writes (see `writer`): all appends that wait share one transaction and one sync. Readers have
+//! One thread writes (see `writer`), while there is something to write (see `writing`): all appends that wait share one transaction and one sync. Readers have
 //! connections of their own and never wait for it. SQLite is set to WAL and `synchronous=FULL`, so a commit is
 //! on disk when it returns.
 
@@ -23,11 +23,12 @@ mod retention;
 mod schema;
 mod snapshot;
 mod transaction;
+mod waiting;
 mod writer;
+mod writing;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -35,7 +36,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    task, time,
+    task::JoinHandle,
+    time,
 };
 
 use super::{
@@ -51,7 +53,9 @@ pub(super) use export::Export;
 pub(super) use import::Import;
 use queue::{Command, Operation, Write, Written};
 use reader::Readers;
-use writer::Writer;
+use waiting::Waiting;
+use writer::{Seen, Writer};
+use writing::write_until_closed;
 
 /// How long a write may take, its wait for the others included.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +75,7 @@ pub struct Sqlite {
     room: Arc<Semaphore>,
     writable: Writable,
     readers: Readers,
+    waiting: Waiting,
     open: Mutex<Option<Open>>,
 }
 
@@ -78,11 +83,12 @@ pub struct Sqlite {
 #[derive(Debug)]
 struct Open {
     writer: JoinHandle<()>,
-    directory: Directory,
+    directory: Arc<Directory>,
 }
 
 impl Sqlite {
-    /// Opens a tenant's log, and creates it where there is none. Blocks while it reads.
+    /// Opens a tenant's log in a directory of its own, and creates it where there is none. Blocks while it reads. To be
+    /// called inside of a runtime, in which the writer waits.
     ///
     /// # Errors
     /// If another process has the directory, or the file cannot be used.
@@ -92,7 +98,22 @@ impl Sqlite {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let directory = Directory::open(&config.directory)?;
+        let directory = Arc::new(Directory::open(&config.directory)?);
+        Self::open_in(directory, config, tenant, clock, metrics)
+    }
+
+    /// Opens a tenant's log in the directory of `config`, which is open already. Blocks while it reads. To be called inside
+    /// of a runtime, in which the writer waits.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn open_in(
+        directory: Arc<Directory>,
+        config: &Config,
+        tenant: &str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
         let path = directory.log_file(tenant);
         let opened = schema::open(&path)?;
         directory.sync()?;
@@ -101,21 +122,16 @@ impl Sqlite {
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
         let writable = Writable::new(opened.is_writable, metrics.clone());
         let id = opened.id;
-        let writer = Writer::new(
-            opened,
-            config,
-            clock,
-            Arc::clone(&tail),
-            writable.clone(),
+        let waiting = Waiting::new(opened.polls, metrics.clone());
+        let seen = Seen {
+            tail: Arc::clone(&tail),
+            writable: writable.clone(),
+            waiting: waiting.clone(),
             metrics,
-        );
-        let writer = std::thread::Builder::new()
-            .name("event-log-writer".to_owned())
-            .spawn(move || writer.run(commands))
-            .map_err(|source| OpenError::Directory {
-                path: config.directory.clone(),
-                source,
-            })?;
+        };
+        let writer = Writer::new(opened, config, clock, seen);
+        let kept_for = config.retention_age.min(config.request_retention);
+        let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
         Ok(Sqlite {
             id,
             tail,
@@ -123,11 +139,12 @@ impl Sqlite {
             room: Arc::new(Semaphore::new(QUEUED_KIB as usize)),
             writable,
             readers,
+            waiting,
             open: Mutex::new(Some(Open { writer, directory })),
         })
     }
 
-    /// Writes what waits, ends the writer, and lets go of the directory. Appends fail from then on.
+    /// Writes what waits, ends the writer, and lets go of the directory, which the last log in it unlocks. Appends fail from then on.
     pub async fn close(&self) {
         let open = self
             .open
@@ -139,12 +156,9 @@ impl Sqlite {
         };
         // A writer that is gone needs no order.
         let _ = self.queue.send(Command::Close).await;
-        let joined = task::spawn_blocking(move || {
-            // One that panicked has ended too, and was reported by its panic.
-            let _ = writer.join();
-            drop(directory);
-        });
-        let _ = joined.await;
+        // One that panicked has ended too, and was reported by its panic.
+        let _ = writer.await;
+        drop(directory);
     }
 
     /// Has something written, and waits until it is durable.

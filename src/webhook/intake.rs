@@ -15,13 +15,11 @@ use super::{
     body::{BodyReader, WholeBody},
     envelope::Envelope,
     head,
-    signature::{ActiveVerifier, Signature},
+    signature::Signature,
+    tenant::{Recipient, Tenants},
     upload::Upload,
 };
-use crate::{
-    event::{Identity, NewEvent, UNREADABLE},
-    store::{Appended, EventLog},
-};
+use crate::event::NewEvent;
 
 /// How large a body may be that is verified and read right on the runtime. It is done in well under a
 /// millisecond.
@@ -29,10 +27,8 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// What every webhook needs.
 pub(super) struct Intake {
-    tenant: String,
-    verifier: ActiveVerifier,
+    tenants: Tenants,
     bodies: BodyReader,
-    log: Arc<dyn EventLog>,
     metrics: Metrics,
 }
 
@@ -48,12 +44,10 @@ pub(super) async fn receive(State(intake): State<Arc<Intake>>, request: Request)
 }
 
 impl Intake {
-    pub(super) fn new(config: Config, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
+    pub(super) fn new(config: &Config, tenants: Tenants, metrics: Metrics) -> Self {
         Intake {
-            verifier: ActiveVerifier::new(config.secrets),
             bodies: BodyReader::new(config.max_bytes),
-            tenant: config.tenant,
-            log,
+            tenants,
             metrics,
         }
     }
@@ -62,39 +56,46 @@ impl Intake {
     async fn answer(self: Arc<Self>, request: Request) -> (Ending, bool) {
         let (head, body) = request.into_parts();
         let mut upload = Upload::new(&head.headers, body);
-        let ending = match self.receive(&head, &mut upload).await {
-            Ok((signatures, body)) => self.verify_and_keep(signatures, body).await,
-            Err(refused) => refused,
+        let ending = match self.tenants.on(head.uri.path()) {
+            Some(recipient) => {
+                let recipient = Arc::clone(recipient);
+                let ending = self.receive(&recipient, &head, &mut upload).await;
+                recipient.tell(ending);
+                ending
+            }
+            None => Ending::NotFound,
         };
-        match ending {
-            Ending::TooLarge => tracing::warn!("a webhook is too large"),
-            Ending::Overloaded => tracing::warn!("no memory for a webhook"),
-            Ending::Unauthentic => tracing::info!("a webhook is not signed by Kora"),
-            _ => {}
-        }
         (ending, upload.finish())
     }
 
     async fn receive(
-        &self,
+        self: &Arc<Self>,
+        recipient: &Arc<Recipient>,
         head: &Parts,
         upload: &mut Upload,
-    ) -> Result<(Vec<Signature>, WholeBody), Ending> {
-        let signatures = head::check(head, &self.tenant)?;
-        Ok((signatures, self.bodies.read(upload).await?))
+    ) -> Ending {
+        let signatures = match head::check(head) {
+            Ok(signatures) => signatures,
+            Err(refused) => return refused,
+        };
+        match self.bodies.read(upload).await {
+            Ok(body) => self.verify_and_keep(recipient, signatures, body).await,
+            Err(refused) => refused,
+        }
     }
 
     async fn verify_and_keep(
         self: &Arc<Self>,
+        recipient: &Arc<Recipient>,
         signatures: Vec<Signature>,
         body: WholeBody,
     ) -> Ending {
         let WholeBody { bytes, place } = body;
         let event = match bytes.len() {
-            ..=MAX_INLINE_BYTES => self.read(&signatures, &bytes),
+            ..=MAX_INLINE_BYTES => self.read(recipient, &signatures, &bytes),
             _ => {
-                let intake = Arc::clone(self);
-                let read = task::spawn_blocking(move || intake.read(&signatures, &bytes));
+                let (intake, of) = (Arc::clone(self), Arc::clone(recipient));
+                let read = task::spawn_blocking(move || intake.read(&of, &signatures, &bytes));
                 match read.await {
                     Ok(event) => event,
                     Err(_) => return Ending::Failed,
@@ -103,15 +104,20 @@ impl Intake {
         };
         let ending = match event {
             None => Ending::Unauthentic,
-            Some(event) => self.keep(event).await,
+            Some(event) => recipient.keep(event).await,
         };
         drop(place);
         ending
     }
 
-    /// The event, if Kora signed it.
-    fn read(&self, signatures: &[Signature], body: &[u8]) -> Option<NewEvent> {
-        if !self.verifier.now().is_authentic(body, signatures) {
+    /// The event, if Kora signed it for this tenant.
+    fn read(
+        &self,
+        recipient: &Recipient,
+        signatures: &[Signature],
+        body: &[u8],
+    ) -> Option<NewEvent> {
+        if !recipient.verifier.now().is_authentic(body, signatures) {
             return None;
         }
         let envelope = Envelope::read(body);
@@ -122,25 +128,5 @@ impl Intake {
             identity, content, ..
         } = envelope;
         Some(NewEvent::from_webhook(identity, content, body))
-    }
-
-    async fn keep(&self, event: NewEvent) -> Ending {
-        let is_unreadable = event.keys.kind == UNREADABLE;
-        let event_id = match &event.identity {
-            Identity::Vendor(id) => id.clone(),
-            Identity::Body(_) => String::new(),
-        };
-        match self.log.append(event).await {
-            Ok(Appended::Duplicate) => Ending::Duplicate,
-            Ok(Appended::New) if is_unreadable => {
-                tracing::warn!("an authentic webhook cannot be read; it is kept as it is");
-                Ending::Unreadable
-            }
-            Ok(Appended::New) => Ending::Accepted,
-            Err(error) => {
-                tracing::warn!(event_id, %error, "a webhook was not kept");
-                Ending::StoreUnavailable
-            }
-        }
     }
 }

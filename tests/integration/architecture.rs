@@ -114,6 +114,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "access",
             "admin",
             "clock",
             "config",
@@ -125,6 +126,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "reconciler",
             "requests",
+            "secret",
             "store",
             "telemetry",
             "webhook",

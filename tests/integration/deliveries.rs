@@ -28,6 +28,14 @@ impl Webhooks {
         }
     }
 
+    /// To this path of the gateway's.
+    pub fn on(addr: SocketAddr, path: &str) -> Webhooks {
+        Webhooks {
+            url: format!("http://{addr}{path}"),
+            ..Self::to(addr)
+        }
+    }
+
     /// Posts a signed body that must be accepted.
     pub async fn deliver(&self, body: &[u8]) {
         assert_eq!(self.offer(body).await.status(), 200);

@@ -7,6 +7,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use kora_gateway::{
     clock::Clock,
+    error::Hint,
     event::{Content, Identity, Keys, NewEvent, ResumeToken, WatchRequest},
     feed::{self, Feed, Subscription},
     lifecycle::Shutdown,
@@ -110,7 +111,7 @@ async fn a_stream_that_has_begun_and_falls_behind_hears_of_it() {
         log_id: log.id(),
         position: log.tail().bounds().trimmed,
     };
-    assert_eq!(error.oldest_token, Some(oldest.encode()));
+    assert_eq!(error.hint, Some(Hint::OldestToken(oldest.encode())));
     assert!(stream.next().await.is_none());
 }
 

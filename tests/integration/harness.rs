@@ -1,6 +1,6 @@
 //! Starts real gateways, many in one process, each on free ports.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use kora_gateway::{
     app::{self, Listeners, StartError, Surroundings},
@@ -19,6 +19,16 @@ pub const TENANT_ID: &str = "9d1f7a3c-2b64-4e7e-8f0a-6f1f5f0c7a11";
 /// The secret that test gateways verify webhooks with.
 pub const WEBHOOK_SECRET: &str = "test-webhook-secret";
 
+/// A gauge of the one tenant's.
+pub fn of_tenant(gauge: &str) -> String {
+    format!("{gauge}{{tenant=\"{TENANT_ID}\"}}")
+}
+
+/// The calls that wait in a lane for their turn in the one tenant's rate limit.
+pub fn calls_waiting(lane: &str, count: usize) -> String {
+    format!("kora_calls_waiting{{lane=\"{lane}\",tenant=\"{TENANT_ID}\"}} {count}\n")
+}
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,9 +38,24 @@ pub struct Gateway {
     pub webhook: SocketAddr,
     pub admin: SocketAddr,
     /// Of its own, unless a flag names one.
-    _data: TempDir,
+    _data: Option<TempDir>,
     shutdown: Shutdown,
     served: JoinHandle<Result<(), StartError>>,
+}
+
+type SettingValues = BTreeMap<&'static str, String>;
+
+fn free_ports() -> SettingValues {
+    ["grpc-addr", "webhook-addr", "admin-addr"]
+        .map(|name| (name, "127.0.0.1:0".to_owned()))
+        .into()
+}
+
+fn owned(flags: &[(&'static str, &str)]) -> SettingValues {
+    let flags = flags.iter();
+    flags
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect()
 }
 
 impl Gateway {
@@ -60,19 +85,13 @@ impl Gateway {
         change: impl FnOnce(&mut Config),
     ) -> Gateway {
         let data = tempfile::tempdir().unwrap();
-        let mut all: BTreeMap<&'static str, String> = BTreeMap::from([
-            ("grpc-addr", "127.0.0.1:0".to_owned()),
-            ("webhook-addr", "127.0.0.1:0".to_owned()),
-            ("admin-addr", "127.0.0.1:0".to_owned()),
+        let mut all = free_ports();
+        all.extend([
             ("event-log", format!("file:{}", data.path().display())),
             ("kora-base-url", base_url.to_owned()),
             ("kora-tenant-id", TENANT_ID.to_owned()),
         ]);
-        all.extend(
-            flags
-                .iter()
-                .map(|(name, value)| (*name, (*value).to_owned())),
-        );
+        all.extend(owned(flags));
         let environment = Environment::from([
             ("KORA_API_KEY".to_owned(), API_KEY.to_owned()),
             ("KORA_WEBHOOK_SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
@@ -81,6 +100,19 @@ impl Gateway {
             .unwrap()
             .config;
         change(&mut config);
+        Self::serve(config, clock, Some(data)).await
+    }
+
+    /// Starts a gateway as this file says, on free ports, with these flags besides.
+    pub async fn start_by(file: &Path, flags: &[(&'static str, &str)]) -> Gateway {
+        let mut all = free_ports();
+        all.insert("config", file.display().to_string());
+        all.extend(owned(flags));
+        let loaded = Config::load(Flags(all), &Environment::new(), false).unwrap();
+        Self::serve(loaded.config, Clock::system(), None).await
+    }
+
+    async fn serve(config: Config, clock: Clock, data: Option<TempDir>) -> Gateway {
         let listeners = Listeners::bind(&config).await.unwrap();
         let [grpc, webhook, admin] =
             [&listeners.grpc, &listeners.webhook, &listeners.admin].map(Listener::addr);

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod call;
+mod callers;
 mod circuit;
 mod deadlines;
 mod deliveries;
@@ -36,6 +37,7 @@ mod situations;
 mod stops;
 mod subscriber;
 mod successes;
+mod tenants;
 mod validation;
 mod vendor_guide;
 mod watch;

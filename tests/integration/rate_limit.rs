@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID, screen_request},
-    harness::Gateway,
+    harness::{Gateway, calls_waiting},
     scripted_kora::{Act, Received, ScriptedKora},
     subscriber::PATIENCE,
 };
@@ -129,7 +129,7 @@ async fn who_waits_for_a_result_goes_first_and_the_rest_has_its_tenth() {
     for _ in 0..WAITING {
         calls.spawn(screen(ScreeningMode::Async, "20S").send(gateway.grpc));
     }
-    let waits = |lane: &str| format!("kora_calls_waiting{{lane=\"{lane}\"}} {WAITING}\n");
+    let waits = |lane| calls_waiting(lane, WAITING);
     gateway.wait_for_metric(&waits("background")).await;
     let read = Rpc::GetScreening.call().header("grpc-timeout", "20S");
     calls.spawn(read.send(gateway.grpc));
@@ -164,10 +164,7 @@ async fn who_waits_for_a_turn_is_told_that_the_gateway_stops() {
         let call = rpc.call().header("grpc-timeout", "120S");
         waiting.spawn(call.send(gateway.grpc));
     }
-    let all = format!(
-        "kora_calls_waiting{{lane=\"interactive\"}} {}\n",
-        Rpc::ALL.len()
-    );
+    let all = calls_waiting("interactive", Rpc::ALL.len());
     gateway.wait_for_metric(&all).await;
     gateway.stop().await;
     for answer in waiting.join_all().await {
@@ -187,7 +184,7 @@ async fn nobody_waits_for_a_turn_after_the_caller_has_gone_or_the_order_to_stop(
         hint(&first.send(gateway.grpc).await, "KORA_RATE_LIMITED");
         kora.take_received();
         let wait = || start(&gateway, rpc.call().header("grpc-timeout", "100S"));
-        let waiting = |count| format!("kora_calls_waiting{{lane=\"interactive\"}} {count}\n");
+        let waiting = |count| calls_waiting("interactive", count);
         let gone = wait();
         gateway.wait_for_metric(&waiting(1)).await;
         gone.abort();

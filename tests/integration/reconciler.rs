@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::{
     call::{Rpc, SCREENING_ID},
     deliveries::Webhooks,
-    harness::Gateway,
+    harness::{Gateway, of_tenant},
     scripted_kora::{Act, Received, ScriptedKora},
     subscriber::{PATIENCE, Subscriber, from_earliest},
 };
@@ -114,7 +114,7 @@ pub async fn wait_for_polls(gateway: &Gateway, result: &str, count: u64) {
 }
 
 pub async fn wait_for_waiting(gateway: &Gateway, count: usize) {
-    let metric = format!("store_polls_waiting {count}\n");
+    let metric = format!("{} {count}\n", of_tenant("store_polls_waiting"));
     gateway.wait_for_metric(&metric).await;
 }
 

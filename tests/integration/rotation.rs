@@ -76,7 +76,7 @@ async fn a_key_is_rotated_under_load_and_no_call_fails() {
     }))
     .await;
     let gateway = Gateway::start_with(&kora.base_url(), &[], |config: &mut Config| {
-        config.kora.api_key = secret(&file, kora::check_api_key);
+        config.tenants[0].kora.api_key = secret(&file, kora::check_api_key);
     })
     .await;
     let (stop, stopped) = watch::channel(false);
@@ -109,7 +109,7 @@ async fn a_key_that_is_refused_and_has_not_changed_is_not_tried_again() {
     fs::write(&file, "a-key").unwrap();
     let kora = ScriptedKora::start(Act::error(401, "UNAUTHORIZED")).await;
     let gateway = Gateway::start_with(&kora.base_url(), &[], |config: &mut Config| {
-        config.kora.api_key = secret(&file, kora::check_api_key);
+        config.tenants[0].kora.api_key = secret(&file, kora::check_api_key);
     })
     .await;
     for rpc in [Rpc::Screen, Rpc::GetSubject] {
@@ -144,7 +144,7 @@ async fn a_webhook_secret_is_rotated_under_load_and_no_webhook_is_refused() {
     let file = directory.path().join("webhook-secret");
     fs::write(&file, "old").unwrap();
     let gateway = Gateway::start_with("http://127.0.0.1:1/api/v1", &[], |config: &mut Config| {
-        config.webhook.secrets = secret(&file, webhook::check_secrets);
+        config.tenants[0].webhook_secrets = secret(&file, webhook::check_secrets);
     })
     .await;
     let webhooks = Webhooks::to(gateway.webhook);

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     call::Call,
-    harness::TENANT_ID,
+    harness::{TENANT_ID, of_tenant},
     subscriber::{PATIENCE, after, assert_failure, from_earliest},
     watch::{ids, start},
 };
@@ -92,7 +92,7 @@ async fn what_is_kept_and_how_streams_end_is_counted() {
     for counted in [
         "kora_gateway_store_events_appended_total 2\n",
         "kora_gateway_store_commit_seconds_count ",
-        "kora_gateway_store_writable 1\n",
+        &format!("{} 1\n", of_tenant("kora_gateway_store_writable")),
         "kora_gateway_watch_events_sent_total 2\n",
         "kora_gateway_watch_gaps_total 1\n",
         "kora_gateway_watch_streams_ended_total{reason=\"OK\"} 1\n",

@@ -18,6 +18,9 @@ from program import PATIENCE, Program
 FREE_PORT = "127.0.0.1:0"
 
 CALLS = "kora_gateway_call_duration_seconds_count"
+# What the one tenant is called whose Kora is the emulator.
+EMULATORS_TENANT = "5f0c9a52-7c1e-4c8b-9d57-3a1e6b2f4d80"
+
 KORA_REQUESTS = "kora_gateway_kora_request_duration_seconds_count"
 
 

@@ -22,8 +22,8 @@ WITHOUT_KEY = {name: value for name, value in GIVEN.items() if name != "KORA_API
 
 
 def effective(table: str) -> dict[str, tuple[str, str]]:
-    """The value and the origin of each setting in the table of `check-config`."""
-    rows = [line.split() for line in table.splitlines()]
+    """The value and the origin of each setting in the first table of `check-config`."""
+    rows = [line.split() for line in table.split("\n\n")[0].splitlines()]
     return {name: (value, origin) for name, value, origin in (row for row in rows if len(row) == 3)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -156,3 +157,80 @@ def test_of_other_crates_only_warnings_are_logged(start_gateway: StartGateway) -
     for line in lines:
         _, level, rest = line.split(maxsplit=2)
         assert level in ("WARN", "ERROR") or rest.startswith("kora_gateway"), line
+
+
+def tenants(directory: Path, *changes: str) -> Path:
+    """A configuration file with two tenants and their secrets, and with these changes, each `OLD=>NEW`."""
+    text = ""
+    for name in ("alpha", "beta"):
+        (directory / f"{name}-key").write_text(f"{KEY}-{name}")
+        (directory / f"{name}-secret").write_text(f"whsec-{name}\nwhsec-next-{name}\n")
+        text += f'[[tenants]]\nname = "{name}"\nkora_tenant_id = "id-{name}"\n'
+        text += f'api_key_file = "{directory}/{name}-key"\nwebhook_secret_file = "{directory}/{name}-secret"\n'
+    for change in changes:
+        old, new = change.split("=>")
+        assert old in text
+        text = text.replace(old, new, 1)
+    file = directory / "gateway.toml"
+    file.write_text(text)
+    return file
+
+
+# Changes of the file, flags, variables, and what the complaint names.
+WRONG_TENANTS: list[tuple[tuple[str, ...], tuple[str, ...], dict[str, str], str]] = [
+    (("name =>nom ",), (), {}, "tenants[0].nom is not a key of a tenant"),
+    (("name =>nom ",), (), {}, "tenants[0].name is missing"),
+    (('"beta"=>7',), (), {}, "tenants[1].name is not a text"),
+    (('"beta"=>"a b"',), (), {}, "tenants[1].name"),
+    (('"beta"=>"alpha"',), (), {}, "tenants[1].name is that of tenants[0] too"),
+    (('"id-beta"=>"id-alpha"',), (), {}, "tenants[1].kora_tenant_id is that of tenants[0] too"),
+    (("beta-key=>no-key",), (), {}, "tenants[1].api_key_file"),
+    (("beta-secret=>alpha-secret",), (), {}, "tenants[1].webhook_secret_file shares a secret"),
+    (("beta-secret=>alpha-secret",), (), {}, "beta and alpha"),
+    (("[[tenants]]=>[[tenants]]\nbase_url = 'http://kora.example'",), (), {}, "tenants[0].base_url"),
+    ((), ("--kora-tenant-id", "t"), {}, "kora-tenant-id cannot be given together with [[tenants]]"),
+    ((), (), {"KORA_API_KEY": KEY}, "kora-api-key cannot be given together with [[tenants]]"),
+    ((), (), {"KORA_WEBHOOK_SECRET": "s"}, "kora-webhook-secret cannot be given together with [[tenants]]"),
+    ((), ("--emulator",), {}, "tenants cannot be given together with --emulator"),
+]
+
+
+@pytest.mark.parametrize(("changes", "flags", "variables", "named"), WRONG_TENANTS)
+@pytest.mark.parametrize("verb", ["check-config", "serve"])
+def test_tenants_that_cannot_be_meant_are_refused(
+    tmp_path: Path, changes: tuple[str, ...], flags: tuple[str, ...], variables: dict[str, str], named: str, verb: str
+) -> None:
+    file = tenants(tmp_path, *changes)
+    free = [word for port in ("grpc", "webhook", "admin") for word in (f"--{port}-addr", FREE_PORT)]
+    ended = run(verb, "--config", str(file), *free, *flags, env=variables)
+    assert (ended.returncode, ended.stdout) == (BAD_CONFIGURATION, "")
+    assert named in ended.stderr
+    assert "whsec" not in ended.stderr
+    assert KEY not in ended.stderr
+
+
+def test_the_tenants_and_their_secrets_are_listed(tmp_path: Path) -> None:
+    file = tenants(tmp_path)
+    changed = 1_700_000_000
+    os.utime(tmp_path / "beta-secret", (changed, changed))
+    ended = run("check-config", "--config", str(file), "--event-log", f"file:{tmp_path}/data")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    url = "https://api.korastratum.com/api/v1"
+    for name in ("alpha", "beta"):
+        assert [name, f"id-{name}", url, f"{tmp_path}/data/id-{name}.events.db"] in rows
+    assert ["webhook_secret", "of", "beta", f"{tmp_path}/beta-secret", "2023-11-14T22:13:20Z"] in rows
+    assert KEY not in ended.stdout
+    assert "whsec" not in ended.stdout
+
+
+def test_the_file_of_a_secret_that_a_variable_names_is_told_by_the_variable(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text(KEY)
+    changed = 1_700_000_000
+    os.utime(secret, (changed, changed))
+    ended = run("check-config", env={**WITHOUT_KEY, "KORA_API_KEY_FILE": str(secret)})
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    assert ["kora-api-key", "KORA_API_KEY_FILE", "2023-11-14T22:13:20Z"] in rows
+    assert ["kora-webhook-secret", "KORA_WEBHOOK_SECRET", "(no", "file)"] in rows
+    assert str(secret) not in ended.stdout

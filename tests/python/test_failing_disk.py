@@ -11,7 +11,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from kora.compliance.v1.watch_events_pb2 import START_POSITION_EARLIEST, WatchEventsRequest
 
 import shim
-from gateway import Gateway, StartGateway, connect
+from gateway import EMULATORS_TENANT, Gateway, StartGateway, connect
 from program import PATIENCE
 from test_operations import NOT_SERVING, SERVICE, SERVING
 from webhooks import CONNECTIONS, Kora, deliver_in_order, event_body, new_events, read_past
@@ -66,11 +66,15 @@ def wait_for_health(gateway: Gateway, name: str, status: HealthCheckResponse.Ser
             pass
 
 
+def is_writable(gateway: Gateway) -> float:
+    return gateway.count("kora_gateway_store_writable", tenant=EMULATORS_TENANT)
+
+
 def wait_until_not_ready(gateway: Gateway) -> None:
     for name in ("", SERVICE, "store"):
         wait_for_health(gateway, name, NOT_SERVING)
     assert gateway.admin("/readyz") == (503, "not ready\n")
-    assert "kora_gateway_store_writable 0" in gateway.admin("/metrics")[1]
+    assert is_writable(gateway) == 0
     # A restart by the orchestrator would not repair a disk, and ends every stream.
     wait_for_health(gateway, "liveness", SERVING)
     assert gateway.admin("/livez") == (200, "alive\n")
@@ -79,7 +83,7 @@ def wait_until_not_ready(gateway: Gateway) -> None:
 def wait_until_ready(gateway: Gateway) -> None:
     for name in ("", SERVICE, "store"):
         wait_for_health(gateway, name, SERVING)
-    assert "kora_gateway_store_writable 1" in gateway.admin("/metrics")[1]
+    assert is_writable(gateway) == 1
     assert gateway.admin("/readyz") == (200, "ready\n")
 
 

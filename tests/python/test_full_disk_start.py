@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from gateway import FREE_PORT, StartGateway, http_call
+from gateway import EMULATORS_TENANT, FREE_PORT, StartGateway, http_call
 from program import PATIENCE, Program
 from restarts import ports_to_keep
 from test_failing_disk import ACKNOWLEDGED, Disk
@@ -34,7 +34,8 @@ def test_it_is_not_ready_until_there_is_room(start_gateway: StartGateway, tmp_pa
             assert http_call(admin, "GET", "/livez")[0] == 200
         # The log's figures are there once it is open.
         deadline = time.monotonic() + PATIENCE
-        while "kora_gateway_store_writable 0" not in http_call(admin, "GET", "/metrics")[1]:
+        unwritable = f'kora_gateway_store_writable{{tenant="{EMULATORS_TENANT}"}} 0'
+        while unwritable not in http_call(admin, "GET", "/metrics")[1]:
             assert time.monotonic() < deadline
         disk.has_no_room_to_write_back.unlink()
         program.lines_until("ready")

@@ -10,7 +10,7 @@ use super::{circuit::*, window::SLOT, *};
 
 fn breaker() -> (Breaker, Registry) {
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry).of_tenant("acme");
     (Breaker::new(metrics), registry)
 }
 
@@ -33,20 +33,20 @@ fn refusal(breaker: &Breaker) -> Option<Duration> {
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     let (breaker, registry) = breaker();
-    assert!(shows(&registry, "kora_circuit_state 0"));
+    assert!(shows(&registry, r#"kora_circuit_state{tenant="acme"} 0"#));
     fail(&breaker, MAX_FAILURES_IN_A_ROW - 1);
     assert_eq!(refusal(&breaker), None);
     fail(&breaker, 1);
-    assert!(shows(&registry, "kora_circuit_state 2"));
+    assert!(shows(&registry, r#"kora_circuit_state{tenant="acme"} 2"#));
     assert_eq!(refusal(&breaker), Some(OPEN_FOR));
     time::advance(OPEN_FOR - Duration::from_millis(1)).await;
     assert_eq!(refusal(&breaker), Some(Duration::from_millis(1)));
     time::advance(Duration::from_millis(1)).await;
     let probe = breaker.admit().expect("the time is over");
-    assert!(shows(&registry, "kora_circuit_state 1"));
+    assert!(shows(&registry, r#"kora_circuit_state{tenant="acme"} 1"#));
     assert_eq!(refusal(&breaker), Some(COME_BACK_AFTER));
     probe.succeeded();
-    assert!(shows(&registry, "kora_circuit_state 0"));
+    assert!(shows(&registry, r#"kora_circuit_state{tenant="acme"} 0"#));
     fail(&breaker, MAX_FAILURES_IN_A_ROW - 1);
     assert_eq!(refusal(&breaker), None, "it starts anew");
     assert!(shows(&registry, "kora_circuit_openings_total 1"));
@@ -71,7 +71,7 @@ async fn a_probe_that_is_dropped_gives_its_place_back() {
         let probe = breaker.admit().expect("the place is free");
         assert_eq!(refusal(&breaker), Some(COME_BACK_AFTER));
         drop(probe);
-        assert!(shows(&registry, "kora_circuit_state 1"));
+        assert!(shows(&registry, r#"kora_circuit_state{tenant="acme"} 1"#));
     }
     breaker.admit().unwrap().succeeded();
     assert_eq!(refusal(&breaker), None);

@@ -106,10 +106,12 @@ impl Room {
 }
 
 fn kora(registry: &mut Registry) -> kora::Client {
-    let config = kora::Config {
+    let account = kora::Account {
         base_url: "http://127.0.0.1:1/api/v1".parse().unwrap(),
         api_key: "key".into(),
         tenant_id: "tenant".to_owned(),
+    };
+    let config = kora::Config {
         timeout: WAIT,
         idle_timeout: WAIT,
         proxy: None,
@@ -118,7 +120,11 @@ fn kora(registry: &mut Registry) -> kora::Client {
         trust_503: false,
     };
     let metrics = kora::Metrics::register(registry);
-    kora::Client::new(&config, Clock::system(), metrics, kora::Orders::default()).unwrap()
+    let (http, orders) = (
+        kora::HttpClient::new(&config).unwrap(),
+        kora::Orders::default(),
+    );
+    kora::Client::new(&http, &account, Clock::system(), metrics, orders).unwrap()
 }
 
 pub(super) fn key() -> RequestKey {

@@ -1,4 +1,4 @@
-//! Opening a log: connect, create or verify what there is, and start the tasks.
+//! Opening a log: create or verify what there is, and start the tasks.
 
 use std::{
     sync::{Arc, Mutex},
@@ -28,12 +28,12 @@ use crate::{
 const SERVICE_UNAVAILABLE: usize = 503;
 
 pub(super) async fn open(
+    connection: Connection,
     config: &Config,
     tenant: &str,
     clock: Clock,
     metrics: Metrics,
 ) -> Result<JetStream, OpenError> {
-    let connection = Connection::open(config).await?;
     let names = Names::of(&config.stream_prefix, tenant);
     let bucket = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
     let retention = config.request_retention;
@@ -66,10 +66,6 @@ pub(super) async fn open(
         metrics: metrics.clone(),
     };
 
-    tracing::warn!(
-        "acknowledged events survive a power cut of the NATS servers only with `sync_interval: always` in their \
-         jetstream settings, which nobody can read from here"
-    );
     let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
     let (shown, shows) = watch::channel(head);
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);

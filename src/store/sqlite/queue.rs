@@ -18,6 +18,8 @@ pub(super) type Answer = oneshot::Sender<Result<Written, AppendError>>;
 #[derive(Debug)]
 pub(super) enum Command {
     Write(Box<Write>),
+    /// Nobody has asked for anything for a while.
+    LookAfter,
     Close,
 }
 
@@ -71,7 +73,7 @@ pub(super) fn gather(first: Write, commands: &mut mpsc::Receiver<Command>) -> (V
         match commands.try_recv() {
             Ok(Command::Write(write)) => batch.push(*write),
             Ok(Command::Close) => return (batch, true),
-            Err(_) => break,
+            Ok(Command::LookAfter) | Err(_) => break,
         }
     }
     (batch, false)

@@ -2,29 +2,28 @@
 //! only then answers.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::TransactionBehavior;
-use tokio::{runtime, sync::mpsc, time::timeout};
+use tokio::sync::watch;
 
 use super::{
     failure::consequence,
-    queue::{Command, Operation, Write, gather, refuse},
+    queue::{Operation, Write, refuse},
     requests,
     retention::{Limits, trim},
     schema::{Opened, checkpoint},
     transaction::{Committed, PAGE_BYTES, Terms},
+    waiting::Waiting,
 };
 use crate::{
     clock::Clock,
     store::{AppendError, Config, HotTail, Metrics, writable::Writable},
 };
-
-/// How long the writer waits for an append before it looks after the log.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// After about how many bytes the write-ahead log is written back into the file.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
@@ -39,23 +38,21 @@ pub(super) struct Writer {
     dedup_window: Duration,
     request_retention: Duration,
     clock: Clock,
-    tail: Arc<HotTail>,
-    writable: Writable,
-    metrics: Metrics,
+    seen: Seen,
     is_broken: bool,
     bytes_since_checkpoint: u64,
 }
 
+/// Where others see what was written.
+pub(super) struct Seen {
+    pub(super) tail: Arc<HotTail>,
+    pub(super) writable: Writable,
+    pub(super) waiting: Waiting,
+    pub(super) metrics: Metrics,
+}
+
 impl Writer {
-    pub(super) fn new(
-        opened: Opened,
-        config: &Config,
-        clock: Clock,
-        tail: Arc<HotTail>,
-        writable: Writable,
-        metrics: Metrics,
-    ) -> Self {
-        metrics.polls.set(opened.polls);
+    pub(super) fn new(opened: Opened, config: &Config, clock: Clock, seen: Seen) -> Self {
         Writer {
             opened,
             retention_age: config.retention_age,
@@ -63,40 +60,34 @@ impl Writer {
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
             clock,
-            tail,
-            writable,
-            metrics,
+            seen,
             is_broken: false,
             bytes_since_checkpoint: 0,
         }
     }
 
-    /// Writes until it is closed or nobody is left to ask.
-    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let waiting = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime with nothing but a timer needs nothing of the system");
-        loop {
-            match waiting.block_on(async { timeout(IDLE, commands.recv()).await }) {
-                Ok(Some(Command::Write(first))) => {
-                    let (batch, is_last) = gather(*first, &mut commands);
-                    self.write(batch);
-                    if is_last {
-                        break;
-                    }
-                }
-                Ok(Some(Command::Close) | None) => break,
-                Err(_) => self.look_after(),
-            }
-        }
+    /// Whether the log can write.
+    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+        self.seen.writable.subscribe()
+    }
+
+    /// The system has no thread to write on.
+    pub(super) fn has_no_thread(&self, error: &io::Error) {
+        let log = self.opened.connection.path();
+        tracing::error!(log, %error, "there is no thread for the event log's writer");
+        self.seen.writable.set(false);
+    }
+
+    /// Leaves the file as small as it can be.
+    pub(super) fn close(self) {
         if !self.is_broken {
             // What is left over is read at the next start.
             let _ = checkpoint(&self.opened.connection, "TRUNCATE");
         }
     }
 
-    fn write(&mut self, batch: Vec<Write>) {
+    /// Writes all of these in one transaction.
+    pub(super) fn write(&mut self, batch: Vec<Write>) {
         if self.is_broken {
             return refuse(
                 batch.into_iter().map(|write| write.answer),
@@ -110,14 +101,17 @@ impl Writer {
             .unzip();
         match self.commit(operations) {
             Ok(mut committed) => {
-                self.metrics.commit.observe(start.elapsed().as_secs_f64());
+                self.seen
+                    .metrics
+                    .commit
+                    .observe(start.elapsed().as_secs_f64());
                 let written = std::mem::take(&mut committed.answers);
                 self.show(committed);
                 for ((answer, _room), written) in answers.into_iter().zip(written) {
                     // A client that has gone away finds out when it asks again.
                     let _ = answer.send(Ok(written));
                 }
-                self.tail.wake();
+                self.seen.tail.wake();
                 self.checkpoint_if_due();
             }
             Err(error) => {
@@ -157,10 +151,14 @@ impl Writer {
 
     fn show(&mut self, committed: Committed) {
         self.opened.state = committed.state;
-        self.metrics.appended.inc_by(committed.records.len() as u64);
-        self.metrics.trimmed.inc_by(committed.trimmed);
-        self.metrics.polls.inc_by(committed.more_polls);
-        self.metrics
+        self.seen
+            .metrics
+            .appended
+            .inc_by(committed.records.len() as u64);
+        self.seen.metrics.trimmed.inc_by(committed.trimmed);
+        self.seen.waiting.add(committed.more_polls);
+        self.seen
+            .metrics
             .disputed
             .inc_by(committed.disputed.len() as u64);
         for (record, superseded) in &committed.disputed {
@@ -177,15 +175,15 @@ impl Writer {
         });
         self.bytes_since_checkpoint += written.sum::<u64>() + committed.other_bytes;
         let trimmed = committed.state.trimmed.position;
-        self.tail.show(committed.records, trimmed);
-        self.writable.set(true);
+        self.seen.tail.show(committed.records, trimmed);
+        self.seen.writable.set(true);
     }
 
     /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
     /// the disk takes something again.
-    fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self) {
         while !self.is_broken {
-            let result = match self.writable.get() {
+            let result = match self.seen.writable.get() {
                 true => self.commit(Vec::new()),
                 false => self.prove_writable(),
             };
@@ -216,10 +214,11 @@ impl Writer {
     fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
         let consequence = consequence(error);
         self.is_broken |= consequence == AppendError::Broken;
-        if self.writable.get() || self.is_broken {
-            tracing::error!(%error, needs_restart = self.is_broken, "the event log cannot write");
+        if self.seen.writable.get() || self.is_broken {
+            let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
+            tracing::error!(log, %error, needs_restart, "the event log cannot write");
         }
-        self.writable.set(false);
+        self.seen.writable.set(false);
         consequence
     }
 
@@ -255,6 +254,6 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 impl Drop for Writer {
     /// Also when it panicked: nobody writes any more.
     fn drop(&mut self) {
-        self.writable.set(false);
+        self.seen.writable.set(false);
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     call::{Call, Rpc, SCREENING_ID, screen_request},
     deliveries::Webhooks,
-    harness::Gateway,
+    harness::{Gateway, of_tenant},
     nats_server::NatsServer,
     requests::{ask, completed, is_replay, record, request, screen, start_screen},
     scripted_kora::{Act, ScriptedKora},
@@ -163,7 +163,8 @@ async fn while_nats_is_away_nothing_is_lost_and_nothing_is_sent_that_needs_it() 
     take(&mut stream, 1).await;
 
     nats.kill();
-    gateway.wait_for_metric("store_writable 0").await;
+    let unwritable = format!("{} 0", of_tenant("store_writable"));
+    gateway.wait_for_metric(&unwritable).await;
     let (status, retry_after) = webhooks.offer_event("b", "case.closed").await;
     assert_eq!((status, retry_after), (503, true));
     let id = Uuid::new_v4();

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, Config, DiscardPolicy, RetentionPolicy, StorageType};
-use kora_gateway::store::{EventLog, jetstream::OpenError};
+use kora_gateway::store::{
+    EventLog,
+    jetstream::{self, OpenError},
+};
 
 use crate::log_laws::{NatsPlace, Place, TENANT, all_after, append, named};
 
@@ -121,8 +124,12 @@ async fn tenants_share_a_server_and_nothing_else() {
     append(&log, "a").await;
     let metrics = kora_gateway::store::Metrics::register(&mut Default::default());
     let clock = place.hands.clock();
-    let other =
-        kora_gateway::store::JetStream::open(&place.config, "an.other>*", clock, metrics).await;
+    // The server sets aside for each stream what it may have.
+    let config = jetstream::Config {
+        retention_bytes: 1 << 20,
+        ..place.config.clone()
+    };
+    let other = kora_gateway::store::JetStream::open(&config, "an.other>*", clock, metrics).await;
     let other = other.unwrap();
     assert!(other.id() != log.id());
     assert_eq!(all_after(&other, 0).await, vec![]);

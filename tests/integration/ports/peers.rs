@@ -64,6 +64,7 @@ async fn tls_port(
         cert,
         key,
         client_ca,
+        is_certificate_required: true,
     };
     port(Some(Tls::load(paths, b"h2").unwrap())).await
 }

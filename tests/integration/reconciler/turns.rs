@@ -1,7 +1,7 @@
 //! Which polls are made, when, and behind whom.
 
 use super::{waits::connect, *};
-use crate::requests::completed;
+use crate::{harness::calls_waiting, requests::completed};
 
 fn pending_as(id: &str) -> Act {
     Act::json(200, &json!({"screening_id": id, "status": "PENDING"}))
@@ -70,7 +70,7 @@ async fn polls_take_their_turns_behind_the_callers() {
     let gateway = gateway_with(&kora, SOON).await;
     screen(&gateway).await;
     gateway
-        .wait_for_metric("kora_calls_waiting{lane=\"background\"} 1\n")
+        .wait_for_metric(&calls_waiting("background", 1))
         .await;
     kora.act(completed());
     gateway.stop().await;

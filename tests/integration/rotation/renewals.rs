@@ -47,10 +47,12 @@ impl Refused {
         let key = secret(&file, kora::check_api_key);
         let answer = b"HTTP/1.1 401 Whatever\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let kora = ScriptedKora::start(Act::Write(answer.to_vec())).await;
-        let config = kora::Config {
+        let account = kora::Account {
             base_url: kora.base_url().parse().unwrap(),
             api_key: key.clone(),
             tenant_id: TENANT_ID.to_owned(),
+        };
+        let config = kora::Config {
             timeout: LONG,
             idle_timeout: LONG,
             proxy: None,
@@ -61,8 +63,9 @@ impl Refused {
         let orders = Orders::default();
         let give_up = orders.give_up.clone();
         let metrics = Metrics::register(&mut Registry::default());
+        let http = kora::HttpClient::new(&config).unwrap();
         Refused {
-            client: Client::new(&config, Clock::system(), metrics, orders).unwrap(),
+            client: Client::new(&http, &account, Clock::system(), metrics, orders).unwrap(),
             kora,
             key,
             directory,
@@ -143,7 +146,9 @@ async fn a_refusal_is_told_when_what_follows_it_is_not_sent() {
     drop(refused.kora);
     while TcpStream::connect(addr).await.is_ok() {}
     fs::write(refused.directory.path().join("api-key"), "another").unwrap();
-    let _follow = AbortOnDropHandle::new(tokio::spawn(refused.key.clone().follow("key")));
+    let _follow = AbortOnDropHandle::new(tokio::spawn(
+        refused.key.clone().follow("key", TENANT_ID.to_owned()),
+    ));
     let error = call.await.unwrap().unwrap();
     assert_eq!(error.reason, Reason::KoraCredentialRejected);
     assert_eq!(refused.key.now().number, 1, "there is another key");

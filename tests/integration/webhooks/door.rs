@@ -82,17 +82,16 @@ impl Door {
             word: Semaphore::new(0),
         });
         let config = webhook::Config {
-            secrets: Secret::fixed(SECRETS.join("\n").into()),
-            tenant: "tenant-1".to_owned(),
             max_bytes: MAX_BYTES,
+        };
+        let tenant = webhook::Tenant {
+            name: "tenant-1".to_owned(),
+            secrets: Secret::fixed(SECRETS.join("\n").into()),
+            log: Arc::clone(&log) as Arc<dyn EventLog>,
         };
         let ports = listener::Metrics::register(&mut registry);
         let webhook_metrics = webhook::Metrics::register(&mut registry);
-        let service = webhook::service(
-            config,
-            Arc::clone(&log) as Arc<dyn EventLog>,
-            webhook_metrics,
-        );
+        let service = webhook::service(&config, vec![tenant], webhook_metrics);
         let metrics = telemetry::Metrics::default();
         metrics.show(registry);
         let listening = listener::Config {

@@ -19,7 +19,8 @@ async fn told(headers: &HeaderMap) -> (Pacer, Registry) {
     let start = Instant::now();
     let clock = Clock::from_fn(move || Timestamp::from_second(START).unwrap() + start.elapsed());
     let mut registry = Registry::default();
-    let pacer = Pacer::new(clock, Metrics::register(&mut registry));
+    let metrics = Metrics::register(&mut registry).of_tenant("acme");
+    let pacer = Pacer::new(clock, metrics);
     let permit = turn(&pacer, 1).await.unwrap();
     permit.answered(StatusCode::OK, headers);
     (pacer, registry)
@@ -122,18 +123,18 @@ async fn operators_see_what_is_left_and_who_waits() {
         encoded
     };
     for line in [
-        "kora_rate_limit_left 0",
-        r#"kora_calls_waiting{lane="interactive"} 1"#,
-        r#"kora_calls_waiting{lane="background"} 0"#,
+        r#"kora_rate_limit_left{tenant="acme"} 0"#,
+        r#"kora_calls_waiting{lane="interactive",tenant="acme"} 1"#,
+        r#"kora_calls_waiting{lane="background",tenant="acme"} 0"#,
         r#"kora_calls_paced_total{lane="interactive"} 1"#,
         r#"kora_turn_wait_seconds_count{lane="interactive"} 2"#,
     ] {
         assert!(encoded().contains(line), "{line} in {}", encoded());
     }
     drop(waiting);
-    let line = r#"kora_calls_waiting{lane="interactive"} 0"#;
+    let line = r#"kora_calls_waiting{lane="interactive",tenant="acme"} 0"#;
     assert!(encoded().contains(line), "{line} in {}", encoded());
     used.not_sent();
-    let line = "kora_rate_limit_left 1";
+    let line = r#"kora_rate_limit_left{tenant="acme"} 1"#;
     assert!(encoded().contains(line), "{line} in {}", encoded());
 }

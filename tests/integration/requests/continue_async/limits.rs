@@ -1,7 +1,10 @@
 //! When a screening goes on as ASYNC and when it does not, and what ends the wait for its event.
 
 use super::*;
-use crate::requests::{completed, request};
+use crate::{
+    harness::of_tenant,
+    requests::{completed, request},
+};
 
 /// More than the gateway reads of its log at a time.
 const MORE_THAN_A_PAGE: usize = 110;
@@ -60,7 +63,8 @@ async fn a_second_one_that_is_finished_at_once_is_answered_at_once() {
     assert_eq!(screening.status(), ScreeningStatus::Completed);
     let metrics = gateway.metrics().await;
     assert!(!metrics.contains("screenings_continued_total{kind=\"pending\"}"));
-    assert!(metrics.contains("store_polls_waiting 0\n"));
+    let polls = of_tenant("store_polls_waiting");
+    assert!(metrics.contains(&format!("{polls} 0\n")));
     gateway.stop().await;
 }
 
@@ -69,7 +73,8 @@ async fn the_second_one_waits_to_be_polled() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    gateway.wait_for_metric("store_polls_waiting 1\n").await;
+    let polls = of_tenant("store_polls_waiting");
+    gateway.wait_for_metric(&format!("{polls} 1\n")).await;
     tell(&gateway, "screening.completed", &approved(SCREENING_ID)).await;
     call.await.unwrap().screening();
     gateway.stop().await;
@@ -110,7 +115,8 @@ async fn the_wait_for_the_event_ends_with_its_caller() {
     let kora = ScriptedKora::start(Act::timeout_then(taken())).await;
     let gateway = Gateway::start(&kora.base_url(), &[("max-calls", "1")]).await;
     let call = start_screen(&gateway, going_on(Uuid::new_v4()));
-    gateway.wait_for_metric("store_polls_waiting 1\n").await;
+    let polls = of_tenant("store_polls_waiting");
+    gateway.wait_for_metric(&format!("{polls} 1\n")).await;
     call.abort();
     gateway
         .wait_for_metric("screenings_continued_total{kind=\"pending\"} 1\n")

@@ -1,0 +1,166 @@
+//! Whose webhook a request is: the path says it, and the signature has to be by a secret of that tenant's.
+
+use std::{collections::HashMap, sync::Arc};
+
+use percent_encoding::percent_decode_str;
+
+use super::{Tenant, answer::Ending, signature::ActiveVerifier};
+use crate::{
+    event::{Identity, NewEvent, UNREADABLE},
+    store::{Appended, EventLog},
+};
+
+/// Where Kora sends webhooks to.
+const PATH: &str = "/webhooks/compliance";
+
+/// What is needed of one tenant.
+pub(super) struct Recipient {
+    pub(super) name: String,
+    pub(super) verifier: ActiveVerifier,
+    pub(super) log: Arc<dyn EventLog>,
+}
+
+/// All tenants, by their names.
+pub(super) struct Tenants {
+    by_name: HashMap<Vec<u8>, Arc<Recipient>>,
+    /// Where there is no other one: it needs no name in the path.
+    only: Option<Arc<Recipient>>,
+}
+
+impl Tenants {
+    pub(super) fn new(tenants: Vec<Tenant>) -> Self {
+        let recipients: Vec<_> = tenants
+            .into_iter()
+            .map(Recipient::new)
+            .map(Arc::new)
+            .collect();
+        Tenants {
+            only: match &recipients[..] {
+                [only] => Some(Arc::clone(only)),
+                _ => None,
+            },
+            by_name: recipients
+                .into_iter()
+                .map(|recipient| (recipient.name.clone().into_bytes(), recipient))
+                .collect(),
+        }
+    }
+
+    /// Whose webhooks come on this path, if anybody's do.
+    pub(super) fn on(&self, path: &str) -> Option<&Arc<Recipient>> {
+        match path.strip_prefix(PATH)? {
+            "" => self.only.as_ref(),
+            rest => {
+                let segment = rest.strip_prefix('/')?;
+                let name: Vec<u8> = percent_decode_str(segment).collect();
+                (!segment.contains('/')).then(|| self.by_name.get(&name))?
+            }
+        }
+    }
+}
+
+impl Recipient {
+    fn new(tenant: Tenant) -> Self {
+        Recipient {
+            name: tenant.name,
+            verifier: ActiveVerifier::new(tenant.secrets),
+            log: tenant.log,
+        }
+    }
+
+    /// Puts an authentic event into the tenant's log.
+    pub(super) async fn keep(&self, event: NewEvent) -> Ending {
+        let is_unreadable = event.keys.kind == UNREADABLE;
+        let event_id = match &event.identity {
+            Identity::Vendor(id) => id.clone(),
+            Identity::Body(_) => String::new(),
+        };
+        match self.log.append(event).await {
+            Ok(Appended::Duplicate) => Ending::Duplicate,
+            Ok(Appended::New) if is_unreadable => {
+                let tenant = &self.name;
+                tracing::warn!(
+                    tenant,
+                    "an authentic webhook cannot be read; it is kept as it is"
+                );
+                Ending::Unreadable
+            }
+            Ok(Appended::New) => Ending::Accepted,
+            Err(error) => {
+                tracing::warn!(tenant = self.name, event_id, %error, "a webhook was not kept");
+                Ending::StoreUnavailable
+            }
+        }
+    }
+
+    /// Says what somebody should hear of.
+    pub(super) fn tell(&self, ending: Ending) {
+        let tenant = &self.name;
+        match ending {
+            Ending::TooLarge => tracing::warn!(tenant, "a webhook is too large"),
+            Ending::Overloaded => tracing::warn!(tenant, "no memory for a webhook"),
+            Ending::Unauthentic => tracing::info!(tenant, "a webhook is not signed by Kora"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        store::{Config, Metrics, Sqlite},
+    };
+
+    fn tenants(names: &[&str]) -> Tenants {
+        let directory = tempfile::tempdir().unwrap();
+        let week = std::time::Duration::from_secs(7 * 86_400);
+        let config = Config {
+            directory: directory.path().to_owned(),
+            retention_age: week,
+            retention_bytes: 1 << 20,
+            dedup_window: week,
+            request_retention: week,
+        };
+        let metrics = Metrics::register(&mut Registry::default());
+        let log = Sqlite::open(&config, "t", Clock::system(), metrics).unwrap();
+        let log: Arc<dyn EventLog> = Arc::new(log);
+        let tenant = |name: &&str| Tenant {
+            name: (*name).to_owned(),
+            secrets: "whsec".into(),
+            log: Arc::clone(&log),
+        };
+        Tenants::new(names.iter().map(tenant).collect())
+    }
+
+    #[tokio::test]
+    async fn only_the_tenants_paths_are_known() {
+        for (path, names, of) in [
+            ("/webhooks/compliance", &["t"][..], Some("t")),
+            ("/webhooks/compliance/t", &["t"], Some("t")),
+            ("/webhooks/compliance/%74", &["t"], Some("t")),
+            ("/webhooks/compliance/a%2Fb", &["a/b"], Some("a/b")),
+            ("/webhooks/compliance/a/b", &["a/b"], None),
+            ("/webhooks/compliance/", &["t"], None),
+            ("/webhooks/compliance/t/", &["t"], None),
+            ("/webhooks/compliance/T", &["t"], None),
+            ("/webhooks/compliance/%ff", &["t"], None),
+            ("/webhooks/compliancet", &["t"], None),
+            ("/webhooks", &["t"], None),
+            ("//webhooks/compliance", &["t"], None),
+            ("/", &["t"], None),
+            ("/webhooks/compliance", &["t", "u"], None),
+            ("/webhooks/compliance/", &["t", "u"], None),
+            ("/webhooks/compliance/t", &["t", "u"], Some("t")),
+            ("/webhooks/compliance/u", &["t", "u"], Some("u")),
+            ("/webhooks/compliance/tu", &["t", "u"], None),
+        ] {
+            let tenants = tenants(names);
+            let found = tenants.on(path).map(|recipient| recipient.name.as_str());
+            assert_eq!(found, of, "{path} of {names:?}");
+        }
+    }
+}
