@@ -20,6 +20,10 @@ pub use cluster::NatsCluster;
 /// Names the program, where it is not on the path.
 const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
 
+/// How much a server may keep, whatever the disk has left: from that it would take its own limit,
+/// and create no log on a disk that is nearly full.
+pub const ROOM: &str = "64GB";
+
 /// How long a server has to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,15 +85,13 @@ impl NatsServer {
     /// Starts it again with what it had on disk.
     pub fn resume(&mut self) {
         let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
+        let settings = self.directory.path().join("room.conf");
+        fs::write(&settings, format!("jetstream {{ max_file: {ROOM} }}")).unwrap();
         let started = Command::new(&program)
-            .args([
-                "-a",
-                "127.0.0.1",
-                "-p",
-                &self.addr.port().to_string(),
-                "-js",
-                "-sd",
-            ])
+            .args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string()])
+            .arg("-c")
+            .arg(&settings)
+            .arg("-sd")
             .arg(self.directory.path())
             .args(&self.arguments)
             .stdin(Stdio::null())

@@ -15,6 +15,9 @@ from restarts import ports_to_keep
 # Names the program, where it is not on the path.
 PROGRAM = "KORA_GATEWAY_NATS_SERVER"
 
+# How much it may keep, whatever the disk has left: from that it would take its own limit.
+ROOM = "jetstream { max_file: 64GB }"
+
 
 class NatsServer:
     """One server, with a folder of its own."""
@@ -24,7 +27,9 @@ class NatsServer:
         assert program, f"nats-server is missing: install it, or name it in {PROGRAM}"
         folder.mkdir()
         [self._port] = ports_to_keep(1)
-        flags = ("-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(folder))
+        (folder / "room.conf").write_text(ROOM)
+        settings = ("-c", str(folder / "room.conf"), "-sd", str(folder))
+        flags = ("-a", "127.0.0.1", "-p", str(self._port), *settings)
         self._program = Program(*flags, env={}, stderr=folder / "stderr", executable=program)
         try:
             self._wait_for_its_greeting()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import http.client
 import time
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import pytest
 from gateway import FREE_PORT, Gateway, StartGateway
 from program import PATIENCE, run
 from test_command_line import BAD_CONFIGURATION
-from webhooks import event_body
+from webhooks import event_body, offer
 
 MANY = 150
 
@@ -34,14 +31,8 @@ def configuration(directory: Path, tenants: int) -> Path:
 
 
 def deliver(gateway: Gateway, number: int) -> int:
-    body = event_body(f"evt-{number}")
-    signature = hmac.new(f"secret of {number}".encode(), body, hashlib.sha256).hexdigest()
-    connection = http.client.HTTPConnection(gateway.addresses["webhook"], timeout=PATIENCE)
-    try:
-        connection.request("POST", f"/webhooks/compliance/t{number}", body, {"X-Webhook-Signature": signature})
-        return connection.getresponse().status
-    finally:
-        connection.close()
+    path, secret = f"/webhooks/compliance/t{number}", f"secret of {number}"
+    return offer(gateway.addresses["webhook"], path, secret, event_body(f"evt-{number}"))
 
 
 def writers(gateway: Gateway) -> int:

@@ -61,6 +61,17 @@ class Kora:
         self._connection.close()
 
 
+def offer(address: str, path: str, secret: str, body: bytes) -> int:
+    """Offers a body to this path, signed with this secret, on a connection of its own. Returns the status."""
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+    try:
+        connection.request("POST", path, body, {"X-Webhook-Signature": signature})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def deliver_all(address: str, bodies: list[bytes], delivered: Callable[[], Any] = lambda: None) -> None:
     """Delivers events over several connections at a time; each must be answered 200 at once."""
 
