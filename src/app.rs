@@ -27,6 +27,7 @@ use crate::{
     lifecycle::{Readiness, Shutdown},
     store,
     telemetry::Metrics,
+    webhook::SecretOwners,
 };
 use metrics::RoomMetrics;
 use opening::open_logs;
@@ -145,8 +146,9 @@ pub async fn run(
     };
     // What follows secrets and health ends when this function does.
     let mut followers = JoinSet::new();
+    let owners = SecretOwners::of(tenants.iter().map(Tenant::webhook_secrets));
     for tenant in &tenants {
-        tenant.follow_secrets(&mut followers);
+        tenant.follow_secrets(&owners, &mut followers);
     }
     if let Some(file) = config.callers_file.clone() {
         followers.spawn(file.follow(config.callers.clone()));

@@ -100,8 +100,14 @@ impl Secret {
         is_changed()
     }
 
-    /// Reads the file whenever it changes, under this name of this tenant in the log. Ends at once where there is none.
-    pub async fn follow(self, name: &'static str, tenant: String) {
+    /// Reads the file whenever it changes, under this name of this tenant in the log, and takes what it holds if `claim`
+    /// lets it. Ends at once where there is no file.
+    pub async fn follow(
+        self,
+        name: &'static str,
+        tenant: String,
+        claim: impl Fn(&SecretString) -> Result<(), &'static str>,
+    ) {
         let Some(source) = &self.source else {
             return;
         };
@@ -113,10 +119,11 @@ impl Secret {
             let Some(read) = source.read().await else {
                 return;
             };
-            match read {
-                Ok(text) => {
+            let replaced = read.and_then(|text| self.replace(text, &claim));
+            match replaced {
+                Ok(is_new) => {
                     last_failure = None;
-                    if self.replace(text) {
+                    if is_new {
                         tracing::info!(tenant, secret = name, "a secret has changed");
                     }
                 }
@@ -132,17 +139,23 @@ impl Secret {
         }
     }
 
-    fn replace(&self, text: SecretString) -> bool {
-        self.current.send_if_modified(|current| {
-            let is_new = current.text.expose_secret() != text.expose_secret();
-            if is_new {
-                *current = Version {
-                    text,
-                    number: current.number + 1,
-                };
-            }
-            is_new
-        })
+    /// Returns whether it is another one now.
+    fn replace(
+        &self,
+        text: SecretString,
+        claim: impl Fn(&SecretString) -> Result<(), &'static str>,
+    ) -> Result<bool, String> {
+        if self.now().text.expose_secret() == text.expose_secret() {
+            return Ok(false);
+        }
+        claim(&text)?;
+        self.current.send_modify(|current| {
+            *current = Version {
+                text,
+                number: current.number + 1,
+            };
+        });
+        Ok(true)
     }
 }
 
@@ -200,7 +213,7 @@ mod tests {
         let file = directory.path().join("secret");
         fs::write(&file, "one\n").unwrap();
         let secret = Secret::in_file(read(&file, is_short).unwrap(), file.clone(), is_short);
-        let follow = tokio::spawn(secret.clone().follow("test", "t".to_owned()));
+        let follow = tokio::spawn(secret.clone().follow("test", "t".to_owned(), |_| Ok(())));
         assert_eq!(text(&secret), "one");
         assert!(!secret.has_changed_since(0).await);
         fs::write(&file, " two ").unwrap();
@@ -220,7 +233,10 @@ mod tests {
     #[tokio::test]
     async fn a_secret_without_a_file_never_changes_and_nobody_waits_for_it() {
         let secret = Secret::fixed("whsec_hidden".into());
-        secret.clone().follow("test", "t".to_owned()).await;
+        secret
+            .clone()
+            .follow("test", "t".to_owned(), |_| Ok(()))
+            .await;
         assert!(!secret.has_changed_since(0).await);
         let printed = format!("{secret:?}");
         assert!(!printed.contains("whsec"), "{printed}");

@@ -9,6 +9,7 @@ mod envelope;
 mod head;
 mod intake;
 mod metrics;
+mod owners;
 mod payload;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/properties/webhook/properties.rs"]
@@ -23,6 +24,7 @@ use axum::Router;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use metrics::Metrics;
+pub use owners::SecretOwners;
 
 use crate::{secret::Secret, store::EventLog};
 use intake::Intake;

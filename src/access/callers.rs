@@ -39,7 +39,7 @@ enum Table {
 /// By what callers are known.
 #[derive(Debug, Default)]
 struct Known {
-    count: usize,
+    all: Vec<Arc<Caller>>,
     by_token: HashMap<TokenHash, Arc<Caller>>,
     by_certificate: HashMap<String, Arc<Caller>>,
 }
@@ -92,7 +92,15 @@ impl Callers {
     pub fn count(&self) -> usize {
         match &**self.current.borrow() {
             Table::Everyone(_) => 1,
-            Table::Only(known) => known.count,
+            Table::Only(known) => known.all.len(),
+        }
+    }
+
+    /// Those that are listed, in that order; `None` if nobody is asked who it is.
+    pub fn listed(&self) -> Option<Vec<Arc<Caller>>> {
+        match &**self.current.borrow() {
+            Table::Everyone(_) => None,
+            Table::Only(known) => Some(known.all.clone()),
         }
     }
 
@@ -115,10 +123,7 @@ impl Changes {
 
 impl Known {
     fn new(callers: Vec<Caller>) -> Result<Self, Ambiguous> {
-        let mut known = Known {
-            count: callers.len(),
-            ..Known::default()
-        };
+        let mut known = Known::default();
         for (position, caller) in callers.into_iter().enumerate() {
             let caller = Arc::new(caller);
             let ambiguous = |is_token| Ambiguous { position, is_token };
@@ -134,6 +139,7 @@ impl Known {
                     Entry::Vacant(place) => place.insert(Arc::clone(&caller)),
                 };
             }
+            known.all.push(caller);
         }
         Ok(known)
     }
@@ -217,6 +223,10 @@ mod tests {
         let found = callers.identify(&shown(&["Basic x"], &["y"])).unwrap();
         assert_eq!((&*found.name, callers.count()), (ANONYMOUS, 1));
         assert!(callers.are_everyone() && !two().are_everyone());
+        assert!(callers.listed().is_none());
+        let listed = two().listed().unwrap();
+        let names: Vec<_> = listed.iter().map(|caller| &*caller.name).collect();
+        assert_eq!((names, two().count()), (vec!["a", "b"], 2));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The rooms of one tenant: its Kora, its log, and what stands between them. Tenants share nothing but the way to Kora,
 //! the place of the logs, and the ports.
 
+use secrecy::SecretString;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -17,7 +18,7 @@ use crate::{
     requests::{self, Requests},
     secret::Secret,
     store::Logs,
-    webhook,
+    webhook::{self, SecretOwners},
 };
 
 /// One tenant's rooms.
@@ -124,14 +125,20 @@ impl Tenant {
         self.log.events.writable()
     }
 
-    /// Reads its secrets again when they change, for as long as the tasks live.
-    pub(super) fn follow_secrets(&self, tasks: &mut JoinSet<()>) {
-        for (secret, name) in [
-            (&self.api_key, "kora-api-key"),
-            (&self.webhook_secrets, "kora-webhook-secret"),
-        ] {
-            tasks.spawn(secret.clone().follow(name, self.name.clone()));
-        }
+    /// Its name, and the secrets that Kora may sign its webhooks with.
+    pub(super) fn webhook_secrets(&self) -> (&str, &Secret) {
+        (&self.name, &self.webhook_secrets)
+    }
+
+    /// Reads its secrets again when they change, for as long as the tasks live. A webhook secret stays as it is while
+    /// the new one is another tenant's.
+    pub(super) fn follow_secrets(&self, owners: &SecretOwners, tasks: &mut JoinSet<()>) {
+        let api_key = self.api_key.clone();
+        tasks.spawn(api_key.follow("kora-api-key", self.name.clone(), |_| Ok(())));
+        let (owners, name) = (owners.clone(), self.name.clone());
+        let webhook_secrets = self.webhook_secrets.clone();
+        let claim = move |secrets: &SecretString| owners.claim(&name, secrets);
+        tasks.spawn(webhook_secrets.follow("kora-webhook-secret", self.name.clone(), claim));
     }
 
     /// Polls until the order to stop.

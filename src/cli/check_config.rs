@@ -1,12 +1,13 @@
 //! `check-config`: what would be in effect, and where it came from. Binds nothing.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use comfy_table::{Row, Table, presets};
 use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
 use crate::{
+    access::{Caller, Right},
     app,
     config::{Config, Environment, Loaded},
     telemetry,
@@ -32,6 +33,10 @@ pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCo
     say(secrets(&loaded));
     say("");
     say(tenants(&loaded.config));
+    if let Some(listed) = loaded.config.callers.listed() {
+        say("");
+        say(callers(&listed));
+    }
     for warning in &loaded.warnings {
         say(format_args!("warning: {warning}"));
     }
@@ -75,6 +80,24 @@ fn tenants(config: &Config) -> Table {
         ]
     });
     table(["tenant", "id at Kora", "base URL", "event log"], rows)
+}
+
+/// Who may do what; an auditor asks.
+fn callers(listed: &[Arc<Caller>]) -> Table {
+    let rows = listed.iter().map(|caller| {
+        let rights = Right::ALL.into_iter();
+        let rights = rights.filter(|right| caller.rights.include(*right));
+        let tenants = caller.tenants.iter().map(String::as_str);
+        [
+            caller.name.to_string(),
+            caller.tokens.len().to_string(),
+            caller.certificate_names.join(", "),
+            tenants.collect::<Vec<_>>().join(", "),
+            rights.map(Right::name).collect::<Vec<_>>().join(", "),
+        ]
+    });
+    let header = ["caller", "tokens", "certificate names", "tenants", "rights"];
+    table(header, rows)
 }
 
 fn table(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> Table {

@@ -37,7 +37,10 @@ pub(super) fn callers(
     };
     let callers = match reader.listed(CALLERS).map(|listed| around.callers(&listed)) {
         None => Callers::everyone(Caller::anonymous(around.tenants.clone())),
-        Some(Ok(listed)) => Callers::only(listed).expect("twins were refused"),
+        Some(Ok(listed)) => {
+            reader.rotated_in_config(CALLERS);
+            Callers::only(listed).expect("twins were refused")
+        }
         Some(Err(problems)) => {
             reader.problems(problems);
             return None;

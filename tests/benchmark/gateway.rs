@@ -70,19 +70,32 @@ impl Gateway {
     }
 
     fn start_with(directory: &Path, kora: SocketAddr) -> Self {
+        Self::launch(|command| {
+            command
+                .args(["--kora-base-url", &format!("http://{kora}")])
+                .args(["--kora-tenant-id", TENANT])
+                .arg("--event-log")
+                .arg(format!("file:{}", directory.display()))
+                .env("KORA_API_KEY", "benchmark")
+                .env("KORA_WEBHOOK_SECRET", SECRET)
+        })
+    }
+
+    /// Starts one with all its settings in a file.
+    pub fn start_by(config: &Path) -> Self {
+        Self::launch(|command| command.arg("--config").arg(config))
+    }
+
+    fn launch(settings: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let started = Instant::now();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kora-gateway"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kora-gateway"));
+        command
             .arg("serve")
             .args(["--grpc-addr", "127.0.0.1:0"])
             .args(["--webhook-addr", "127.0.0.1:0"])
             .args(["--admin-addr", "127.0.0.1:0"])
-            .args(["--kora-base-url", &format!("http://{kora}")])
-            .args(["--kora-tenant-id", TENANT])
-            .arg("--event-log")
-            .arg(format!("file:{}", directory.display()))
-            .env("KORA_API_KEY", "benchmark")
-            .env("KORA_WEBHOOK_SECRET", SECRET)
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "warn");
+        let mut process = settings(&mut command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -138,8 +151,12 @@ fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
 pub fn signature(body: &[u8]) -> String {
     let mut hmac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length is a key");
     hmac.update(body);
-    let code = hmac.finalize().into_bytes();
-    code.iter().fold(String::new(), |mut hex, byte| {
+    hex(&hmac.finalize().into_bytes())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a string takes all");
         hex
     })

@@ -16,6 +16,7 @@ mod delivery;
 mod filled_log;
 mod gateway;
 mod group_commit;
+mod multitude;
 mod nats;
 mod process;
 mod results;
@@ -28,8 +29,10 @@ use std::time::Duration;
 
 use delivery::{Delivered, Load};
 use gateway::Gateway;
+use multitude::Multitude;
 use process::{CpuTime, resident_bytes};
 use results::{Results, quantile};
+use tonic::metadata::MetadataMap;
 use webhooks::Webhooks;
 
 /// How often everything is measured. Each round goes through all of it, so that whatever else the machine
@@ -65,6 +68,9 @@ const IDLE: [usize; 2] = [1_000, 5_000];
 /// How many events a log has when a gateway starts with it.
 const FILLED: [u32; 2] = [100_000, 1_000_000];
 
+/// One MiB, in bytes.
+const MIB: f64 = 1_048_576.0;
+
 /// The header of a DATA frame.
 const FRAME_HEADER_BYTES: usize = 9;
 
@@ -80,6 +86,7 @@ fn main() {
             follow(&mut results, streams, events);
         }
         concern(&mut results);
+        crowd(&mut results);
         for streams in IDLE {
             idle(&mut results, streams);
         }
@@ -153,6 +160,44 @@ fn screen(results: &mut Results) {
     let limit = micros(bare.cpu) / f64::from(count);
     let what = "what the `request_id` adds, beside one append";
     results.note(what, "CPU µs/call", with - without, Some(limit));
+}
+
+/// Screenings of many callers for many tenants, beside those of one that nobody asks who it is.
+fn crowd(results: &mut Results) {
+    let (at_a_time, count) = SCREENINGS;
+    let kora = screens::Kora::start();
+    let one = Gateway::start_calling(kora.addr);
+    let files = Multitude::of(kora.addr);
+    let many = Gateway::start_by(&files.config());
+    let cpu_of = |gateway: &Gateway, metadata_of: fn(usize) -> MetadataMap| {
+        let before = CpuTime::of(gateway.pid());
+        screens::screen_as(gateway.grpc, at_a_time, count, false, metadata_of);
+        micros(CpuTime::of(gateway.pid()).since(&before)) / f64::from(count)
+    };
+    let one_cpu = cpu_of(&one, |_| MetadataMap::new());
+    let many_cpu = cpu_of(&many, multitude::metadata_of);
+    let what = format!(
+        "{} tenants, {} callers, beside one of each",
+        multitude::TENANTS,
+        multitude::CALLERS
+    );
+    let mut note = |unit, many, one| results.note(&what, unit, many, Some(one));
+    note("CPU µs/call", many_cpu, one_cpu);
+    note(
+        "MiB",
+        resident_bytes(many.pid()) / MIB,
+        resident_bytes(one.pid()) / MIB,
+    );
+    note(
+        "start ms",
+        micros(many.start_time) / 1e3,
+        micros(one.start_time) / 1e3,
+    );
+    let before = CpuTime::of(many.pid());
+    let took = files.reload(&many);
+    let cpu = CpuTime::of(many.pid()).since(&before);
+    results.note(&what, "reload ms", micros(took) / 1e3, None);
+    results.note(&what, "reload CPU ms", micros(cpu) / 1e3, None);
 }
 
 /// Every event to every stream, and copies of the same frame to as many sockets.

@@ -13,7 +13,11 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request,
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 /// How many connections the callers share.
@@ -71,8 +75,19 @@ impl Kora {
 
 /// Screens `count` times, so many at a time. Blocks, and fails at the first answer that is no approval.
 pub fn screen(to: SocketAddr, at_a_time: usize, count: u32, has_request_id: bool) -> Screened {
+    screen_as(to, at_a_time, count, has_request_id, |_| MetadataMap::new())
+}
+
+/// The same. Each of those who do so at a time has this metadata.
+pub fn screen_as(
+    to: SocketAddr,
+    at_a_time: usize,
+    count: u32,
+    has_request_id: bool,
+    metadata_of: impl Fn(usize) -> MetadataMap,
+) -> Screened {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let all = screen_all(to, at_a_time, count, has_request_id);
+    let all = screen_all(to, at_a_time, count, has_request_id, metadata_of);
     let in_time = runtime.block_on(async { timeout(SCREEN_TIMEOUT, all).await });
     in_time.expect("all screenings are answered in time")
 }
@@ -82,6 +97,7 @@ async fn screen_all(
     at_a_time: usize,
     count: u32,
     has_request_id: bool,
+    metadata_of: impl Fn(usize) -> MetadataMap,
 ) -> Screened {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -93,7 +109,8 @@ async fn screen_all(
     let (began, mut callers) = (Instant::now(), JoinSet::new());
     for (first, client) in clients.iter().cycle().take(at_a_time).enumerate() {
         let share = (first..count as usize).step_by(at_a_time).len();
-        callers.spawn(screen_some(client.clone(), share, has_request_id));
+        let metadata = metadata_of(first);
+        callers.spawn(screen_some(client.clone(), share, has_request_id, metadata));
     }
     let latencies = callers.join_all().await.into_iter().flatten();
     Screened {
@@ -106,6 +123,7 @@ async fn screen_some(
     mut client: ComplianceServiceClient<Channel>,
     count: usize,
     has_request_id: bool,
+    metadata: MetadataMap,
 ) -> Vec<Duration> {
     let mut latencies = Vec::with_capacity(count);
     for _ in 0..count {
@@ -113,6 +131,8 @@ async fn screen_some(
         if has_request_id {
             request.request_id = Uuid::new_v4().to_string();
         }
+        let mut request = Request::new(request);
+        *request.metadata_mut() = metadata.clone();
         let sent = Instant::now();
         let answer = client.screen(request).await.unwrap().into_inner();
         latencies.push(sent.elapsed());

@@ -4,6 +4,9 @@ use std::{fs, path::Path};
 
 use kora_gateway::config::{Kind, SETTINGS};
 
+/// What the help says of a setting that has no default and must be there.
+const REQUIRED: &str = " (required without [[tenants]])";
+
 #[test]
 fn the_manuals_table_is_the_table_of_settings() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
@@ -26,10 +29,12 @@ fn the_manuals_table_is_the_table_of_settings() {
             };
             let default = match setting.default {
                 Some(default) => format!("`{default}`"),
-                None if setting.help.contains("(required)") => "required".to_owned(),
+                None if setting.help.contains(REQUIRED) => {
+                    "required without `[[tenants]]`".to_owned()
+                }
                 None => "none".to_owned(),
             };
-            let meaning = setting.help.replace(" (required)", "");
+            let meaning = setting.help.replace(REQUIRED, "");
             format!("| {flag} | {variable} | {default} | {meaning} |")
         })
         .collect();

@@ -20,7 +20,8 @@ class TenantKoras:
     """
 
     def __init__(self, *tenants: str) -> None:
-        self._tenants = tenants
+        # The one key that each tenant may show.
+        self.accepted = {tenant: f"key-of-{tenant}" for tenant in tenants}
         self.strangers: list[str] = []
         # The idempotency keys of each tenant's requests.
         self.keys: dict[str, set[str]] = {tenant: set() for tenant in tenants}
@@ -47,9 +48,9 @@ class TenantKoras:
     def _answer(self, path: str, headers: Message) -> tuple[int, dict[str, Any]]:
         _, tenant, kind, *rest = path.split("/")
         shown = (headers["Authorization"], headers["X-Tenant-ID"])
-        if tenant not in self._tenants or shown != (f"Bearer key-of-{tenant}", f"id-of-{tenant}"):
+        if tenant not in self.accepted or shown != (f"Bearer {self.accepted[tenant]}", f"id-of-{tenant}"):
             self.strangers.append(path)
-            return 403, {"code": "FORBIDDEN"}
+            return 401, {"code": "UNAUTHORIZED"}
         if "Idempotency-Key" in headers:
             self.keys[tenant].add(headers["Idempotency-Key"])
         [asked] = rest or ["any"]

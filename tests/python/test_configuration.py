@@ -224,6 +224,20 @@ def test_the_tenants_and_their_secrets_are_listed(tmp_path: Path) -> None:
     assert "whsec" not in ended.stdout
 
 
+def test_the_callers_and_what_they_may_do_are_listed(tmp_path: Path) -> None:
+    file = tenants(tmp_path)
+    line = run("token", "new").stdout.splitlines()[1]
+    both = 'tenants = ["alpha", "beta"]\nrights = ["watch", "screen"]'
+    file.write_text(f'{file.read_text()}\n[[callers]]\nname = "kyc"\n{line}\n{both}\n')
+    changed = 1_700_000_000
+    os.utime(file, (changed, changed))
+    ended = run("check-config", "--config", str(file), "--event-log", f"file:{tmp_path}/data")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    assert ["kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
+    assert ["callers", str(file), "2023-11-14T22:13:20Z"] in rows
+
+
 def test_the_file_of_a_secret_that_a_variable_names_is_told_by_the_variable(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text(KEY)

@@ -30,9 +30,9 @@ def configuration(directory: Path, tenants: int) -> Path:
     return file
 
 
-def deliver(gateway: Gateway, number: int) -> int:
-    path, secret = f"/webhooks/compliance/t{number}", f"secret of {number}"
-    return offer(gateway.addresses["webhook"], path, secret, event_body(f"evt-{number}"))
+def deliver(gateway: Gateway, number: int, secret: str | None = None) -> int:
+    path = f"/webhooks/compliance/t{number}"
+    return offer(gateway.addresses["webhook"], path, secret or f"secret of {number}", event_body(f"evt-{number}"))
 
 
 def writers(gateway: Gateway) -> int:
@@ -50,6 +50,26 @@ def wait_for_writers(gateway: Gateway, count: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while (found := writers(gateway)) != count:
         assert time.monotonic() < deadline, f"{found} threads write"
+
+
+def test_a_webhook_secret_that_is_anothers_is_not_taken(start_gateway: StartGateway, tmp_path: Path) -> None:
+    log = ("--event-log", f"file:{tmp_path}/logs")
+    gateway = start_gateway("--config", str(configuration(tmp_path, 2)), *log, emulator=False)
+    (tmp_path / "secret-1").write_text("secret of 0\nanother of 1\n")
+    deadline = time.monotonic() + PATIENCE
+    while "shares a secret with another tenant's" not in gateway.program.log():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # Whoever signs for the one cannot sign for the other, whose own secret is as good as before.
+    assert [deliver(gateway, 1, secret) for secret in ("secret of 0", "another of 1", "secret of 1")] == [401, 401, 200]
+    assert deliver(gateway, 0) == 200
+    # It is taken as soon as the other one has given it up.
+    (tmp_path / "secret-0").write_text("new of 0")
+    deadline = time.monotonic() + PATIENCE
+    while deliver(gateway, 1, "secret of 0") != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert deliver(gateway, 0, "secret of 0") == 401
 
 
 def open_files(gateway: Gateway) -> int:

@@ -98,6 +98,17 @@ impl Reader<'_> {
         Ok(Secret::in_file(text, file, check))
     }
 
+    /// Remembers that the configuration file itself holds something that is rotated like a secret.
+    pub(in crate::config) fn rotated_in_config(&mut self, name: &str) {
+        if let Some(file) = self.sources.file() {
+            self.secrets.push(GivenSecret {
+                name: name.to_owned(),
+                from: file.display().to_string(),
+                modified: modified(file),
+            });
+        }
+    }
+
     /// Whether any source gives this secret, or tries to.
     pub(in crate::config) fn is_secret_set(&self, name: &'static str) -> bool {
         !matches!(self.sources.secret(Setting::named(name)), Ok(None))

@@ -146,9 +146,11 @@ async fn a_refusal_is_told_when_what_follows_it_is_not_sent() {
     drop(refused.kora);
     while TcpStream::connect(addr).await.is_ok() {}
     fs::write(refused.directory.path().join("api-key"), "another").unwrap();
-    let _follow = AbortOnDropHandle::new(tokio::spawn(
-        refused.key.clone().follow("key", TENANT_ID.to_owned()),
-    ));
+    let _follow = AbortOnDropHandle::new(tokio::spawn(refused.key.clone().follow(
+        "key",
+        TENANT_ID.to_owned(),
+        |_| Ok(()),
+    )));
     let error = call.await.unwrap().unwrap();
     assert_eq!(error.reason, Reason::KoraCredentialRejected);
     assert_eq!(refused.key.now().number, 1, "there is another key");
