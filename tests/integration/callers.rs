@@ -1,5 +1,7 @@
 //! Who may call what: identities, rights and tenants over a real socket. Kora is nowhere: a call that was let in says so.
 
+mod shares;
+
 use kora_gateway::{
     access::{Caller, Callers, Right, TokenHash},
     pb::{self, compliance_service_client::ComplianceServiceClient},
