@@ -81,7 +81,7 @@ impl Failed {
 
     /// What failed, why, and what to do about it.
     pub(super) fn sentence(&self, kind: Kind) -> String {
-        match self {
+        plain(&match self {
             Failed::Flag(bad) => bad.to_string(),
             Failed::NoGateway(place) => format!(
                 "no gateway answers at {place}: start one with `kora-gateway serve`, or say where it is \
@@ -97,8 +97,8 @@ impl Failed {
                      speaks TLS, give a --cert-file of an authority that it trusts if it wants one, or try again"
                 )
             }
-            Failed::Call(status) => plain(&sentence(status, kind)),
-        }
+            Failed::Call(status) => sentence(status, kind),
+        })
     }
 }
 

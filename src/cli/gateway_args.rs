@@ -1,15 +1,18 @@
 //! The flags that say where the gateway is and how to get in.
 
-use std::path::PathBuf;
+use std::{panic::resume_unwind, path::PathBuf, time::Duration};
 
 use clap::Args;
 use thiserror::Error;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 use tokio_rustls::rustls;
 use url::Url;
 
 use super::way_in::WayIn;
 use crate::{config::is_loopback, listener::TlsError};
+
+/// How long reading the files may take: a pipe can be one that nobody writes to.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the gateway is, and how to get in.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +63,9 @@ pub(super) enum BadFlag {
     /// The file cannot be used.
     #[error("{0} {1}")]
     File(&'static str, TlsError),
+    /// A file is a pipe that nobody writes to, or on a disk that does not answer.
+    #[error("a file that a flag names was not read within 10 s")]
+    Slow,
     /// The certificate is another key's, or the like.
     #[error("--cert-file and --key-file cannot be used together: {0}")]
     Pair(rustls::Error),
@@ -77,9 +83,9 @@ impl GatewayArgs {
     /// Which flag is of no use, and why.
     pub(super) async fn way_in(&self) -> Result<WayIn, BadFlag> {
         let args = self.clone();
-        spawn_blocking(move || WayIn::read(&args))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let read = timeout(READ_TIMEOUT, spawn_blocking(move || WayIn::read(&args))).await;
+        read.map_err(|_| BadFlag::Slow)?
+            .unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
     }
 
     /// Where the gateway is, if everything that is given may go there.

@@ -1,7 +1,8 @@
 //! PEM files: certificates, keys and authorities.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -41,10 +42,14 @@ impl TlsError {
 /// If it cannot be read, or is larger.
 pub fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let explain = |error| TlsError::Unreadable(path.to_owned(), error);
-    if fs::metadata(path).map_err(explain)?.len() > MAX_FILE_BYTES {
+    let mut contents = Vec::new();
+    // A pipe or a device does not say how long it is.
+    let opened = File::open(path).map(|file| file.take(MAX_FILE_BYTES + 1));
+    let read = opened.and_then(|mut file| file.read_to_end(&mut contents));
+    if read.map_err(explain)? as u64 > MAX_FILE_BYTES {
         return Err(TlsError::unusable(path, "it is larger than 1 MiB"));
     }
-    fs::read(path).map_err(explain)
+    Ok(contents)
 }
 
 /// The certificates that were read from the file `path`, in their order.
