@@ -1,11 +1,13 @@
 //! The verbs of the command line.
 
 mod call_args;
+mod cause;
 mod check_config;
 mod client;
 mod demo;
 mod emulator;
 mod failure;
+mod gateway_args;
 mod print;
 mod serve;
 mod setting_flags;
@@ -13,6 +15,7 @@ mod store;
 mod story;
 mod token;
 mod watch;
+mod way_in;
 
 use std::{
     ffi::OsString,

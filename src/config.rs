@@ -23,6 +23,7 @@ pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 pub use tenants::{MAX_TENANTS, Tenant};
+pub use values::is_loopback;
 
 use crate::{
     access::Callers, emulator, grpc, kora, listener, reconciler, requests, store, webhook,

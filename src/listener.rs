@@ -13,6 +13,7 @@ mod metrics;
 mod opening;
 mod pace;
 mod peer;
+pub mod pem;
 mod places;
 mod tls;
 
@@ -33,7 +34,8 @@ use tower::Service;
 
 pub use metrics::Metrics;
 pub use peer::PeerNames;
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use pem::TlsError;
+pub use tls::{Tls, TlsFiles};
 
 use crate::lifecycle::Shutdown;
 use connection::Streams;

@@ -1,7 +1,8 @@
 //! Secrets that can change while the gateway runs: those that were given as files.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -180,10 +181,13 @@ impl From<&str> for Secret {
 /// Why it holds no secret. Nothing names the file: its name can be the secret, given by mistake.
 pub fn read(file: &Path, check: Check) -> Result<SecretString, String> {
     let unreadable = |error: io::Error| format!("cannot be read from its file: {error}");
-    if fs::metadata(file).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+    let mut text = String::new();
+    // A pipe or a device does not say how long it is.
+    let opened = File::open(file).map(|file| file.take(MAX_FILE_BYTES + 1));
+    let read = opened.and_then(|mut file| file.read_to_string(&mut text));
+    if read.map_err(unreadable)? as u64 > MAX_FILE_BYTES {
         return Err("has a file of more than 64 KiB".to_owned());
     }
-    let text = fs::read_to_string(file).map_err(unreadable)?;
     if text.trim().is_empty() {
         return Err("has an empty file".to_owned());
     }
@@ -194,6 +198,8 @@ pub fn read(file: &Path, check: Check) -> Result<SecretString, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn is_short(secret: &SecretString) -> Result<(), &'static str> {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::gateway_args::GatewayArgs;
 use crate::pb::{self, screen_request::Party};
 
 /// Where the gateway is, how long to wait, and how to print.
 #[derive(Args)]
 pub(super) struct CallArgs {
-    /// The gateway's callers' address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
-    pub(super) gateway: String,
+    #[command(flatten)]
+    pub(super) gateway: GatewayArgs,
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "35s", value_parser = humantime::parse_duration)]
     pub(super) timeout: Duration,

@@ -1,11 +1,12 @@
 //! The verbs that call a gateway: flags in, a readable table or JSON out.
 
-use std::{process::ExitCode, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{
     BAD_CONFIGURATION,
@@ -19,8 +20,8 @@ use crate::pb::{
     compliance_service_client::ComplianceServiceClient,
 };
 
-/// How long connecting to the gateway may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the first exchange with it may take.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) type Client = ComplianceServiceClient<Channel>;
 
@@ -84,17 +85,28 @@ pub(super) async fn get_request(args: GetRequestArgs) -> ExitCode {
     )
 }
 
-/// Where a gateway is.
-pub(super) fn endpoint(gateway: &str) -> Result<Endpoint, Failed> {
-    let endpoint = Endpoint::from_shared(gateway.to_owned()).map_err(|_| Failed::NoUrl)?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
-}
-
 /// Connects to a gateway.
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<Client, Failed> {
-    match endpoint.connect().await {
-        Ok(channel) => Ok(Client::new(channel)),
-        Err(_) => Err(Failed::NoGateway(endpoint.uri().to_string())),
+    Ok(Client::new(channel(endpoint).await?))
+}
+
+async fn channel(endpoint: &Endpoint) -> Result<Channel, Failed> {
+    let connected = endpoint.connect().await;
+    connected.map_err(|error| Failed::connecting(endpoint.uri().to_string(), &error))
+}
+
+/// A first exchange, whose answer does not matter. A caller's certificate, or that there is none, is looked at when the
+/// connection is made for the caller already (TLS 1.3), and a call that ends with it could have happened, for all that
+/// the caller knows.
+async fn begin(channel: Channel) -> Result<(), Failed> {
+    let request = with_timeout(HealthCheckRequest::default(), BEGIN_TIMEOUT);
+    match HealthClient::new(channel).check(request).await {
+        Err(status) => match status.source() {
+            Some(error) => Err(Failed::beginning(error)),
+            // It came from the other side.
+            None => Ok(()),
+        },
+        Ok(_) => Ok(()),
     }
 }
 
@@ -110,10 +122,12 @@ async fn call<M, T>(
     request: M,
     send: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<T>, Status>,
 ) -> Result<T, Failed> {
-    let client = connect(&endpoint(&to.gateway)?).await?;
-    Ok(send(client, with_timeout(request, to.timeout))
-        .await?
-        .into_inner())
+    let way_in = to.gateway.way_in().await?;
+    let channel = channel(way_in.endpoint()).await?;
+    begin(channel.clone()).await?;
+    let mut request = way_in.request(request);
+    request.set_timeout(to.timeout);
+    Ok(send(Client::new(channel), request).await?.into_inner())
 }
 
 /// Prints the answer, or the one line that says what to do.
@@ -131,7 +145,7 @@ fn show<T: prost::Message>(
             None => return complain(1, "the gateway's answer is empty"),
         },
         Err(failed) => {
-            let code = if matches!(failed, Failed::NoUrl) {
+            let code = if matches!(failed, Failed::Flag(_)) {
                 BAD_CONFIGURATION
             } else {
                 1

@@ -14,9 +14,11 @@ mod waits;
 use std::{io, process::ExitCode, time::Duration};
 
 use tokio::{task, time};
-use tonic::{Streaming, transport::Endpoint};
+use tonic::Streaming;
 
-use super::{BAD_CONFIGURATION, client, complain};
+use super::{
+    BAD_CONFIGURATION, client, complain, failure::Failed, gateway_args::GatewayArgs, way_in::WayIn,
+};
 use crate::{
     lifecycle::{Shutdown, stop_on_signals},
     pb::{
@@ -36,7 +38,9 @@ const MAX_MESSAGE_BYTES: usize = 48 * 1024 * 1024;
 
 /// Follows the events of a gateway, from one stream to the next.
 struct Watcher {
-    endpoint: Endpoint,
+    gateway: GatewayArgs,
+    /// What was shown to the gateway last.
+    way_in: Option<WayIn>,
     /// What the next stream is asked for. It starts where the last one got to.
     request: WatchEventsRequest,
     waits: Waits,
@@ -58,16 +62,10 @@ struct Stream {
 }
 
 pub(super) async fn watch(args: WatchArgs) -> ExitCode {
-    let endpoint = match client::endpoint(&args.gateway) {
-        // Anything else would be tried for ever, and never answer.
-        Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => endpoint,
-        _ => {
-            return complain(
-                BAD_CONFIGURATION,
-                "--gateway is not a URL that starts with http://",
-            );
-        }
-    };
+    // Later it is a rotation that can be waited for; now it would be tried for ever.
+    if let Err(bad) = args.gateway.way_in().await {
+        return complain(BAD_CONFIGURATION, bad);
+    }
     let mut request = args.request();
     let place = match args.resume_file.map(Place::open).transpose() {
         Ok(place) => place,
@@ -82,7 +80,8 @@ pub(super) async fn watch(args: WatchArgs) -> ExitCode {
     }
     let form = if args.json { Form::Json } else { Form::Line };
     let watcher = Watcher {
-        endpoint,
+        gateway: args.gateway,
+        way_in: None,
         request,
         waits: Waits::default(),
         failures: 0,
@@ -105,8 +104,12 @@ impl Watcher {
         loop {
             let loss = match self.follow_one().await {
                 Ending::Lost(loss) => loss,
+                Ending::Unidentified(_) if self.has_another_way_in().await => Loss {
+                    why: "the gateway does not know the caller, whose file says something else by now".to_owned(),
+                    asked: None,
+                },
                 Ending::Done => return Ok(()),
-                Ending::Failed(problem) => return Err(problem),
+                Ending::Unidentified(problem) | Ending::Failed(problem) => return Err(problem),
             };
             let wait = self.waits.before_return(self.failures, loss.asked);
             self.failures = self.failures.saturating_add(1);
@@ -135,28 +138,31 @@ impl Watcher {
         }
     }
 
-    /// Connects anew: a connection that lost its stream may be dead itself.
-    async fn open(&self) -> Result<Stream, Ending> {
-        let opening = async {
-            let client = client::connect(&self.endpoint).await?;
-            let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
-            let stream = client.watch_events(self.request.clone()).await?;
-            Ok(stream.into_inner())
-        };
+    async fn open(&mut self) -> Result<Stream, Ending> {
+        let (limit, shutdown) = (self.waits.opening, self.shutdown.clone());
         let opened = tokio::select! {
-            () = self.shutdown.started() => return Err(Ending::Done),
-            opened = time::timeout(self.waits.opening, opening) => opened,
+            () = shutdown.started() => return Err(Ending::Done),
+            opened = time::timeout(limit, self.connect()) => opened,
         };
         match opened {
             Ok(Ok(messages)) => Ok(Stream {
                 messages,
-                silence: self.waits.opening,
+                silence: limit,
                 caught_up: false,
                 asked: None,
             }),
             Ok(Err(failed)) => Err(self.ending(&failed)),
-            Err(_) => Err(silent(self.waits.opening)),
+            Err(_) => Err(silent(limit)),
         }
+    }
+
+    /// Connects anew, because a connection that lost its stream may be dead itself, and with what the files say by now.
+    async fn connect(&mut self) -> Result<Streaming<WatchEventsResponse>, Failed> {
+        let way_in = self.way_in.insert(self.gateway.way_in().await?);
+        let client = client::connect(way_in.endpoint()).await?;
+        let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let request = way_in.request(self.request.clone());
+        Ok(client.watch_events(request).await?.into_inner())
     }
 
     /// The next message of a stream.
@@ -207,7 +213,15 @@ impl Watcher {
         Ok(())
     }
 
-    fn ending(&self, failed: &super::failure::Failed) -> Ending {
+    /// Whether the files that show who calls have changed since they were shown last.
+    async fn has_another_way_in(&self) -> bool {
+        match (&self.way_in, self.gateway.way_in().await) {
+            (Some(shown), Ok(now)) => !now.shows_the_same_as(shown),
+            _ => false,
+        }
+    }
+
+    fn ending(&self, failed: &Failed) -> Ending {
         Ending::of(failed, self.delivery.place().map(Place::path))
     }
 }

@@ -177,7 +177,8 @@ fn http_url(text: &str) -> Result<Url, String> {
         .ok_or_else(|| "is not an http or https URL".to_owned())
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine, by its own words.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

@@ -1,26 +1,18 @@
 //! Certificates, keys and the authorities of clients, read again whenever their files change.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use thiserror::Error;
 use tokio::{sync::watch, task::spawn_blocking, time};
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{self, RootCertStore, ServerConfig, server::WebPkiClientVerifier},
+    rustls::{self, ServerConfig, server::WebPkiClientVerifier},
 };
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::pem::{TlsError, authorities, certificates, private_key, read};
+
 /// How often the files are looked at. Orchestrators replace them by links, which tell nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// How large a file may be.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The files of a port, all in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +34,6 @@ pub struct Tls {
     alpn: &'static [u8],
     /// What new connections get.
     current: watch::Sender<Arc<ServerConfig>>,
-}
-
-/// Why the files cannot be used.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{file}: {error}", file = .0.display(), error = .1)]
-    Unreadable(PathBuf, io::Error),
-    /// A file does not have what it should.
-    #[error("{file}: {what}", file = .0.display(), what = .1)]
-    Unusable(PathBuf, String),
 }
 
 /// The files' contents.
@@ -111,14 +92,6 @@ impl Tls {
     }
 }
 
-impl TlsError {
-    /// The file.
-    pub fn file(&self) -> &Path {
-        let (TlsError::Unreadable(file, _) | TlsError::Unusable(file, _)) = self;
-        file
-    }
-}
-
 impl Contents {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Contents {
@@ -136,8 +109,7 @@ impl Contents {
     /// What they come to together.
     fn server_config(&self, files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
         let chain = certificates(&files.cert, &self.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| unusable(&files.key, "there is no private key in it"))?;
+        let key = private_key(&files.key, &self.key)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -145,47 +117,21 @@ impl Contents {
         let builder = match files.client_ca.as_deref().zip(self.client_ca.as_deref()) {
             None => builder.with_no_client_auth(),
             Some((path, pem)) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(path, pem)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| unusable(path, &error.to_string()))?;
-                }
-                let mut verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let roots = Arc::new(authorities(path, pem)?);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 if !files.is_certificate_required {
                     verifier = verifier.allow_unauthenticated();
                 }
                 let verifier = verifier
                     .build()
-                    .map_err(|error| unusable(path, &error.to_string()))?;
+                    .map_err(|error| TlsError::unusable(path, &error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(|error| unusable(&files.key, &error.to_string()))?;
+            .map_err(|error| TlsError::unusable(&files.key, &error.to_string()))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let explain = |error| TlsError::Unreadable(path.to_owned(), error);
-    if fs::metadata(path).map_err(explain)?.len() > MAX_FILE_BYTES {
-        return Err(unusable(path, "it is larger than 1 MiB"));
-    }
-    fs::read(path).map_err(explain)
-}
-
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(unusable(path, "there is no certificate in it")),
-    }
-}
-
-fn unusable(path: &Path, what: &str) -> TlsError {
-    TlsError::Unusable(path.to_owned(), what.to_owned())
 }

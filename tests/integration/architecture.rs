@@ -143,6 +143,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lifecycle",
             "listener",
             "pb",
+            "secret",
             "telemetry",
         ],
     ),

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, civil::Date};
 
-use super::place::is_token;
+use super::{super::gateway_args::GatewayArgs, place::is_token};
 use crate::pb::{self, watch_events_request::Start};
 
 /// Which events, from where on, and how to print them.
 #[derive(Args)]
 pub(in crate::cli) struct WatchArgs {
-    /// The gateway's callers' address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
-    pub(super) gateway: String,
+    #[command(flatten)]
+    pub(super) gateway: GatewayArgs,
     /// Print each event as one line of JSON
     #[arg(long)]
     pub(super) json: bool,

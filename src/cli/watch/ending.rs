@@ -18,6 +18,8 @@ pub(super) enum Ending {
     Done,
     /// The verb is over: this is what went wrong, and what to do.
     Failed(String),
+    /// The same, because the gateway knows nobody by what was shown.
+    Unidentified(String),
 }
 
 /// A lost stream.
@@ -39,8 +41,12 @@ impl Ending {
 
     /// After a call that failed, whose place is kept in this file.
     pub(super) fn of(failed: &Failed, resume_file: Option<&Path>) -> Ending {
-        let Failed::Call(status) = failed else {
-            return Ending::lost(failed.sentence(Kind::Reading));
+        let status = match failed {
+            Failed::Call(status) => status,
+            Failed::Closed(Some(_)) => {
+                return Ending::Unidentified(failed.sentence(Kind::Reading));
+            }
+            _ => return Ending::lost(failed.sentence(Kind::Reading)),
         };
         let info = status.get_details_error_info();
         let what = plain(&match &info {
@@ -49,8 +55,11 @@ impl Ending {
             None => format!("the stream broke off ({:?})", status.code()),
         });
         if is_final(status.code()) {
-            let advice = advice(status, info.as_ref(), resume_file);
-            return Ending::Failed(format!("{what}; {advice}"));
+            let problem = format!("{what}; {}", advice(status, info.as_ref(), resume_file));
+            return match status.code() {
+                Code::Unauthenticated => Ending::Unidentified(problem),
+                _ => Ending::Failed(problem),
+            };
         }
         Ending::Lost(Loss {
             why: what,
@@ -80,6 +89,9 @@ fn advice(status: &Status, info: Option<&ErrorInfo>, resume_file: Option<&Path>)
         Some(file) => format!("without {} and with a new --from", file.display()),
         None => "with a new --from".to_owned(),
     };
+    if let Some(advice) = info.and_then(|info| failure::way_in_advice(status, info)) {
+        return plain(&advice);
+    }
     let reason = info.map(|info| info.reason.as_str());
     match (reason, status.code()) {
         (Some("TOKEN_EXPIRED"), _) => {

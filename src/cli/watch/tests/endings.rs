@@ -33,12 +33,12 @@ async fn what_cannot_get_better_ends_it_with_what_to_do() {
         (
             Code::Unauthenticated,
             "UNAUTHENTICATED",
-            "ask the gateway's",
+            "show a --token-file, or a --cert-file with its --key-file",
         ),
         (
             Code::PermissionDenied,
             "PERMISSION_MISSING",
-            "ask the gateway's",
+            "ask the gateway's operator for the right",
         ),
         (
             Code::DataLoss,

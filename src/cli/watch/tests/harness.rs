@@ -23,7 +23,7 @@ use super::{
     scripted_gateway::Act,
 };
 use crate::{
-    cli::client,
+    cli::gateway_args::GatewayArgs,
     lifecycle::Shutdown,
     pb::{
         self, GapPolicy, StartPosition, WatchEventsRequest, WatchEventsResponse,
@@ -96,11 +96,9 @@ impl Rig {
     ) -> Rig {
         let notices = Caught::default();
         let place = resume_file.map(|path| Place::open(path.to_owned()).unwrap());
-        let Ok(endpoint) = client::endpoint(&format!("http://{addr}")) else {
-            panic!("an address is a URL");
-        };
         let watcher = Watcher {
-            endpoint,
+            gateway: GatewayArgs::to(format!("http://{addr}")),
+            way_in: None,
             request: WatchEventsRequest {
                 start: Some(Start::Position(StartPosition::Latest.into())),
                 until_caught_up: true,
