@@ -33,7 +33,7 @@ use tower::Service;
 
 pub use metrics::Metrics;
 pub use peer::PeerNames;
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Tls, TlsError, TlsFile, TlsFiles};
 
 use crate::lifecycle::Shutdown;
 use connection::Streams;

@@ -44,15 +44,24 @@ pub struct Tls {
     current: watch::Sender<Arc<ServerConfig>>,
 }
 
-/// Why the files cannot be used.
+/// One of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// The certificates.
+    Cert,
+    /// The key.
+    Key,
+    /// The authorities of clients.
+    ClientCa,
+}
+
+/// Why the files cannot be used. It does not name the file by its path, which can be the key itself, given by mistake.
 #[derive(Debug, Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{file}: {error}", file = .0.display(), error = .1)]
-    Unreadable(PathBuf, io::Error),
-    /// A file does not have what it should.
-    #[error("{file}: {what}", file = .0.display(), what = .1)]
-    Unusable(PathBuf, String),
+#[error("{what}")]
+pub struct TlsError {
+    /// Which one.
+    pub file: TlsFile,
+    what: String,
 }
 
 /// The files' contents.
@@ -101,7 +110,8 @@ impl Tls {
                         }
                     }
                     Err(error) => {
-                        tracing::error!(listener, %error, "the certificates stay as they were");
+                        let file = error.file.name();
+                        tracing::error!(listener, file, %error, "the certificates stay as they were");
                     }
                 }
                 last = Some(seen);
@@ -111,20 +121,25 @@ impl Tls {
     }
 }
 
-impl TlsError {
-    /// The file.
-    pub fn file(&self) -> &Path {
-        let (TlsError::Unreadable(file, _) | TlsError::Unusable(file, _)) = self;
-        file
+impl TlsFile {
+    fn name(self) -> &'static str {
+        match self {
+            TlsFile::Cert => "cert",
+            TlsFile::Key => "key",
+            TlsFile::ClientCa => "client_ca",
+        }
     }
 }
 
 impl Contents {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Contents {
-            cert: read(&files.cert)?,
-            key: read(&files.key)?,
-            client_ca: files.client_ca.as_deref().map(read).transpose()?,
+            cert: read(TlsFile::Cert, &files.cert)?,
+            key: read(TlsFile::Key, &files.key)?,
+            client_ca: match &files.client_ca {
+                Some(path) => Some(read(TlsFile::ClientCa, path)?),
+                None => None,
+            },
         })
     }
 
@@ -135,21 +150,22 @@ impl Contents {
 
     /// What they come to together.
     fn server_config(&self, files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
-        let chain = certificates(&files.cert, &self.cert)?;
+        let chain = certificates(TlsFile::Cert, &self.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| unusable(&files.key, "there is no private key in it"))?;
+            .map_err(|_| unusable(TlsFile::Key, "there is no private key in it"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has ciphers for both versions");
-        let builder = match files.client_ca.as_deref().zip(self.client_ca.as_deref()) {
+        let builder = match self.client_ca.as_deref() {
             None => builder.with_no_client_auth(),
-            Some((path, pem)) => {
+            Some(pem) => {
+                let file = TlsFile::ClientCa;
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(path, pem)? {
+                for certificate in certificates(file, pem)? {
                     roots
                         .add(certificate)
-                        .map_err(|error| unusable(path, &error.to_string()))?;
+                        .map_err(|error| unusable(file, &error.to_string()))?;
                 }
                 let mut verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -158,34 +174,37 @@ impl Contents {
                 }
                 let verifier = verifier
                     .build()
-                    .map_err(|error| unusable(path, &error.to_string()))?;
+                    .map_err(|error| unusable(file, &error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(|error| unusable(&files.key, &error.to_string()))?;
+            .map_err(|error| unusable(TlsFile::Key, &error.to_string()))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let explain = |error| TlsError::Unreadable(path.to_owned(), error);
+fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
+    let explain = |error: io::Error| unusable(file, &error.to_string());
     if fs::metadata(path).map_err(explain)?.len() > MAX_FILE_BYTES {
-        return Err(unusable(path, "it is larger than 1 MiB"));
+        return Err(unusable(file, "it is larger than 1 MiB"));
     }
     fs::read(path).map_err(explain)
 }
 
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(file: TlsFile, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(unusable(path, "there is no certificate in it")),
+        _ => Err(unusable(file, "there is no certificate in it")),
     }
 }
 
-fn unusable(path: &Path, what: &str) -> TlsError {
-    TlsError::Unusable(path.to_owned(), what.to_owned())
+fn unusable(file: TlsFile, what: &str) -> TlsError {
+    TlsError {
+        file,
+        what: what.to_owned(),
+    }
 }
