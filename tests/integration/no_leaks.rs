@@ -11,6 +11,7 @@ mod emulated;
 mod junk;
 mod marked;
 mod moved;
+mod named;
 mod on_nats;
 mod outputs;
 mod process;

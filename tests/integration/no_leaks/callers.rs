@@ -21,7 +21,7 @@ use crate::{
 const TENANTS: [&str; 2] = ["acme-uk", "acme-de"];
 
 /// Of a caller that may do everything for both.
-const OTHER_TOKEN: &str = "MARKER-OTHER-TOKEN";
+pub const OTHER_TOKEN: &str = "MARKER-OTHER-TOKEN";
 
 /// A caller of the file.
 fn caller(name: &str, token: &str, tenants: &str, rights: &str) -> String {
@@ -58,7 +58,8 @@ pub fn tenants(launch: &Launch, base_url: &str) -> String {
     TENANTS.into_iter().enumerate().map(describe).collect()
 }
 
-async fn start(base_url: &str) -> Running {
+/// A gateway of both tenants and these callers.
+pub async fn start(base_url: &str) -> Running {
     let launch = Launch::bare();
     let text = tenants(&launch, base_url) + &callers();
     let file = launch.file("gateway.toml", &text);
@@ -69,7 +70,7 @@ async fn start(base_url: &str) -> Running {
         .await
 }
 
-fn bearer(call: Call, token: &str) -> Call {
+pub fn bearer(call: Call, token: &str) -> Call {
     call.header("authorization", &format!("Bearer {token}"))
 }
 
@@ -228,7 +229,8 @@ async fn a_caller_that_is_taken_out_is_told_nothing_of_itself() {
     outputs.look();
 }
 
-async fn watch(gateway: &Running, token: &str) -> EventStream {
+/// A stream with the most frequent heartbeats.
+pub async fn watch(gateway: &Running, token: &str) -> EventStream {
     let mut request = Request::new(pb::WatchEventsRequest {
         heartbeat_interval: Some(prost_types::Duration {
             seconds: 5,
