@@ -9,6 +9,7 @@ mod continuing;
 mod deliveries;
 mod emulated;
 mod junk;
+mod launch;
 mod marked;
 mod moved;
 mod named;

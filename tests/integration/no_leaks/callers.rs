@@ -6,9 +6,10 @@ use kora_gateway::{access::TokenHash, pb};
 use tonic::{Code, Request};
 
 use super::{
+    launch::Launch,
     marked::{self, KEY, NAME, TOKEN, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::{Launch, Running},
+    process::Running,
 };
 use crate::{
     call::{Call, Rpc},

@@ -8,9 +8,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     callers::tenants,
+    launch::Launch,
     marked,
     outputs::Outputs,
-    process::{Launch, Running},
+    process::Running,
     strangers::{client_hello, exchange_and_leave},
 };
 use crate::{

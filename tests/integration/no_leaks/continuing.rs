@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{deliveries::event, marked, outputs::Outputs, process::Launch};
+use super::{deliveries::event, launch::Launch, marked, outputs::Outputs};
 use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID},
     deliveries::{Webhooks, signature_by},

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
+    launch::Launch,
     marked::{self, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::{Launch, Running},
+    process::Running,
     strangers::{exchange, exchange_and_leave},
 };
 use crate::{

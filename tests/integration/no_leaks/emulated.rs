@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     deliveries::status_of,
+    launch::Launch,
     marked::{self, KEY, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::{Launch, Running},
+    process::Running,
     strangers::exchange,
 };
 use crate::harness::TENANT_ID;

@@ -5,9 +5,9 @@ use prost::Message;
 use tonic::Code;
 
 use super::{
+    launch::Launch,
     marked::{self, NAME},
     outputs::Outputs,
-    process::Launch,
 };
 use crate::call::{Call, Rpc};
 

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{
     deliveries::event,
+    launch::Launch,
     marked::{self, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::Launch,
 };
 use crate::{
     call::{Call, Rpc, SCREENING_ID},

@@ -4,9 +4,9 @@ use tonic::Code;
 
 use super::{
     callers::{OTHER_TOKEN, bearer, start, watch},
+    launch::Launch,
     marked::{self, NAME, TOKEN},
     outputs::Outputs,
-    process::Launch,
 };
 use crate::{
     call::{CALL_ID, Call, Rpc},

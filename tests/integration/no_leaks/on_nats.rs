@@ -4,9 +4,10 @@ use uuid::Uuid;
 
 use super::{
     deliveries::event,
+    launch::Launch,
     marked::{self, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::{Launch, PATIENCE, Running},
+    process::{PATIENCE, Running},
 };
 use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID},

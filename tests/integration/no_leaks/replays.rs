@@ -4,11 +4,7 @@ use kora_gateway::pb::{self, RequestState, request_record};
 use tonic::Code;
 use uuid::Uuid;
 
-use super::{
-    marked,
-    outputs::Outputs,
-    process::{Launch, Running},
-};
+use super::{launch::Launch, marked, outputs::Outputs, process::Running};
 use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID},
     requests::{ask_at, is_replay},

@@ -2,9 +2,9 @@
 
 use super::{
     callers::tenants,
+    launch::Launch,
     marked::{KEY, TOKEN},
     outputs::Outputs,
-    process::Launch,
 };
 
 /// Nothing asks Kora here.
@@ -165,6 +165,19 @@ async fn what_cannot_be_used_is_named_and_not_shown() {
             assert_eq!(ended.stdout, "");
             outputs.add(verb, ended.stderr);
         }
+        outputs.look();
+    }
+}
+
+/// Secrets have no flag: whoever takes one for a setting gets to read its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_on_the_command_line_is_not_repeated() {
+    for flag in ["--kora-api-key", "--kora-webhook-secret", "--token"] {
+        let ended = Launch::verb(&["serve", flag, "MARKER"]).end().await;
+        assert_eq!(ended.code, Some(64));
+        assert!(ended.stderr.contains(flag), "{}", ended.stderr);
+        let mut outputs = Outputs::default();
+        outputs.add("serve", ended.stdout + &ended.stderr);
         outputs.look();
     }
 }

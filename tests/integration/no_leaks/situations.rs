@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 use tonic::Code;
 
-use super::{marked, outputs::Outputs, process::Launch};
+use super::{launch::Launch, marked, outputs::Outputs};
 use crate::{
     call::{Answer, Rpc},
     scripted_kora::{Act, ScriptedKora},

@@ -8,11 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    deliveries::status_of,
-    outputs::Outputs,
-    process::{Launch, PATIENCE},
-};
+use super::{deliveries::status_of, launch::Launch, outputs::Outputs, process::PATIENCE};
 
 /// Nothing asks Kora here.
 const NO_KORA: &str = "http://127.0.0.1:9/api/v1";

@@ -7,9 +7,10 @@ use tonic::{Code, Request};
 
 use super::{
     deliveries::event,
+    launch::Launch,
     marked::{self, METADATA, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
-    process::{Launch, Running},
+    process::Running,
 };
 use crate::{
     call::SCREENING_ID,

@@ -3,7 +3,7 @@
 use kora_gateway::pb;
 use tonic::Code;
 
-use super::{marked, outputs::Outputs, process::Launch};
+use super::{launch::Launch, marked, outputs::Outputs};
 use crate::{
     call::{Call, Rpc, SCREENING_ID},
     scripted_kora::{Act, ScriptedKora},
