@@ -10,6 +10,7 @@ mod deliveries;
 mod emulated;
 mod junk;
 mod launch;
+mod limits;
 mod marked;
 mod moved;
 mod named;
