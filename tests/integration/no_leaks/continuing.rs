@@ -146,7 +146,16 @@ async fn what_polls_find_is_told_to_subscribers_alone() {
         .past()
         .await;
     assert_eq!(events.len(), 1);
+    // Kora tells another end by webhook.
+    let other = json!({"screening_id": "scr_ends", "status": "FAILED", "reason": marked::NAME});
+    let body = event("evt_late", "screening.failed", other);
+    let signature = signature_by(marked::WEBHOOK_SECRET, &body);
+    let webhooks = Webhooks::to(gateway.webhook());
+    let late = webhooks.offer_signed(&body, signature);
+    assert_eq!(late.await.status(), 200);
     let log = gateway.end(&mut outputs).await;
     assert_eq!(log.matches("a poll failed").count(), 3);
+    let disputed = log.lines().find(|line| line.contains("tells another end"));
+    assert!(disputed.unwrap().contains(TENANT_ID), "{disputed:?}");
     outputs.look();
 }

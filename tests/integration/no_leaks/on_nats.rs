@@ -12,6 +12,7 @@ use super::{
 use crate::{
     call::{Answer, Call, Rpc, SCREENING_ID},
     deliveries::{Webhooks, signature_by},
+    harness::TENANT_ID,
     nats_server::NatsServer,
     requests::ask_at,
     scripted_kora::{Act, ScriptedKora},
@@ -70,5 +71,13 @@ async fn a_log_that_goes_away_is_told_of_and_nothing_that_was_to_be_kept() {
     assert_eq!(events.len(), 2);
     let log = gateway.end(&mut outputs).await;
     assert!(log.contains("a webhook was not kept") && log.contains("STORE_UNAVAILABLE"));
+    // Whose log it is.
+    let mut lines = log.lines().filter(|line| line.contains(" the event log "));
+    let name = format!("log=\"kora-gateway-{TENANT_ID}-events\"");
+    assert!(
+        lines.next().is_some_and(|line| line.contains(&name)),
+        "{log}"
+    );
+    assert!(lines.all(|line| line.contains(&name)), "{log}");
     outputs.look();
 }
