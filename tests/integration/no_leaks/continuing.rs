@@ -64,7 +64,7 @@ async fn screenings_that_go_on_are_told_to_their_callers_alone() {
     let late: Answer = {
         let pending = Act::json(202, &marked::screened("scr_2", "IN_PROGRESS"));
         kora.act(first_then(&timeout, pending));
-        call("500m").await.unwrap()
+        call("1S").await.unwrap()
     };
     assert_ne!(late.screening().status(), ScreeningStatus::Completed);
     outputs.add_answer("not finished", &late);
@@ -75,7 +75,7 @@ async fn screenings_that_go_on_are_told_to_their_callers_alone() {
         Act::Write(b"MARKER of no HTTP\r\n\r\n".to_vec()),
     ] {
         kora.act(first_then(&timeout, stops));
-        let stopped = call("2S").await.unwrap();
+        let stopped = call("10S").await.unwrap();
         assert_eq!(stopped.reason(), "KORA_SCREENING_TIMEOUT");
         outputs.add_answer("stopped", &stopped);
     }

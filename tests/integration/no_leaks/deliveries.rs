@@ -7,7 +7,7 @@ use super::{
     marked::{self, NAME, WEBHOOK_SECRET},
     outputs::Outputs,
     process::Running,
-    strangers::{exchange, exchange_and_leave},
+    strangers::{exchange_and_leave, exchange_once},
 };
 use crate::{
     call::SCREENING_ID,
@@ -163,7 +163,7 @@ async fn webhooks_that_are_late_are_not_told_of_by_their_content() {
     let of_body = &whole[..whole.len() - 1];
     let late = |part: &[u8]| {
         let (addr, part) = (gateway.webhook(), part.to_vec());
-        tokio::spawn(async move { exchange(addr, &part).await })
+        tokio::spawn(async move { exchange_once(addr, &part).await })
     };
     for answer in [late(of_head), late(of_body)] {
         let answer = answer.await.unwrap();

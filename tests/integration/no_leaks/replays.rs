@@ -131,7 +131,7 @@ async fn callers_that_leave_are_told_of_by_ids_alone() {
     let mut gateway = launch.start().await;
     let mut outputs = Outputs::default();
     let hasty = |request: &pb::ScreenRequest| {
-        marked::with_metadata(Call::new(Rpc::Screen, request)).header("grpc-timeout", "300m")
+        marked::with_metadata(Call::new(Rpc::Screen, request)).header("grpc-timeout", "1S")
     };
     let request = marked::screening_once(Uuid::new_v4());
     let left = hasty(&request).send(gateway.grpc()).await;

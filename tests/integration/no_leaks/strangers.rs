@@ -32,6 +32,16 @@ pub async fn exchange_and_leave(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     read(stream).await
 }
 
+/// Sends these bytes, waits for an answer, and leaves.
+pub async fn exchange_once(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+    read.expect("an answer in time").unwrap();
+    answer
+}
+
 async fn read(mut stream: TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     // A reset ends it as well.

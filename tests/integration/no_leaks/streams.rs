@@ -160,7 +160,7 @@ async fn what_subscribers_ask_for_is_not_logged() {
     }
     // Its caller says when a stream ends.
     let mut short = asking(from_earliest());
-    short.set_timeout(std::time::Duration::from_millis(300));
+    short.set_timeout(std::time::Duration::from_millis(1500));
     let mut short = subscriber.watch_with(short).await.unwrap();
     let status = loop {
         if let Err(status) = short.next().await {
