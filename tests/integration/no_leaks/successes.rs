@@ -132,3 +132,25 @@ async fn ids_that_callers_read_with_are_not_logged() {
     assert_eq!(log.matches("call failed").count(), 3);
     outputs.look();
 }
+
+/// The names that a caller made up come back to it in what is wrong with them, and get nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_additional_fields_are_told_to_their_caller_alone() {
+    let complaint = serde_json::json!({
+        "code": "VALIDATION_ERROR", "message": marked::NAME,
+        "details": [{"field": "subject.MARKER-FIELD", "message": marked::NAME}],
+    });
+    let kora = ScriptedKora::start(Act::json(422, &complaint)).await;
+    let gateway = Launch::gateway(&kora.base_url()).start().await;
+    let answer = marked::call(Rpc::Screen).send(gateway.grpc()).await;
+    let details = answer.details();
+    let [violation] = &details.bad_request().unwrap().field_violations[..] else {
+        panic!("not one field: {details:?}");
+    };
+    assert_eq!(violation.field, "subject.additional_fields.MARKER-FIELD");
+    assert!(!violation.description.contains("MARKER"));
+    let mut outputs = Outputs::default();
+    let log = gateway.end(&mut outputs).await;
+    assert!(log.contains("KORA_VALIDATION"));
+    outputs.look();
+}
