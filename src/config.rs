@@ -260,3 +260,27 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_secrets_nor_passwords_nor_their_files_are_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("MARKER-secret");
+        std::fs::write(&file, "MARKER-key").unwrap();
+        let flags = Flags([("kora-proxy", "http://MARKER:MARKER@127.0.0.1:9/".to_owned())].into());
+        let flags_printed = format!("{flags:?}");
+        let environment = Environment::from([
+            ("KORA_TENANT_ID".to_owned(), "t".to_owned()),
+            ("KORA_API_KEY_FILE".to_owned(), file.display().to_string()),
+            ("KORA_WEBHOOK_SECRET".to_owned(), "MARKER".to_owned()),
+        ]);
+        let loaded = Config::load(flags, &environment, false).unwrap();
+        for printed in [flags_printed, format!("{loaded:?}")] {
+            assert!(!printed.contains("MARKER"), "{printed}");
+            assert!(printed.contains("kora-proxy"));
+        }
+    }
+}

@@ -21,7 +21,7 @@ pub const MAX_VIOLATIONS: usize = 20;
 const MAX_NAME_BYTES: usize = 64;
 
 /// One bad field of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The field's path in the request message, such as `subject.date_of_birth`.
     pub field: String,
@@ -228,6 +228,15 @@ impl Error for CallError {
     }
 }
 
+/// Without the field: its name can be a caller's own.
+impl fmt::Debug for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Violation")
+            .field("description", &self.description)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +256,23 @@ mod tests {
         let (reason, outcome) = Reason::KoraInternal.of_paid_call();
         assert_eq!(reason, Reason::KoraOutcomeUnknown);
         assert_eq!(outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_field_that_a_caller_made_up_is_not_printed() {
+        let violation = Violation {
+            field: Violation::path("additional_fields", "MARKER"),
+            description: "is refused".into(),
+        };
+        assert_eq!(violation.field, "additional_fields.MARKER");
+        let mut error = CallError::new(Reason::InvalidRequest);
+        error.violations = vec![violation.clone()];
+        for printed in [
+            format!("{violation:?}"),
+            format!("{error:?}"),
+            error.to_string(),
+        ] {
+            assert!(!printed.contains("MARKER"), "{printed}");
+        }
     }
 }

@@ -45,7 +45,7 @@ pub use metrics::Metrics;
 pub use pacing::Lane;
 
 /// How Kora is reached, by all tenants.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// How long one attempt may take once it was sent.
     pub timeout: Duration,
@@ -113,6 +113,18 @@ impl fmt::Debug for Account {
         out.debug_struct("Account")
             .field("base_url", &self.base_url.as_str())
             .field("tenant_id", &self.tenant_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the proxy, whose URL can hold a password.
+impl fmt::Debug for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Config")
+            .field("timeout", &self.timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_response_bytes", &self.max_response_bytes)
+            .field("trust_503", &self.trust_503)
             .finish_non_exhaustive()
     }
 }

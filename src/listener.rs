@@ -34,8 +34,8 @@ use tower::Service;
 
 pub use metrics::Metrics;
 pub use peer::PeerNames;
-pub use pem::TlsError;
-pub use tls::{Tls, TlsFiles};
+pub use pem::Unusable;
+pub use tls::{Tls, TlsError, TlsFile, TlsFiles};
 
 use crate::lifecycle::Shutdown;
 use connection::Streams;

@@ -34,3 +34,77 @@ pub const PACKAGE: &str = "kora.compliance.v1";
 
 /// The service's full name.
 pub const SERVICE_NAME: &str = "kora.compliance.v1.ComplianceService";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_prints_its_name_alone() {
+        let text = || "MARKER".to_owned();
+        let subject = || SubjectProfile {
+            name: text(),
+            ..SubjectProfile::default()
+        };
+        let screening = || Screening {
+            screening_id: text(),
+            raw_json: text().into(),
+            ..Screening::default()
+        };
+        let status = tonic_types::pb::Status {
+            message: text(),
+            ..Default::default()
+        };
+        for printed in [
+            format!("{:?}", subject()),
+            format!("{:?}", screening()),
+            format!(
+                "{:?}",
+                Identifier {
+                    value: text(),
+                    ..Identifier::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                Decision {
+                    explanation: text(),
+                    ..Decision::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                Match {
+                    source: text(),
+                    ..Match::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                Event {
+                    raw_json: text().into(),
+                    ..Event::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                WatchEventsResponse {
+                    resume_token: text(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                RequestRecord {
+                    error: Some(status),
+                    ..Default::default()
+                }
+            ),
+        ] {
+            assert!(
+                !printed.contains("MARKER") && printed.contains("(..)"),
+                "{printed}"
+            );
+        }
+    }
+}

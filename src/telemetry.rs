@@ -74,15 +74,15 @@ pub fn log_filter(directives: Option<&str>) -> Result<EnvFilter, String> {
 /// Sends the logs that `chosen` lets through to stderr, and panics too, by their place alone: their text could
 /// quote anything.
 ///
-/// Of other crates only warnings and errors are kept, whatever is chosen: at finer levels HTTP libraries
-/// write headers and frames, which hold keys and personal data.
+/// Of other crates only errors are kept, whatever is chosen: at finer levels HTTP libraries write headers and frames,
+/// which hold keys and personal data, and their warnings quote what strangers send.
 ///
 /// # Errors
 /// If logs go somewhere already.
 pub fn init_logging(chosen: EnvFilter) -> Result<(), String> {
     let ours_or_serious = filter::filter_fn(|metadata| {
         metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
-            || *metadata.level() <= tracing::Level::WARN
+            || *metadata.level() == tracing::Level::ERROR
     });
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)

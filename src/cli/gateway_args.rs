@@ -9,7 +9,7 @@ use tokio_rustls::rustls;
 use url::Url;
 
 use super::way_in::WayIn;
-use crate::{config::is_loopback, listener::TlsError};
+use crate::{config::is_loopback, listener::Unusable};
 
 /// How long reading the files may take: a pipe can be one that nobody writes to.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,8 +61,8 @@ pub(super) enum BadFlag {
     #[error("{0} is for a --gateway that starts with https://")]
     WithoutTls(&'static str),
     /// The file cannot be used.
-    #[error("{0} {1}")]
-    File(&'static str, TlsError),
+    #[error("{0}: {1}")]
+    File(&'static str, Unusable),
     /// A file is a pipe that nobody writes to, or on a disk that does not answer.
     #[error("a file that a flag names was not read within 10 s")]
     Slow,

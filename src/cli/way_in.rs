@@ -100,7 +100,7 @@ fn with_tls(
     tls = match &args.ca_file {
         Some(file) => {
             let of = |error| BadFlag::File("--ca-file", error);
-            let authorities = pem::read(file).and_then(|pem| pem::authorities(file, &pem));
+            let authorities = pem::read(file).and_then(|pem| pem::authorities(&pem));
             tls.trust_anchors(authorities.map_err(of)?.roots)
         }
         None => tls.with_native_roots(),
@@ -140,8 +140,8 @@ fn check_token(token: &SecretString) -> Result<(), &'static str> {
 
 /// A certificate and its key.
 fn pair_of(cert: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), BadFlag> {
-    let read_cert = pem::read(cert).and_then(|pem| pem::certificates(cert, &pem).map(|_| pem));
-    let read_key = pem::read(key).and_then(|pem| pem::private_key(key, &pem).map(|_| pem));
+    let read_cert = pem::read(cert).and_then(|pem| pem::certificates(&pem).map(|_| pem));
+    let read_key = pem::read(key).and_then(|pem| pem::private_key(&pem).map(|_| pem));
     Ok((
         read_cert.map_err(|error| BadFlag::File("--cert-file", error))?,
         read_key.map_err(|error| BadFlag::File("--key-file", error))?,

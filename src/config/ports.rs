@@ -1,10 +1,10 @@
 //! Where the ports are, and what they accept.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use super::{callers::CALLERS, reader::Reader, values};
 use crate::{
-    listener::{self, Patience, Protocol, Tls, TlsFiles},
+    listener::{self, Patience, Protocol, Tls, TlsFile, TlsFiles},
     webhook,
 };
 
@@ -128,17 +128,15 @@ fn tls(
             return None;
         }
     };
-    match Tls::load(files.clone(), alpn) {
+    match Tls::load(files, alpn) {
         Ok(tls) => Some(Some(tls)),
         Err(error) => {
-            let is_of = |path: &PathBuf| path == error.file();
-            let name = match settings
-                .client_ca
-                .filter(|_| files.client_ca.as_ref().is_some_and(is_of))
-            {
-                Some(name) => name,
-                None if is_of(&files.key) => settings.key,
-                None => settings.cert,
+            let name = match error.file {
+                TlsFile::Cert => settings.cert,
+                TlsFile::Key => settings.key,
+                TlsFile::ClientCa => settings
+                    .client_ca
+                    .expect("a file that was read has a setting"),
             };
             reader.problem(name, format!("cannot be used: {error}"));
             None

@@ -72,7 +72,7 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
     let retention_bytes = reader.value("retention-size", values::disk_bytes);
     let dedup_window = reader.value("dedup-window", values::period);
     let request_retention = reader.value("request-retention", values::period);
-    let credentials_file = reader.optional("nats-credentials-file", values::path);
+    let credentials_file = reader.optional("nats-credentials-file", values::existing_file);
     let ca_file = reader.optional("nats-ca-file", values::path);
     let stream_prefix = reader.value("nats-stream-prefix", values::stream_prefix);
     let replicas = reader.value("nats-replicas", values::stream_replicas);

@@ -23,7 +23,7 @@ const LISTS: [&str; 2] = [CALLERS, TENANTS];
 pub type Environment = BTreeMap<String, String>;
 
 /// The flags that were given, by their names without dashes; `config` names the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Flags(pub BTreeMap<&'static str, String>);
 
 /// Where a value came from.
@@ -176,5 +176,12 @@ impl fmt::Display for Origin {
             Origin::File(path) => write!(out, "{}", path.display()),
             Origin::Default => out.write_str("default"),
         }
+    }
+}
+
+/// Without the values: a proxy's can hold a password.
+impl fmt::Debug for Flags {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
     }
 }

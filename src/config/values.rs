@@ -1,6 +1,6 @@
 //! Reads single values. An error says what was expected and never repeats the value.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use url::{Host, Url};
@@ -147,6 +147,14 @@ pub(super) fn text(text: &str) -> Result<String, String> {
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
+}
+
+/// A file that is there: its path is shown, and must not be what the file should hold, given by mistake.
+pub(super) fn existing_file(text: &str) -> Result<PathBuf, String> {
+    match fs::metadata(text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(format!("names a file that cannot be read: {error}")),
+    }
 }
 
 /// The key travels with every request, so it leaves the machine only encrypted.

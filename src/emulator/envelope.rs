@@ -36,7 +36,7 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// One bad field of a request (Kora docs: error-codes).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Detail {
     /// Path of the field in the request's JSON, with dots.
     pub(super) field: String,
@@ -54,7 +54,7 @@ impl Detail {
 }
 
 /// An error answer in Kora's envelope. The request id is put in by [`seal`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Refusal {
     status: StatusCode,
     code: String,

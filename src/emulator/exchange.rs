@@ -12,7 +12,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use axum::http::{StatusCode, request};
+use axum::http::{Method, StatusCode, request};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -63,8 +63,24 @@ pub(super) async fn exchange(
     let status = response.status().as_u16();
     let request_id = response.headers().get(X_REQUEST_ID);
     let cut = response.extensions().get::<Cut>().is_some();
-    tracing::debug!(%method, route, status, cut, ?request_id, "emulator answered");
+    let method = name_of(&method);
+    tracing::debug!(method, route, status, cut, ?request_id, "emulator answered");
     response
+}
+
+/// A method as it is logged: a client may make up its own.
+fn name_of(method: &Method) -> &str {
+    let is_known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+    ]
+    .contains(method);
+    if is_known { method.as_str() } else { "unknown" }
 }
 
 async fn run(

@@ -22,7 +22,6 @@ const LISTED_HEADERS: [&str; 6] = [
 ];
 
 /// One request as it arrived.
-#[derive(Debug)]
 pub(super) struct Arrival {
     method: String,
     path: String,
@@ -81,7 +80,7 @@ fn readable(body: &[u8]) -> Value {
 }
 
 /// The newest requests.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Received {
     requests: VecDeque<Arrival>,
     dropped: u64,

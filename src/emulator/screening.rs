@@ -28,7 +28,7 @@ enum Status {
 }
 
 /// A screening that the emulator keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Screening {
     pub(super) screening_id: String,
     subject_id: String,

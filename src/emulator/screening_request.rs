@@ -18,7 +18,6 @@ pub(super) enum Mode {
 }
 
 /// Who is screened. A request names exactly one of the two.
-#[derive(Debug)]
 pub(super) enum Party {
     /// A subject described in the request itself.
     Inline(Profile),
@@ -27,7 +26,7 @@ pub(super) enum Party {
 }
 
 /// What a screening is made of, the person or entity aside.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Terms {
     /// `SYNC` when the request does not say. Kora does not document a default.
     pub(super) mode: Mode,
@@ -38,7 +37,6 @@ pub(super) struct Terms {
 }
 
 /// A readable `POST /screenings`. Unknown fields are ignored.
-#[derive(Debug)]
 pub(super) struct ScreeningRequest {
     pub(super) terms: Terms,
     pub(super) party: Party,

@@ -11,7 +11,7 @@ use super::ledger::now;
 const TYPES: [&str; 2] = ["INDIVIDUAL", "ENTITY"];
 
 /// A subject as the caller describes it. Fields that Kora does not know are kept like the others.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Profile {
     name: String,
     fields: Map<String, Value>,
@@ -66,7 +66,7 @@ pub(super) fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a
 }
 
 /// A subject that the emulator keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Subject {
     pub(super) subject_id: String,
     pub(super) profile: Profile,

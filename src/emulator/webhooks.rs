@@ -38,7 +38,7 @@ pub(super) const MAX_SUBSCRIPTIONS: usize = 100;
 const FINISHES_AFTER: Duration = Duration::from_millis(200);
 
 /// Everything about webhooks that changes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Webhooks {
     subscriptions: Vec<Arc<Subscription>>,
     faults: Faults,

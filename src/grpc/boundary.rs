@@ -31,7 +31,7 @@ use super::{
     arrival::Arrivals,
     arriving::Arriving,
     failure_log,
-    gate::Gate,
+    gate::{Gate, Pass},
     metrics::Metrics,
     rpc::Rpc,
     status::{into_call_error, status_of, tonics_own},
@@ -77,15 +77,15 @@ impl<S> Boundary<S> {
 }
 
 impl WayIn {
-    /// Lets a request of the API in, or says why not.
+    /// Lets a request that has passed the gate in, or says why not.
     fn admit<B>(
         &self,
         request: Request<B>,
         rpc: Option<Rpc>,
         received: Instant,
         call_id: &str,
+        pass: Pass,
     ) -> Result<(Request<Arriving<B>>, Rpc, Admission), CallError> {
-        let pass = self.gate.enter(request.headers(), request.extensions())?;
         let rpc = rpc.ok_or(Reason::UnknownMethod)?;
         pass.check_rpc(rpc)?;
         if self.stop.is_started() {
@@ -138,7 +138,10 @@ where
         // First counted, then checked: a stop that sees no call in flight refuses all that come.
         let in_flight = self.way_in.calls.token();
         let stop = self.way_in.stop.clone();
-        let admitted = self.way_in.admit(request, rpc, received, &call_id);
+        let gate = &self.way_in.gate;
+        let (who, pass) = gate.enter(request.headers(), request.extensions());
+        let admitted =
+            pass.and_then(|pass| self.way_in.admit(request, rpc, received, &call_id, pass));
         let admitted =
             admitted.map(|(request, rpc, admission)| (rpc, admission, self.routes.call(request)));
         Box::pin(async move {
@@ -150,7 +153,7 @@ where
                 Ok(response) => (Code::Ok, response),
                 Err(error) => {
                     let status = status_of(&error, rpc, &call_id);
-                    failure_log::write(&error, rpc, &call_id, status.code());
+                    failure_log::write(&error, rpc, &call_id, status.code(), &who);
                     let code = status.code();
                     let mut response = status.into_http();
                     if error.is_replay {

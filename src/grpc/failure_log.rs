@@ -5,15 +5,17 @@ use std::error::Error;
 use tonic::Code;
 use tracing::Level;
 
-use super::{metrics::code_name, rpc::Rpc};
+use super::{gate::Who, metrics::code_name, rpc::Rpc};
 use crate::error::{CallError, Outcome, Reason};
 
-/// One line for one failed call: ids, reason and causes, and nothing that a caller or Kora wrote.
-pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code) {
+/// One line for one failed call: ids, the names of caller and tenant, reason and causes, and nothing that a caller or Kora
+/// wrote.
+pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code, who: &Who) {
     let method = rpc.map_or("unknown", Rpc::name);
     let code = code_name(code);
     let reason = error.reason.name();
     let kora_request_id = error.kora_request_id.as_deref().unwrap_or_default();
+    let (caller, tenant) = (who.caller(), who.tenant());
     let cause = causes(error);
     macro_rules! write_at {
         ($level:expr) => {
@@ -21,6 +23,8 @@ pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Co
                 $level,
                 method,
                 call_id,
+                caller,
+                tenant,
                 code,
                 reason,
                 kora_request_id,

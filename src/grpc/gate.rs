@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use super::{Tenant, rpc::Rpc};
 use crate::{
-    access::{Caller, Callers, Changes, Credential, Right},
+    access::{ANONYMOUS, Caller, Callers, Changes, Credential, Right},
     error::{CallError, Hint, Reason, Violation},
     listener::PeerNames,
 };
@@ -24,6 +24,13 @@ const TENANT_RIGHT: &str = "tenant";
 pub(super) struct Gate {
     callers: Callers,
     tenants: Arc<HashMap<String, Arc<Tenant>>>,
+}
+
+/// Who makes a call, as far as that is known: for the log.
+#[derive(Clone, Default)]
+pub(super) struct Who {
+    caller: Option<Arc<Caller>>,
+    tenant: Option<Arc<Tenant>>,
 }
 
 /// A call that was let in.
@@ -55,7 +62,7 @@ impl Gate {
         }
     }
 
-    /// Who calls, and for which tenant.
+    /// Who calls, and for which tenant; and whether it is let in.
     ///
     /// # Errors
     /// `UNAUTHENTICATED`; `PERMISSION_MISSING` for a tenant that is not the caller's, whether there is one or not;
@@ -64,36 +71,58 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Pass, CallError> {
+    ) -> (Who, Result<Pass, CallError>) {
         let authorization = headers.get_all(AUTHORIZATION).iter();
         let names = extensions.get().cloned().unwrap_or_default();
         let PeerNames(names) = names;
         let credential = Credential::new(authorization.map(HeaderValue::as_bytes), names);
-        let caller = self
-            .callers
-            .identify(&credential)
-            .ok_or(Reason::Unauthenticated)?;
-        let tenant = match tenant_of(&caller, headers)? {
-            Some(name) => self
-                .tenants
-                .get(name)
-                .ok_or_else(|| missing(TENANT_RIGHT))?,
-            None => {
-                return Err(unnamed(
-                    "is required: the caller may act for several tenants",
-                ));
-            }
+        let Some(caller) = self.callers.identify(&credential) else {
+            return (Who::default(), Err(Reason::Unauthenticated.into()));
         };
-        Ok(Pass {
-            tenant: Arc::clone(tenant),
+        let tenant = self.tenant(&caller, headers);
+        let who = Who {
+            caller: Some(Arc::clone(&caller)),
+            tenant: tenant.as_ref().ok().map(Arc::clone),
+        };
+        let pass = tenant.map(|tenant| Pass {
+            tenant,
             caller,
             credential: Arc::new(credential),
             callers: self.callers.clone(),
-        })
+        });
+        (who, pass)
+    }
+
+    fn tenant(&self, caller: &Caller, headers: &HeaderMap) -> Result<Arc<Tenant>, CallError> {
+        let name = tenant_of(caller, headers)?
+            .ok_or_else(|| unnamed("is required: the caller may act for several tenants"))?;
+        let tenant = self.tenants.get(name).map(Arc::clone);
+        tenant.ok_or_else(|| missing(TENANT_RIGHT))
+    }
+}
+
+impl Who {
+    /// The caller's name in the configuration; empty if it has none.
+    pub(super) fn caller(&self) -> &str {
+        let name = self.caller.as_ref().map(|caller| &*caller.name);
+        name.filter(|name| *name != ANONYMOUS).unwrap_or_default()
+    }
+
+    /// The tenant's name; empty if it is not known.
+    pub(super) fn tenant(&self) -> &str {
+        self.tenant.as_ref().map_or("", |tenant| &tenant.name)
     }
 }
 
 impl Pass {
+    /// Who makes the call.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            caller: Some(Arc::clone(&self.caller)),
+            tenant: Some(Arc::clone(&self.tenant)),
+        }
+    }
+
     /// Checks that the caller may call this method at all.
     ///
     /// # Errors

@@ -29,7 +29,13 @@ use tonic::{
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
-use super::{admission::Admission, failure_log, gate::StreamPass, rpc::Rpc, status::status_of};
+use super::{
+    admission::Admission,
+    failure_log,
+    gate::{StreamPass, Who},
+    rpc::Rpc,
+    status::status_of,
+};
 use crate::{
     access::{Share, Shares},
     error::{CallError, Reason},
@@ -138,6 +144,7 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
             let place = streams.take(&pass.caller.name, pass.callers());
             let place = place.map_err(|_| too_many())?;
             let feed = pass.tenant.feed.clone();
+            let who = pass.who();
             let pass = pass.of_stream(request.include_raw_json)?;
             let open = Open {
                 subscription: feed.open(request, ending).await?,
@@ -146,7 +153,7 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
                 _place: place,
                 _memory: memory,
             };
-            let messages: Self::ResponseStream = Box::pin(messages(open, admission.call_id));
+            let messages: Self::ResponseStream = Box::pin(messages(open, admission.call_id, who));
             Ok(tonic::Response::new(messages))
         })
     }
@@ -160,7 +167,7 @@ fn too_many() -> CallError {
 }
 
 /// The messages of a stream. What goes wrong once it is open gets its status here.
-fn messages(open: Open, call_id: String) -> impl Stream<Item = Result<Message, Status>> {
+fn messages(open: Open, call_id: String, who: Who) -> impl Stream<Item = Result<Message, Status>> {
     let messages = stream::unfold(open, move |mut open| async move {
         let next = AssertUnwindSafe(open.next()).catch_unwind();
         let next = next.await.unwrap_or_else(|_| {
@@ -178,7 +185,8 @@ fn messages(open: Open, call_id: String) -> impl Stream<Item = Result<Message, S
         .map(move |message| {
             message.map_err(|error| {
                 let status = status_of(&error, Some(Rpc::WatchEvents), &call_id);
-                failure_log::write(&error, Some(Rpc::WatchEvents), &call_id, status.code());
+                let rpc = Some(Rpc::WatchEvents);
+                failure_log::write(&error, rpc, &call_id, status.code(), &who);
                 status
             })
         })

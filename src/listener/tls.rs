@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use thiserror::Error;
 use tokio::{sync::watch, task::spawn_blocking, time};
 use tokio_rustls::{
     TlsAcceptor,
@@ -9,7 +10,7 @@ use tokio_rustls::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::pem::{TlsError, authorities, certificates, private_key, read};
+use super::pem::{Unusable, authorities, certificates, private_key, read};
 
 /// How often the files are looked at. Orchestrators replace them by links, which tell nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -34,6 +35,26 @@ pub struct Tls {
     alpn: &'static [u8],
     /// What new connections get.
     current: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// One of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// The certificates.
+    Cert,
+    /// The key.
+    Key,
+    /// The authorities of clients.
+    ClientCa,
+}
+
+/// Why the files cannot be used. It does not name the file by its path, which can be the key itself, given by mistake.
+#[derive(Debug, Error)]
+#[error("{what}")]
+pub struct TlsError {
+    /// Which one.
+    pub file: TlsFile,
+    what: Unusable,
 }
 
 /// The files' contents.
@@ -82,7 +103,8 @@ impl Tls {
                         }
                     }
                     Err(error) => {
-                        tracing::error!(listener, %error, "the certificates stay as they were");
+                        let file = error.file.name();
+                        tracing::error!(listener, file, %error, "the certificates stay as they were");
                     }
                 }
                 last = Some(seen);
@@ -92,12 +114,30 @@ impl Tls {
     }
 }
 
+impl TlsFile {
+    fn name(self) -> &'static str {
+        match self {
+            TlsFile::Cert => "cert",
+            TlsFile::Key => "key",
+            TlsFile::ClientCa => "client_ca",
+        }
+    }
+
+    /// What was got from this file.
+    fn of<T>(self, got: Result<T, Unusable>) -> Result<T, TlsError> {
+        got.map_err(|what| TlsError { file: self, what })
+    }
+}
+
 impl Contents {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Contents {
-            cert: read(&files.cert)?,
-            key: read(&files.key)?,
-            client_ca: files.client_ca.as_deref().map(read).transpose()?,
+            cert: TlsFile::Cert.of(read(&files.cert))?,
+            key: TlsFile::Key.of(read(&files.key))?,
+            client_ca: match &files.client_ca {
+                Some(path) => Some(TlsFile::ClientCa.of(read(path))?),
+                None => None,
+            },
         })
     }
 
@@ -108,29 +148,26 @@ impl Contents {
 
     /// What they come to together.
     fn server_config(&self, files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
-        let chain = certificates(&files.cert, &self.cert)?;
-        let key = private_key(&files.key, &self.key)?;
+        let chain = TlsFile::Cert.of(certificates(&self.cert))?;
+        let key = TlsFile::Key.of(private_key(&self.key))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has ciphers for both versions");
-        let builder = match files.client_ca.as_deref().zip(self.client_ca.as_deref()) {
+        let builder = match self.client_ca.as_deref() {
             None => builder.with_no_client_auth(),
-            Some((path, pem)) => {
-                let roots = Arc::new(authorities(path, pem)?);
+            Some(pem) => {
+                let roots = Arc::new(TlsFile::ClientCa.of(authorities(pem))?);
                 let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 if !files.is_certificate_required {
                     verifier = verifier.allow_unauthenticated();
                 }
-                let verifier = verifier
-                    .build()
-                    .map_err(|error| TlsError::unusable(path, &error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
+                let built = verifier.build().map_err(Unusable::because);
+                builder.with_client_cert_verifier(TlsFile::ClientCa.of(built)?)
             }
         };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| TlsError::unusable(&files.key, &error.to_string()))?;
+        let built = builder.with_single_cert(chain, key);
+        let mut config = TlsFile::Key.of(built.map_err(Unusable::because))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
     }

@@ -16,7 +16,7 @@ pub(super) trait Answer: prost::Message + Default + Clone + 'static {
 }
 
 /// A failure as it is stored: what the caller was told, without the cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failure {
     reason: String,
     #[serde(default)]

@@ -1,5 +1,7 @@
 //! What became of a request, for whoever asks.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -11,7 +13,6 @@ use crate::{
 };
 
 /// How far a request is.
-#[derive(Debug)]
 pub enum RecordState {
     /// It is being worked on.
     InFlight,
@@ -105,6 +106,34 @@ impl RequestRecord {
         match &self.state {
             RecordState::Failed(error) => Some(error.reason.of_paid_call().1),
             RecordState::InFlight | RecordState::Succeeded(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for RecordState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            RecordState::InFlight => "InFlight",
+            RecordState::Succeeded(_) => "Succeeded(..)",
+            RecordState::Failed(_) => "Failed(..)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_not_printed() {
+        let mut error = CallError::new(Reason::KoraValidation);
+        error.kora_request_id = Some("MARKER".to_owned());
+        for state in [
+            RecordState::Succeeded("MARKER".into()),
+            RecordState::Failed(error),
+        ] {
+            let printed = format!("{state:?}");
+            assert!(!printed.contains("MARKER"), "{printed}");
         }
     }
 }

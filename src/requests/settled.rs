@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How a request ended.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Settled {
     /// The encoded message.
     result: Result<Bytes, Failure>,

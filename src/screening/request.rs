@@ -171,3 +171,30 @@ impl fmt::Debug for ScreenRequest {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_about_is_not_printed() {
+        let text = || "MARKER".to_owned();
+        let subject = || SubjectProfile {
+            name: text(),
+            external_id: text(),
+            ..SubjectProfile::default()
+        };
+        for printed in [
+            format!("{:?}", Party::Inline(subject())),
+            format!(
+                "{:?}",
+                CreateSubject {
+                    subject: subject(),
+                    request_id: None
+                }
+            ),
+        ] {
+            assert!(!printed.contains("MARKER"), "{printed}");
+        }
+    }
+}

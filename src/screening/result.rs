@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{CheckType, JsonObject, Mode, Purpose};
 
 /// How far a screening is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ScreeningStatus {
     /// Taken, not begun.
     Pending,
@@ -25,7 +25,7 @@ pub enum ScreeningStatus {
 }
 
 /// The band of a risk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum RiskBand {
     /// Typically a score of 0 to 250.
     Low,
@@ -40,7 +40,7 @@ pub enum RiskBand {
 }
 
 /// What Kora decided. Only the first two let a customer in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum DecisionOutcome {
     /// Go on.
     Approve,
@@ -81,7 +81,7 @@ pub struct Match {
 }
 
 /// Kora's count of the matches; `None` where Kora did not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct MatchSummary {
     /// All.
     pub total_matches: Option<i32>,
@@ -234,5 +234,96 @@ impl fmt::Debug for Screening {
             .field("screening_id", &self.screening_id)
             .field("status", &self.status)
             .finish_non_exhaustive()
+    }
+}
+
+/// A word that is not documented can be anything.
+const UNRECOGNIZED: &str = "Unrecognized(..)";
+
+impl fmt::Debug for ScreeningStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            ScreeningStatus::Pending => "Pending",
+            ScreeningStatus::PendingUnsaid => "PendingUnsaid",
+            ScreeningStatus::InProgress => "InProgress",
+            ScreeningStatus::Completed => "Completed",
+            ScreeningStatus::Failed => "Failed",
+            ScreeningStatus::Unrecognized(_) => UNRECOGNIZED,
+        })
+    }
+}
+
+impl fmt::Debug for RiskBand {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            RiskBand::Low => "Low",
+            RiskBand::Medium => "Medium",
+            RiskBand::High => "High",
+            RiskBand::Critical => "Critical",
+            RiskBand::Unrecognized(_) => UNRECOGNIZED,
+        })
+    }
+}
+
+impl fmt::Debug for DecisionOutcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            DecisionOutcome::Approve => "Approve",
+            DecisionOutcome::ApproveWithMonitoring => "ApproveWithMonitoring",
+            DecisionOutcome::ReviewRequired => "ReviewRequired",
+            DecisionOutcome::Block => "Block",
+            DecisionOutcome::Unrecognized(_) => UNRECOGNIZED,
+        })
+    }
+}
+
+impl fmt::Debug for MatchSummary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("MatchSummary")
+            .field("total_matches", &self.total_matches)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kora_wrote_is_not_printed() {
+        let text = || "MARKER".to_owned();
+        for printed in [
+            format!("{:?}", ScreeningStatus::Unrecognized(text())),
+            format!("{:?}", RiskBand::Unrecognized(text())),
+            format!("{:?}", DecisionOutcome::Unrecognized(text())),
+            format!(
+                "{:?}",
+                MatchSummary {
+                    other: vec![(text(), 1)],
+                    ..MatchSummary::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                Decision {
+                    outcome: DecisionOutcome::Unrecognized(text()),
+                    triggered_rules: vec![text()],
+                    explanation: text(),
+                }
+            ),
+            format!(
+                "{:?}",
+                Match {
+                    match_id: text(),
+                    source: text(),
+                    score: None,
+                    strength: text(),
+                    fields: JsonObject::new(),
+                }
+            ),
+        ] {
+            assert!(!printed.contains("MARKER"), "{printed}");
+        }
+        assert_eq!(format!("{:?}", ScreeningStatus::Completed), "Completed");
     }
 }

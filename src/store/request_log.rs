@@ -66,7 +66,7 @@ pub struct Intent {
 }
 
 /// What a request asks for, as far as a repetition is compared with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RequestContent {
     /// The RPC's name, such as `Screen`.
     pub rpc: String,
@@ -75,7 +75,7 @@ pub struct RequestContent {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ending {
     /// By what it is known.
     pub key: RequestKey,
@@ -187,5 +187,71 @@ impl fmt::Debug for StoredRequest {
             .field("key", &self.key)
             .field("state", &self.state)
             .finish_non_exhaustive()
+    }
+}
+
+/// Of personal data even a hash can be guessed.
+impl fmt::Debug for RequestContent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RequestContent")
+            .field("rpc", &self.rpc)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Ending")
+            .field("key", &self.key)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_what_was_asked_nor_the_answer_is_printed() {
+        let key = || RequestKey {
+            caller: "a".to_owned(),
+            request_id: Uuid::nil(),
+        };
+        let content = || RequestContent {
+            rpc: "Screen".to_owned(),
+            fingerprint: [77; 32],
+        };
+        let ending = Ending {
+            key: key(),
+            attempt: Uuid::nil(),
+            state: StoredState::Succeeded,
+            answer: "MARKER".into(),
+        };
+        let stored = StoredRequest {
+            key: key(),
+            content: content(),
+            attempt: Uuid::nil(),
+            state: StoredState::Succeeded,
+            answer: "MARKER".into(),
+            create_time: Timestamp::UNIX_EPOCH,
+            finish_time: None,
+            is_held_elsewhere: false,
+        };
+        let intent = Intent {
+            key: key(),
+            content: content(),
+            attempt: Uuid::nil(),
+        };
+        for printed in [
+            format!("{ending:?}"),
+            format!("{intent:?}"),
+            format!("{:?}", Begun::Found(stored)),
+        ] {
+            assert!(
+                !printed.contains("MARKER") && !printed.contains("77"),
+                "{printed}"
+            );
+        }
     }
 }

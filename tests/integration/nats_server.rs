@@ -27,6 +27,9 @@ pub const ROOM: &str = "64GB";
 /// How long a server has to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long its greeting may take.
+const GREETING: Duration = Duration::from_secs(2);
+
 /// How long to leave the machine to others before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -145,6 +148,8 @@ fn is_ready(addr: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(addr) else {
         return false;
     };
+    // Somebody else who has got this port meanwhile can be silent.
+    stream.set_read_timeout(Some(GREETING)).unwrap();
     let mut greeting = [0; 5];
     stream.read_exact(&mut greeting).is_ok() && greeting == *b"INFO "
 }

@@ -1,7 +1,7 @@
 //! The ports as such: what a client may do to a connection, and for how long.
 
 mod ages;
-mod authority;
+pub mod authority;
 mod files;
 mod openings;
 mod peers;

@@ -148,7 +148,7 @@ def test_the_environments_proxies_are_not_for_kora(start_gateway: StartGateway) 
     gateway.stub.Screen(messages.screen(), timeout=PATIENCE)
 
 
-def test_of_other_crates_only_warnings_are_logged(start_gateway: StartGateway) -> None:
+def test_of_other_crates_only_errors_are_logged(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     gateway.stub.Screen(messages.screen(), timeout=PATIENCE)
     gateway.stop()
@@ -156,7 +156,7 @@ def test_of_other_crates_only_warnings_are_logged(start_gateway: StartGateway) -
     assert lines
     for line in lines:
         _, level, rest = line.split(maxsplit=2)
-        assert level in ("WARN", "ERROR") or rest.startswith("kora_gateway"), line
+        assert level == "ERROR" or rest.startswith("kora_gateway"), line
 
 
 def tenants(directory: Path, *changes: str) -> Path:

@@ -64,8 +64,9 @@ impl Delivery {
                 (_, Some(_)) => Progress::Pending,
                 (_, None) => Progress::GivenUp,
             };
-            let event = self.event.name.as_str();
-            tracing::debug!(event, attempt, ?status, ?progress, "emulator webhook");
+            // By its number in the list: whoever fires one may name it as they like.
+            let number = copy.number;
+            tracing::debug!(number, attempt, ?status, ?progress, "emulator webhook");
             twin.state()
                 .webhooks
                 .note_attempt(copy.number, status, progress);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::emulator::ledger::now;
 
 /// Something to tell the subscribers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Event {
     /// Such as `screening.completed` (Kora docs: webhooks).
     pub(super) name: String,

@@ -28,7 +28,7 @@ pub(super) enum Progress {
 }
 
 /// One delivery: one copy of an event for one subscription.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Entry {
     number: u64,
     subscription_id: String,
@@ -43,7 +43,7 @@ pub(super) struct Entry {
 }
 
 /// The newest deliveries, by their numbers: the first is 0, the next one 1, and so on.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Journal {
     entries: VecDeque<Entry>,
     dropped: u64,

@@ -28,7 +28,7 @@ pub(super) struct Bucket {
 }
 
 /// A value as it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Entry {
     /// Changes with every change of the key.
     pub(super) revision: u64,

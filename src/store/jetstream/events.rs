@@ -52,7 +52,8 @@ impl Events {
     /// From now on, nothing is read or appended.
     pub(super) fn break_for(&self, what: &'static str) {
         if self.broken.set(what).is_ok() {
-            tracing::error!(what, "the event log needs a restart");
+            let log = &self.names.events;
+            tracing::error!(log, what, "the event log needs a restart");
         }
     }
 

@@ -67,7 +67,8 @@ impl Follower {
                 _ if self.events.is_broken() => break,
                 Err(Stop::Passing(error)) => {
                     if self.writable.get() {
-                        tracing::warn!(error, "the event log cannot be followed now");
+                        let log = &self.events.names.events;
+                        tracing::warn!(log, error, "the event log cannot be followed now");
                     }
                     self.writable.set(false);
                     sleep(PAUSE).await;

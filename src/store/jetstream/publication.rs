@@ -69,9 +69,9 @@ async fn publish_one(
     match jetstream.send_publish(place.subject.clone(), message).await {
         Ok(acknowledgement) => match acknowledgement.await {
             Ok(acknowledged) => fate(events, end, &acknowledged),
-            Err(error) => failed(&error),
+            Err(error) => failed(events, &error),
         },
-        Err(error) => failed(&error),
+        Err(error) => failed(events, &error),
     }
 }
 
@@ -112,12 +112,13 @@ fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
     }
 }
 
-fn failed(error: &PublishError) -> Fate {
+fn failed(events: &Events, error: &PublishError) -> Fate {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Fate::Overtaken,
         PublishErrorKind::TimedOut => Fate::Failed(AppendError::TooSlow),
         _ => {
-            tracing::error!(%error, "an event could not be published");
+            let log = &events.names.events;
+            tracing::error!(log, %error, "an event could not be published");
             Fate::Failed(AppendError::Unavailable)
         }
     }

@@ -98,7 +98,7 @@ impl Place {
     }
 
     /// Counts and logs that an event, now appended, tells another end than the one that it replaces.
-    pub(super) fn tell_dispute(&self, event: &NewEvent, metrics: &Metrics) {
+    pub(super) fn tell_dispute(&self, events: &Events, event: &NewEvent, metrics: &Metrics) {
         let Some(superseded) = &self.superseded else {
             return;
         };
@@ -108,6 +108,7 @@ impl Place {
         if is_disputed {
             metrics.disputed.inc();
             tracing::warn!(
+                log = events.names.events,
                 screening_id = event.keys.screening_id,
                 superseded = superseded.event_id,
                 "a webhook tells another end of a screening than Kora's answer did"

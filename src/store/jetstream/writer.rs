@@ -124,7 +124,7 @@ impl Writer {
                 self.head = Some(end);
                 self.metrics.appended.inc();
                 self.writable.set(true);
-                place.tell_dispute(&waiting.event, &self.metrics);
+                place.tell_dispute(&self.events, &waiting.event, &self.metrics);
                 Ok((Appended::New, Some(end.position.sequence)))
             }
             Fate::Ended => Ok((Appended::Duplicate, None)),
@@ -197,7 +197,8 @@ impl Writer {
 
     fn consequence(&self, error: &ReadError) -> AppendError {
         if self.writable.get() {
-            tracing::error!(%error, "the event log cannot write");
+            let log = &self.events.names.events;
+            tracing::error!(log, %error, "the event log cannot write");
         }
         match self.events.is_broken() {
             true => AppendError::Broken,

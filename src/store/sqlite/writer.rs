@@ -161,8 +161,10 @@ impl Writer {
             .metrics
             .disputed
             .inc_by(committed.disputed.len() as u64);
+        let log = self.opened.connection.path();
         for (record, superseded) in &committed.disputed {
             tracing::warn!(
+                log,
                 screening_id = record.keys.screening_id,
                 event_id = record.event_id,
                 superseded,
