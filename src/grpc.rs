@@ -15,6 +15,7 @@ mod metrics;
 mod record;
 mod rpc;
 mod service;
+mod standard;
 mod status;
 mod watch;
 
@@ -124,6 +125,7 @@ where
         gate: gate::Gate::new(callers, tenants),
         places: Shares::new(config.max_calls),
         arrivals: arrival::Arrivals::new(config.max_request_bytes),
+        standard: standard::Standard::new(),
         calls,
         stop,
     };

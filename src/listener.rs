@@ -35,6 +35,7 @@ use tower::Service;
 pub use metrics::Metrics;
 pub use peer::PeerNames;
 pub use pem::Unusable;
+pub use places::PlaceClaim;
 pub use tls::{Tls, TlsError, TlsFile, TlsFiles};
 
 use crate::lifecycle::Shutdown;

@@ -18,6 +18,7 @@ use super::{
     arriving::Arriving,
     deadline::{answer_by, stream_deadline, timeout_of},
     gate::Pass,
+    rpc::Rpc,
 };
 use crate::{
     access::Shares,
@@ -51,22 +52,26 @@ pub(super) struct Admission {
     pub(super) stream_deadline: Option<Instant>,
     pub(super) call_id: String,
     pub(super) pass: Pass,
+    rpc: Rpc,
     arrival: Arc<Arrival>,
     places: Shares,
     entered: Arc<AtomicBool>,
 }
 
 impl Admission {
-    /// The handler of a call takes it over, now that it is whole. Its place is to be kept until it is over.
+    /// The handler of a call takes it over, now that it is whole. Its place is to be kept until it is over; its pass says
+    /// what the caller may do now, which can have changed while the call was on its way and waited.
     ///
     /// # Errors
-    /// If too many calls are in flight, of all callers or of this one.
-    pub(super) async fn enter(&self) -> Result<Place, CallError> {
+    /// If too many calls are in flight, of all callers or of this one; or if the caller may not do it any more.
+    pub(super) async fn enter(&self) -> Result<(Pass, Place), CallError> {
         let wait_until = self.answer_by.min(Instant::now() + MAX_WAIT_FOR_PLACE);
         let (caller, callers) = (&self.pass.caller.name, self.pass.callers());
         let place = self.places.take_by(caller, callers, wait_until).await;
         let place = place.map_err(|_| overloaded())?;
-        Ok(Place::new(place, self.enter_stream()))
+        let pass = self.pass.renewed()?;
+        pass.check_rpc(self.rpc)?;
+        Ok((pass, Place::new(place, self.enter_stream())))
     }
 
     /// The handler of a stream takes it over. Streams have places of their own; what its request has of memory is to be
@@ -74,6 +79,11 @@ impl Admission {
     pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.entered.store(true, Ordering::Relaxed);
         self.arrival.finish()
+    }
+
+    /// Whether there was no room for the request, which will never be whole.
+    pub(super) fn is_refused(&self) -> bool {
+        self.arrival.is_refused()
     }
 
     /// Whether a handler has the request, so that anything may have happened.
@@ -87,7 +97,7 @@ pub(super) fn admit<B>(
     mut request: Request<B>,
     received: Instant,
     call_id: &str,
-    pass: Pass,
+    (rpc, pass): (Rpc, Pass),
     arrivals: &Arrivals,
     places: &Shares,
 ) -> Result<(Request<Arriving<B>>, Admission), CallError> {
@@ -108,6 +118,7 @@ pub(super) fn admit<B>(
         stream_deadline: stream_deadline(timeout, received),
         call_id: call_id.to_owned(),
         pass,
+        rpc,
         arrival: Arc::clone(&arrival),
         places: places.clone(),
         entered: Arc::default(),

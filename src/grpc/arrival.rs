@@ -7,7 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,7 @@ pub(super) struct Arrival {
     number: u64,
     size: Mutex<Size>,
     makes_room: Shutdown,
+    is_refused: AtomicBool,
 }
 
 /// There is no room for more of it.
@@ -98,6 +102,7 @@ impl Arrivals {
             number,
             size: Mutex::default(),
             makes_room,
+            is_refused: AtomicBool::new(false),
         }
     }
 }
@@ -171,6 +176,16 @@ impl Arrival {
             }
         }
         Ok(())
+    }
+
+    /// There was no room for it: it will never be whole.
+    pub(super) fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was no room for it.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// It is whole, and need not make room any more. Its memory is to be kept as long as its call.

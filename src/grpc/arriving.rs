@@ -31,6 +31,12 @@ impl<B> Arriving<B> {
             makes_room,
         }
     }
+
+    /// tonic hands a status on, without what it carries: the boundary asks the arrival.
+    fn no_room(&self) -> Box<dyn Error + Send + Sync> {
+        self.arrival.refuse();
+        Box::new(Status::from(overloaded()))
+    }
 }
 
 impl<B> Body for Arriving<B>
@@ -46,7 +52,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.makes_room.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(no_room())));
+            return Poll::Ready(Some(Err(self.no_room())));
         }
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Pending => return Poll::Pending,
@@ -59,7 +65,7 @@ where
         let to_come = self.announced.follow(data);
         Poll::Ready(Some(match self.arrival.grow(data.len(), to_come) {
             Ok(()) => Ok(frame),
-            Err(_) => Err(no_room()),
+            Err(_) => Err(self.no_room()),
         }))
     }
 
@@ -70,9 +76,4 @@ where
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// tonic hands a status on as it is.
-fn no_room() -> Box<dyn Error + Send + Sync> {
-    Box::new(Status::from(overloaded()))
 }

@@ -13,7 +13,6 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -27,13 +26,14 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::{
-    admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, is_grpc},
+    admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, is_grpc, overloaded},
     arrival::Arrivals,
     arriving::Arriving,
     failure_log,
     gate::{Gate, Pass},
     metrics::Metrics,
     rpc::Rpc,
+    standard::{Standard, yielding},
     status::{into_call_error, status_of, tonics_own},
 };
 use crate::{
@@ -41,9 +41,6 @@ use crate::{
     error::{CallError, Reason},
     lifecycle::Shutdown,
 };
-
-/// Services of the standard whose answers are left as they are.
-const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
 /// The boundary around the routes.
 #[derive(Clone)]
@@ -60,6 +57,7 @@ pub(super) struct WayIn {
     /// For calls in flight.
     pub(super) places: Shares,
     pub(super) arrivals: Arrivals,
+    pub(super) standard: Standard,
     /// Counts the calls.
     pub(super) calls: TaskTracker,
     /// From this order on, new calls are refused.
@@ -95,7 +93,7 @@ impl WayIn {
             request,
             received,
             call_id,
-            pass,
+            (rpc, pass),
             &self.arrivals,
             &self.places,
         )?;
@@ -125,12 +123,10 @@ where
         if !is_grpc(request.headers()) {
             return Box::pin(std::future::ready(Ok(unsupported_media_type())));
         }
-        if STANDARD_SERVICES.iter().any(|name| path.starts_with(name)) {
-            let arrival = Arc::new(self.way_in.arrivals.begin());
-            return Box::pin(
-                self.routes
-                    .call(request.map(|body| Arriving::new(body, arrival))),
-            );
+        if Standard::is_path(path) {
+            let (request, arrival) = self.way_in.standard.begin(request);
+            let answer = self.routes.call(request);
+            return Box::pin(async move { Ok(yielding(answer.await?, arrival)) });
         }
         let rpc = Rpc::from_path(path);
         let call_id = call_id(request.headers());
@@ -224,6 +220,7 @@ fn cause_of(
     let of_handler = response.extensions_mut().remove::<Status>();
     match of_handler.and_then(into_call_error) {
         Some(error) => error,
+        None if admission.is_refused() => overloaded(),
         None if admission.has_entered() => {
             CallError::new(rpc.lost_reason()).because("a status without a reason")
         }

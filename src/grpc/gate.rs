@@ -147,12 +147,32 @@ impl Pass {
     /// # Errors
     /// `PERMISSION_MISSING`.
     pub(super) fn check(&self, right: Right) -> Result<(), CallError> {
-        check(&self.caller, right)
+        match self.caller.rights.include(right) {
+            true => Ok(()),
+            false => Err(missing(right.name())),
+        }
     }
 
     /// How many share the gateway with this caller, itself included.
     pub(super) fn callers(&self) -> usize {
         self.callers.count()
+    }
+
+    /// The same pass with what the caller may do now: the callers can have been replaced since it was let in.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`; `PERMISSION_MISSING` for the tenant.
+    pub(super) fn renewed(&self) -> Result<Pass, CallError> {
+        let now = self.callers.identify(&self.credential);
+        let now = now.filter(|now| now.name == self.caller.name);
+        let caller = now.ok_or(Reason::Unauthenticated)?;
+        match caller.tenants.contains(&self.tenant.name) {
+            true => Ok(Pass {
+                caller,
+                ..self.clone()
+            }),
+            false => Err(missing(TENANT_RIGHT)),
+        }
     }
 
     /// The pass of a stream of events, with Kora's own bodies or without.
@@ -187,19 +207,8 @@ impl StreamPass {
     }
 
     fn check_again(&self) -> Result<(), CallError> {
-        let Pass {
-            caller,
-            tenant,
-            credential,
-            callers,
-        } = &self.pass;
-        let now = callers.identify(credential);
-        let now = now.filter(|now| now.name == caller.name);
-        let now = now.ok_or(Reason::Unauthenticated)?;
-        if !now.tenants.contains(&tenant.name) {
-            return Err(missing(TENANT_RIGHT));
-        }
-        self.rights.iter().try_for_each(|right| check(&now, *right))
+        let now = self.pass.renewed()?;
+        self.rights.iter().try_for_each(|right| now.check(*right))
     }
 }
 
@@ -216,13 +225,6 @@ fn tenant_of<'a>(caller: &'a Caller, headers: &HeaderMap) -> Result<Option<&'a s
                 .ok_or_else(|| missing(TENANT_RIGHT))
         }
         (Some(_), Some(_)) => Err(unnamed("is there more than once")),
-    }
-}
-
-fn check(caller: &Caller, right: Right) -> Result<(), CallError> {
-    match caller.rights.include(right) {
-        true => Ok(()),
-        false => Err(missing(right.name())),
     }
 }
 

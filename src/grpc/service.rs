@@ -143,8 +143,10 @@ async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError>
         .extensions()
         .get()
         .expect("the boundary admits every request of this service");
-    let place = admission.enter().await?;
-    Ok((admission.clone(), place))
+    let (pass, place) = admission.enter().await?;
+    let mut admission = admission.clone();
+    admission.pass = pass;
+    Ok((admission, place))
 }
 
 fn call(pass: &Pass, answer_by: Instant, place: Place) -> Call {

@@ -8,11 +8,16 @@ use http_body::Body;
 use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
 
-use super::{PeerNames, connection::Streams, pace::Paced, places::Place};
+use super::{
+    PeerNames,
+    connection::Streams,
+    pace::Paced,
+    places::{Place, PlaceClaim},
+};
 use crate::lifecycle::Shutdown;
 
 /// The service of one connection. Each request carries the [`Shutdown`] of the connection in its extensions: what would
-/// go on for ever ends by it; and the [`PeerNames`].
+/// go on for ever ends by it; its [`PlaceClaim`]; and the [`PeerNames`].
 #[derive(Clone)]
 pub(super) struct Exchanges<S> {
     pub(super) service: TowerToHyperService<S>,
@@ -35,14 +40,15 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let under_way = self.place.request();
+        let (claim, claimed) = PlaceClaim::of(self.place.request());
+        request.extensions_mut().insert(claim);
         request.extensions_mut().insert(self.ending.clone());
         request.extensions_mut().insert(self.peer.clone());
         let pace = self.streams.pace();
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Paced::new(body, pace, under_way)))
+            Ok(answer.map(|body| Paced::new(body, pace, claimed)))
         })
     }
 }

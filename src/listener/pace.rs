@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::places::UnderWay;
+use super::places::Claimed;
 
 /// How much of an answer is handed over at a time. What was handed over stays in memory until the client takes it, and
 /// one piece in [`Patience::stall`](super::Patience) is pace enough.
@@ -23,7 +23,7 @@ pub(super) struct Pace(Arc<Mutex<Option<Instant>>>);
 
 /// An answer's body, handed over piece by piece.
 #[derive(Debug)]
-pub(super) struct Paced<B, U = UnderWay> {
+pub(super) struct Paced<B, U = Claimed> {
     body: B,
     /// What is left of a frame.
     rest: Bytes,

@@ -23,7 +23,10 @@ impl PeerNames {
         let Ok(certificate) = EndEntityCert::try_from(certificate) else {
             return PeerNames::default();
         };
+        // A URI has a scheme (RFC 3986). Without one it would be taken for a DNS name, which authorities sign for by other
+        // rules.
         let names = certificate.valid_uri_names();
+        let names = names.filter(|uri| uri.contains(':'));
         let names = names.chain(certificate.valid_dns_names());
         PeerNames(names.map(str::to_owned).collect())
     }

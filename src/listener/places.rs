@@ -47,6 +47,14 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Place>);
 
+/// A request's claim that its connection keeps its place meanwhile. Clones are the same claim.
+#[derive(Clone, Debug)]
+pub struct PlaceClaim(Arc<Mutex<Option<UnderWay>>>);
+
+/// Ends a claim when it is dropped.
+#[derive(Debug)]
+pub(super) struct Claimed(PlaceClaim);
+
 /// Those without a request, in the order in which they came, or had the last one.
 #[derive(Debug, Default)]
 struct FreeToLeave {
@@ -124,6 +132,25 @@ impl Place {
             free.ask_next();
         }
         is_free
+    }
+}
+
+impl PlaceClaim {
+    /// The claim of a request that is under way, and what ends it.
+    pub(super) fn of(under_way: UnderWay) -> (Self, Claimed) {
+        let claim = PlaceClaim(Arc::new(Mutex::new(Some(under_way))));
+        (claim.clone(), Claimed(claim))
+    }
+
+    /// The request is not worth a place: its connection can be asked to leave while it is under way, and then it ends.
+    pub fn give_up(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

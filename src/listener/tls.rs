@@ -6,7 +6,10 @@ use thiserror::Error;
 use tokio::{sync::watch, task::spawn_blocking, time};
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{self, ServerConfig, server::WebPkiClientVerifier},
+    rustls::{
+        self, ServerConfig,
+        server::{NoServerSessionStorage, WebPkiClientVerifier},
+    },
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -169,6 +172,11 @@ impl Contents {
         let built = builder.with_single_cert(chain, key);
         let mut config = TlsFile::Key.of(built.map_err(Unusable::because))?;
         config.alpn_protocols = vec![alpn.to_vec()];
+        if files.client_ca.is_some() {
+            // A session that is resumed is not asked for its certificate again: it could have expired since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(config)
     }
 }

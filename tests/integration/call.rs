@@ -5,6 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,6 +14,7 @@ use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::oneshot,
     time,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -199,6 +201,28 @@ impl Connection {
     pub async fn send_without_message(&mut self, call: Call) -> hyper::Result<Answer> {
         let nothing = StreamBody::new(futures_util::stream::pending());
         self.answer(call, nothing.boxed()).await
+    }
+
+    /// The same with a message that comes when `told` is.
+    pub async fn send_once_told(
+        &mut self,
+        call: Call,
+        told: oneshot::Receiver<()>,
+    ) -> hyper::Result<Answer> {
+        let frame = call.frame.clone();
+        let late = futures_util::stream::once(async move {
+            told.await.unwrap();
+            Ok(Frame::data(frame))
+        });
+        self.answer(call, StreamBody::new(late).boxed()).await
+    }
+
+    /// The same with a message of which `beginning` is all that ever comes.
+    pub async fn send_beginning(&mut self, call: Call, beginning: Bytes) -> hyper::Result<Answer> {
+        let beginning = futures_util::stream::iter([Ok(Frame::data(beginning))]);
+        let rest = futures_util::stream::pending();
+        let beginning = futures_util::StreamExt::chain(beginning, rest);
+        self.answer(call, StreamBody::new(beginning).boxed()).await
     }
 
     async fn answer(

@@ -1,5 +1,7 @@
 //! Who may call what: identities, rights and tenants over a real socket. Kora is nowhere: a call that was let in says so.
 
+mod changes;
+mod large_messages;
 mod shares;
 
 use kora_gateway::{

@@ -22,7 +22,7 @@ const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
 
 /// How much a server may keep, whatever the disk has left: from that it would take its own limit,
 /// and create no log on a disk that is nearly full.
-pub const ROOM: &str = "64GB";
+pub const ROOM_BYTES: u64 = 64 << 30;
 
 /// How long a server has to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ impl NatsServer {
     pub fn resume(&mut self) {
         let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
         let settings = self.directory.path().join("room.conf");
-        fs::write(&settings, format!("jetstream {{ max_file: {ROOM} }}")).unwrap();
+        fs::write(&settings, format!("jetstream {{ max_file: {ROOM_BYTES} }}")).unwrap();
         let started = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string()])
             .arg("-c")

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::outages::{LOOK_AGAIN, PATIENCE, until_writable};
 use crate::{
     log_laws::{NatsPlace, Place, all_after, append, by_id, named},
-    nats_server::{NatsServer, ROOM},
+    nats_server::{NatsServer, ROOM_BYTES},
 };
 
 /// The server's keys, and the place of a log on it with all that it takes to be let in.
@@ -48,7 +48,7 @@ impl Secured {
                 account.public_key(): token(&operator, &account, unlimited),
                 system.public_key(): token(&operator, &system, json!({"type": "account", "version": 2})),
             },
-            "jetstream": {"max_file": ROOM},
+            "jetstream": {"max_file": ROOM_BYTES},
             "tls": {"cert_file": path("ca.pem"), "key_file": path("key.pem")},
         });
         fs::write(path("server.conf"), settings.to_string()).unwrap();
