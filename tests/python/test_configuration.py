@@ -20,6 +20,9 @@ FILE = "the path of a file with this text"
 WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
     (None, ("--config", "/no/such/file"), {}, "config"),
     (None, (), {"GATEWAY_CONFIG": "/no/such/file"}, "config"),
+    (None, ("--config", ""), {}, "(--config)"),
+    (None, (), {"GATEWAY_CONFIG": ""}, "(GATEWAY_CONFIG)"),
+    ("", ("--config", ""), {"GATEWAY_CONFIG": FILE}, "(--config)"),
     ('kora_api_key = "SECRET-IN-FILE\n', ("--config", FILE), {}, "config"),
     ("", (), {"KORA_API_KEY_FILE": FILE}, "KORA_API_KEY"),
     ("", ("--kora-ca-file", FILE), {}, "CA file"),
