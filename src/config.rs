@@ -4,6 +4,7 @@
 //! that is wrong is reported at once, by the name of the setting.
 
 mod callers;
+mod loaded;
 mod ports;
 mod reader;
 mod rooms;
@@ -18,6 +19,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use secrecy::ExposeSecret;
 
 pub use callers::{CallersFile, MAX_CALLERS};
+pub use loaded::Loaded;
 pub use reader::{Effective, GivenSecret, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};
@@ -29,13 +31,11 @@ use crate::{
     access::Callers, emulator, grpc, kora, listener, reconciler, requests, store, webhook,
 };
 use callers::callers;
+use loaded::warnings;
 use ports::ports;
 use reader::{Closed, Reader};
 use rooms::{emulator_addr, kora_config, preset_webhook, store_place};
 use tenants::tenants;
-
-/// How much longer than an attempt at Kora a stop should be allowed to take.
-const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 
 /// Everything that a gateway needs to know.
 #[derive(Clone, Debug)]
@@ -83,19 +83,6 @@ pub struct Emulator {
     pub addr: SocketAddr,
     /// What it expects of its callers.
     pub config: emulator::Config,
-}
-
-/// What was read: the configuration, and where each part of it came from.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The configuration.
-    pub config: Config,
-    /// Every setting with its value, secrets redacted, and its origin.
-    pub effective: Vec<Effective>,
-    /// Every secret with its origin.
-    pub secrets: Vec<GivenSecret>,
-    /// What is allowed and probably not meant.
-    pub warnings: Vec<String>,
 }
 
 /// Everything that is wrong with the settings; never empty.
@@ -146,7 +133,7 @@ impl Emulator {
         let webhook = webhook_url.and_then(|url| preset_webhook(&mut reader, url));
         let addr = emulator_addr(&mut reader);
         let api_key = reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key);
-        let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text);
+        let tenant_id = reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::tenant_id);
         match (addr, api_key, tenant_id, reader.close().problems) {
             (Some(addr), Some(api_key), Some(tenant_id), problems) if problems.is_empty() => {
                 Ok(Emulator {
@@ -226,27 +213,6 @@ fn emulator_for(tenant: &Tenant, addr: Option<SocketAddr>) -> Option<Emulator> {
             webhook: None,
         },
     })
-}
-
-fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if config.drain_timeout < config.kora.timeout + DRAIN_MARGIN {
-        warnings.push(
-            "drain-timeout is less than kora-timeout plus 10s: a stop can cut calls that Kora would \
-             still have answered"
-                .to_owned(),
-        );
-    }
-    let is_in_the_clear =
-        config.grpc_listener.tls.is_none() && !config.grpc_addr.ip().is_loopback();
-    if is_in_the_clear && !config.callers.are_everyone() {
-        warnings.push(
-            "callers' tokens travel in the clear, unless something in front of the gateway encrypts: set \
-             tls-cert and tls-key"
-                .to_owned(),
-        );
-    }
-    warnings
 }
 
 impl fmt::Display for Problems {

@@ -36,6 +36,9 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(9);
 /// How many secrets there can be at a time.
 const MAX_SECRETS: usize = 16;
 
+/// A shorter secret can be guessed.
+const SHORT_SECRET_BYTES: usize = 16;
+
 /// What is accepted.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -76,4 +79,11 @@ pub fn check_secrets(text: &SecretString) -> Result<(), &'static str> {
         1..=MAX_SECRETS => Ok(()),
         _ => Err("has more than 16 lines"),
     }
+}
+
+/// Whether one of these secrets is so short that it can be guessed.
+pub fn has_short_secret(text: &SecretString) -> bool {
+    let secrets = secrets_of(text);
+    let mut lengths = secrets.iter().map(|secret| secret.expose_secret().len());
+    lengths.any(|length| length < SHORT_SECRET_BYTES)
 }

@@ -33,8 +33,11 @@ pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCo
     say(secrets(&loaded));
     say("");
     say(tenants(&loaded.config));
+    say("");
+    if let Some(everyone) = loaded.everyone() {
+        say(format_args!("callers: {everyone}"));
+    }
     if let Some(listed) = loaded.config.callers.listed() {
-        say("");
         say(callers(&listed));
     }
     for warning in &loaded.warnings {

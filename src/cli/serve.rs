@@ -21,7 +21,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     if let Err(error) = app::check(&loaded.config) {
         return complain(BAD_CONFIGURATION, error);
     }
-    for warning in loaded.warnings {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     if let Some(warning) = app::make_room_for_files(&loaded.config) {
@@ -41,6 +41,9 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
             listener.name(),
             listener.addr()
         ));
+    }
+    if let Some(everyone) = loaded.everyone() {
+        tracing::info!("callers: {everyone}");
     }
     let surroundings = Surroundings {
         clock: Clock::system(),

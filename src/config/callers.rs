@@ -2,6 +2,7 @@
 
 mod entry;
 mod file;
+mod reading;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -26,7 +27,7 @@ pub(super) struct Surroundings {
     pub(super) has_client_ca: bool,
 }
 
-/// Who may call, for these tenants, and the file that lists them, where there is one; `None` after a problem.
+/// Who may call, for these tenants, and the file that lists them, where there is one that can be read again; `None` after a problem.
 pub(super) fn callers(
     reader: &mut Reader<'_>,
     tenants: BTreeSet<String>,
@@ -46,7 +47,9 @@ pub(super) fn callers(
             return None;
         }
     };
-    let path = reader.file().map(Path::to_owned);
+    // A pipe can be read once alone.
+    let path = reader.file().filter(|path| path.is_file());
+    let path = path.map(Path::to_owned);
     Some((callers, path.map(|path| CallersFile { path, around })))
 }
 

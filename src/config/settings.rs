@@ -251,7 +251,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GATEWAY_TLS_CLIENT_CA",
         kind: Kind::Value("PATH"),
         default: None,
-        help: "Only callers with a certificate of these authorities are let in (PEM; read again when it changes)",
+        help: "Callers' certificates are verified by these authorities; without [[callers]] nobody else is let in (PEM; read again when it changes)",
     },
     Setting {
         name: "webhook-tls-cert",

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +20,9 @@ const CONFIG_ENV: &str = "GATEWAY_CONFIG";
 
 /// The keys of the file that are no settings.
 const LISTS: [&str; 2] = [CALLERS, TENANTS];
+
+/// How large the file may be: enough for every tenant and caller that there can be.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The environment, handed in.
 pub type Environment = BTreeMap<String, String>;
@@ -58,25 +63,36 @@ pub(super) enum FoundSecret {
 }
 
 impl<'a> Sources<'a> {
-    /// Opens the sources. A file that cannot be read is left out, and told of.
+    /// Opens the sources. A file that cannot be read is left out, and told of; so is an empty name of one, since
+    /// without the file nobody would be asked who it is.
     pub(super) fn open(flags: Flags, environment: &'a Environment) -> (Self, Result<(), String>) {
         let mut sources = Sources {
             flags,
             environment,
             file: None,
         };
-        let path = sources
-            .flags
-            .0
-            .get(CONFIG_FLAG)
-            .or_else(|| environment.get(CONFIG_ENV))
-            .filter(|path| !path.is_empty())
-            .cloned();
-        let opened = match path {
+        let opened = match sources.file_name() {
             None => Ok(()),
-            Some(path) => read_table(&path).map(|table| sources.file = Some((path.into(), table))),
+            Some((name, origin)) if name.is_empty() => {
+                Err(format!("is empty, and names no file ({origin})"))
+            }
+            Some((name, _)) => {
+                let path = PathBuf::from(name);
+                let table = read_file(&path).and_then(|text| parse_table(&text));
+                table.map(|table| sources.file = Some((path, table)))
+            }
         };
         (sources, opened)
+    }
+
+    fn file_name(&self) -> Option<Found> {
+        let flag = self.flags.0.get(CONFIG_FLAG);
+        let variable = self.environment.get(CONFIG_ENV);
+        let by_flag = flag.map(|name| (name.clone(), Origin::Flag(CONFIG_FLAG)));
+        by_flag.or_else(|| {
+            let origin = Origin::Environment(CONFIG_ENV.to_owned());
+            variable.map(|name| (name.clone(), origin))
+        })
     }
 
     /// The file, where there is one.
@@ -150,9 +166,19 @@ impl<'a> Sources<'a> {
     }
 }
 
-fn read_table(path: &str) -> Result<toml::Table, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    parse_table(&text)
+/// What the file holds. Blocks.
+///
+/// # Errors
+/// If it cannot be read, or is too large.
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
+    let mut contents = Vec::new();
+    // A pipe or a device does not say how long it is.
+    let opened = File::open(path).map(|file| file.take(MAX_FILE_BYTES + 1));
+    let read = opened.and_then(|mut file| file.read_to_end(&mut contents));
+    if read.map_err(|error| format!("cannot be read: {error}"))? as u64 > MAX_FILE_BYTES {
+        return Err("is larger than 64 MiB".to_owned());
+    }
+    String::from_utf8(contents).map_err(|_| "is not UTF-8".to_owned())
 }
 
 /// # Errors
@@ -183,5 +209,26 @@ impl fmt::Display for Origin {
 impl fmt::Debug for Flags {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.toml");
+        let file = File::create(&path).unwrap();
+        // Without a byte on the disk.
+        file.set_len((64 << 20) + 1).unwrap();
+        for path in [path.to_str().unwrap(), "/dev/zero"] {
+            let flags = Flags([(CONFIG_FLAG, path.to_owned())].into());
+            let (_, opened) = Sources::open(flags, &Environment::new());
+            assert_eq!(opened, Err("is larger than 64 MiB".to_owned()));
+        }
     }
 }

@@ -77,11 +77,11 @@ fn by_settings(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Tenant> {
     let (api_key, tenant_id) = match with_emulator {
         true => (
             reader.secret_or("kora-api-key", emulator::API_KEY, kora::check_api_key),
-            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::text),
+            reader.value_or("kora-tenant-id", emulator::TENANT_ID, values::tenant_id),
         ),
         false => (
             reader.secret("kora-api-key", kora::check_api_key),
-            reader.value("kora-tenant-id", values::text),
+            reader.value("kora-tenant-id", values::tenant_id),
         ),
     };
     let webhook_secrets = webhook_secrets(reader, with_emulator);

@@ -5,6 +5,8 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use url::{Host, Url};
 
+use crate::kora;
+
 /// Sizes are limits on memory, and must fit in it.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -142,6 +144,18 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 }
 
 pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+/// A tenant's id at Kora. Space around it does not get to Kora, so that two that differ by it alone are one.
+pub(super) fn tenant_id(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text.trim() != text {
+        return Err("begins or ends with white space".to_owned());
+    }
+    kora::check_tenant_id(text)?;
     Ok(text.to_owned())
 }
 

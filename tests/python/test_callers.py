@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -81,3 +82,18 @@ def test_callers_come_and_go_with_the_file(start_gateway: StartGateway, tmp_path
     assert {answer(gateway, token) for token in (first, None)} == {refused}
     for token in (first, second):
         assert token not in gateway.program.log()
+
+
+def test_a_pipe_in_the_files_place_is_told_of_and_can_be_replaced(start_gateway: StartGateway, tmp_path: Path) -> None:
+    (first, first_line), (second, second_line) = new_token(), new_token()
+    file, pipe = tmp_path / "gateway.toml", tmp_path / "pipe"
+    write(file, caller("a", first_line))
+    gateway = start_gateway("--config", str(file))
+    let_in, refused = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED
+    os.mkfifo(pipe)
+    pipe.replace(file)
+    wait_for_log(gateway, "the callers stay as they were")
+    assert answer(gateway, first) == let_in
+    write(file, caller("b", second_line))
+    wait_for(gateway, second, let_in)
+    assert answer(gateway, first) == refused

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import messages
+from certificates import Certificate
 from gateway import FREE_PORT, StartGateway
 from program import PATIENCE, run
 from test_command_line import BAD_CONFIGURATION, GIVEN, KEY, WITHOUT_KEY, effective
@@ -20,6 +21,10 @@ FILE = "the path of a file with this text"
 WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
     (None, ("--config", "/no/such/file"), {}, "config"),
     (None, (), {"GATEWAY_CONFIG": "/no/such/file"}, "config"),
+    (None, ("--config", ""), {}, "(--config)"),
+    (None, (), {"GATEWAY_CONFIG": ""}, "(GATEWAY_CONFIG)"),
+    ("", ("--config", ""), {"GATEWAY_CONFIG": FILE}, "(--config)"),
+    (None, (), {"KORA_TENANT_ID": "tenant-1 "}, "kora-tenant-id begins or ends with white space"),
     ('kora_api_key = "SECRET-IN-FILE\n', ("--config", FILE), {}, "config"),
     ("", (), {"KORA_API_KEY_FILE": FILE}, "KORA_API_KEY"),
     ("", ("--kora-ca-file", FILE), {}, "CA file"),
@@ -184,6 +189,7 @@ WRONG_TENANTS: list[tuple[tuple[str, ...], tuple[str, ...], dict[str, str], str]
     (('"beta"=>"a b"',), (), {}, "tenants[1].name"),
     (('"beta"=>"alpha"',), (), {}, "tenants[1].name is that of tenants[0] too"),
     (('"id-beta"=>"id-alpha"',), (), {}, "tenants[1].kora_tenant_id is that of tenants[0] too"),
+    (('"id-beta"=>"id-alpha "',), (), {}, "tenants[1].kora_tenant_id begins or ends with white space"),
     (("beta-key=>no-key",), (), {}, "tenants[1].api_key_file"),
     (("beta-secret=>alpha-secret",), (), {}, "tenants[1].webhook_secret_file shares a secret"),
     (("beta-secret=>alpha-secret",), (), {}, "beta and alpha"),
@@ -236,6 +242,45 @@ def test_the_callers_and_what_they_may_do_are_listed(tmp_path: Path) -> None:
     rows = [line.split() for line in ended.stdout.splitlines()]
     assert ["kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
     assert ["callers", str(file), "2023-11-14T22:13:20Z"] in rows
+
+
+def test_where_nobody_is_listed_it_is_said_who_may_do_everything(tmp_path: Path) -> None:
+    ended = run("check-config", env=GIVEN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "callers: whoever reaches the port, with every right" in ended.stdout.splitlines()
+    shown = Certificate.make(tmp_path)
+    tls = ("--tls-cert", str(shown.cert), "--tls-key", str(shown.key), "--tls-client-ca", str(shown.cert))
+    ended = run("check-config", *tls, env=GIVEN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "callers: whoever shows a certificate of --tls-client-ca, with every right" in ended.stdout.splitlines()
+    listed = tmp_path / "gateway.toml"
+    listed.write_text("callers = []\n")
+    ended = run("check-config", *tls, "--config", str(listed), env=GIVEN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "whoever" not in ended.stdout
+
+
+def test_serve_says_who_may_do_everything(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = start_gateway()
+    assert "callers: whoever reaches the port, with every right" in gateway.program.log()
+    gateway.stop()
+    listed = tmp_path / "gateway.toml"
+    listed.write_text("callers = []\n")
+    assert "whoever" not in start_gateway("--config", str(listed)).program.log()
+
+
+def test_short_webhook_secrets_are_warned_of(tmp_path: Path) -> None:
+    """Whoever guesses one signs as Kora. Of which tenant it is, is said; the secret is not."""
+    ended = run("check-config", env={**GIVEN, "KORA_WEBHOOK_SECRET": f"{'l' * 16}\n{'s' * 15}\n"})
+    assert ended.returncode == 0, ended.stderr
+    assert "warning: a webhook secret of tenant-1 is shorter than 16 bytes" in ended.stdout
+    assert "s" * 15 not in ended.stdout
+    ended = run("check-config", env={**GIVEN, "KORA_WEBHOOK_SECRET": "l" * 16})
+    assert "warning" not in ended.stdout
+    ended = run("check-config", "--config", str(tenants(tmp_path)))
+    assert "warning: a webhook secret of alpha is shorter than 16 bytes" in ended.stdout
+    assert "(tenants with one: 2)" in ended.stdout
+    assert "whsec" not in ended.stdout
 
 
 def test_the_file_of_a_secret_that_a_variable_names_is_told_by_the_variable(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 //! One `[[callers]]` of the file. What is wrong with it is told by its key, and never with a value: a token can stand
 //! where its hash should.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{CALLERS, Surroundings};
 use crate::{
@@ -20,6 +20,12 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// How long a name in a certificate may be.
 const MAX_CERTIFICATE_NAME_BYTES: usize = 2048;
+
+/// What is said of what is no token's hash, and no name in a certificate.
+const NO_HASH: &str =
+    "has something that is no SHA-256 in hex (`kora-gateway token new` makes one)";
+const NO_NAME: &str =
+    "has something that is neither a URI such as spiffe://bank/ledger nor a DNS name";
 
 /// Reads an entry, and remembers what is wrong with it.
 pub(super) struct Entry<'a> {
@@ -53,16 +59,8 @@ impl<'a> Entry<'a> {
         let before = self.problems.len();
         self.refuse_unknown_keys();
         let name = self.name();
-        let tokens = self.list(
-            "token_sha256",
-            "has something that is no SHA-256 in hex (`kora-gateway token new` makes one)",
-            TokenHash::from_hex,
-        );
-        let certificate_names = self.list(
-            "san",
-            "has something that is neither a URI such as spiffe://bank/ledger nor a DNS name",
-            san,
-        );
+        let tokens = self.list("token_sha256", NO_HASH, token_hash);
+        let certificate_names = self.list("san", NO_NAME, san);
         if tokens.is_empty() && certificate_names.is_empty() {
             self.problem(
                 "token_sha256",
@@ -114,8 +112,13 @@ impl<'a> Entry<'a> {
         None
     }
 
-    /// What is listed under a key; nothing if nothing is, or after a problem.
-    fn list<T>(&mut self, key: &str, what: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    /// What is listed under a key; nothing if nothing is, or after a problem. `no_text` is said of what is no text.
+    fn list<T>(
+        &mut self,
+        key: &str,
+        no_text: &'static str,
+        read: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Vec<T> {
         match self.value.get(key) {
             None => Vec::new(),
             Some(toml::Value::Array(values)) if values.len() > MAX_CREDENTIALS => {
@@ -123,11 +126,11 @@ impl<'a> Entry<'a> {
                 Vec::new()
             }
             Some(toml::Value::Array(values)) => {
-                let read: Option<Vec<_>> = values
+                let read: Result<Vec<_>, _> = values
                     .iter()
-                    .map(|value| value.as_str().and_then(&read))
+                    .map(|value| value.as_str().ok_or(no_text).and_then(&read))
                     .collect();
-                read.unwrap_or_else(|| {
+                read.unwrap_or_else(|what| {
                     self.problem(key, what);
                     Vec::new()
                 })
@@ -176,8 +179,24 @@ impl<'a> Entry<'a> {
     }
 }
 
+fn token_hash(text: &str) -> Result<TokenHash, &'static str> {
+    match TokenHash::from_hex(text) {
+        None => Err(NO_HASH),
+        // What a script makes of a variable that is not set.
+        Some(hash) if hash == TokenHash::of(b"") => Err("has one that is the hash of nothing"),
+        Some(hash) => Ok(hash),
+    }
+}
+
 /// A name in a certificate. No pattern: each name is one caller's.
-fn san(text: &str) -> Option<String> {
+fn san(text: &str) -> Result<String, &'static str> {
+    if text.contains('*') {
+        return Err("has a *, and there are no patterns: each name is compared whole");
+    }
+    // Some would pass for URIs.
+    if text.parse::<IpAddr>().is_ok() {
+        return Err("has an IP address, by which nobody is known: it takes a URI or a DNS name");
+    }
     let is_uri = text.split_once(':').is_some_and(|(scheme, rest)| {
         let is_scheme = scheme
             .bytes()
@@ -189,5 +208,11 @@ fn san(text: &str) -> Option<String> {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let has_length = (1..=MAX_CERTIFICATE_NAME_BYTES).contains(&text.len());
-    (has_length && (is_uri || is_dns)).then(|| certificate_name(text))
+    if !has_length || !(is_uri || is_dns) {
+        return Err(NO_NAME);
+    }
+    if is_dns && text.ends_with('.') {
+        return Err("has a DNS name that ends with a dot, which no certificate's does");
+    }
+    Ok(certificate_name(text))
 }

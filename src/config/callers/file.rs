@@ -1,11 +1,16 @@
 //! The file that lists the callers, read again whenever it changes.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{mem, path::PathBuf, time::Duration};
 
-use tokio::{task::spawn_blocking, time::sleep};
-use xxhash_rust::xxh3::xxh3_128;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
-use super::{CALLERS, Surroundings};
+use super::{
+    CALLERS, Surroundings,
+    reading::{Contents, Reading},
+};
 use crate::{
     access::{Caller, Callers},
     config::{Problems, sources::parse_table},
@@ -14,11 +19,11 @@ use crate::{
 /// How often the file is looked at. Orchestrators replace it by a link, which tells nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// For how long the file has to stay as it is before it is read: somebody may be writing it.
+/// For how long the file has to stay as it is before it is applied: somebody may be writing it.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
 
-/// How large the file may be.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+/// How often it is said that the file is of no use, while it is not.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// The configuration file, as far as it lists callers.
 #[derive(Clone, Debug)]
@@ -27,37 +32,46 @@ pub struct CallersFile {
     pub(in crate::config) around: Surroundings,
 }
 
+/// What is wrong with the file, and when that was said last.
+struct Complaint {
+    what: String,
+    said: Instant,
+}
+
 impl CallersFile {
     /// Has `callers` be those of the file, whenever it changes. What is wrong in it leaves them as they are, and so does
     /// a file that lists none any more: who may call is never thrown open while the gateway runs.
     pub async fn follow(self, callers: Callers) {
+        let mut reading = Reading::default();
         let mut last = None;
+        let mut complaint: Option<Complaint> = None;
         loop {
-            let seen = self.hash().await;
-            if last != Some(seen) {
+            let seen = hash(&reading.contents(&self.path).await);
+            if last.as_ref() != Some(&seen) {
                 sleep(SETTLED_AFTER).await;
-                if self.hash().await != seen {
+                let read = reading.contents(&self.path).await;
+                if hash(&read) != seen {
                     continue;
                 }
                 last = Some(seen);
-                self.apply(&callers).await;
+                let applied = self.apply(read, &callers).await;
+                complaint = applied.err().map(Complaint::say);
+            } else if let Some(complaint) = &mut complaint {
+                complaint.say_again();
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// What the file holds; `None` if it cannot be read.
-    async fn hash(&self) -> Option<u128> {
-        let file = self.clone();
-        let read = spawn_blocking(move || file.text().ok().map(|text| xxh3_128(text.as_bytes())));
-        read.await.ok().flatten()
-    }
-
-    async fn apply(&self, callers: &Callers) {
-        let (file, replaced) = (self.clone(), callers.clone());
+    /// Takes what was read.
+    ///
+    /// # Errors
+    /// Why the callers stay as they were.
+    async fn apply(&self, read: Result<Contents, String>, callers: &Callers) -> Result<(), String> {
+        let (around, replaced) = (self.around.clone(), callers.clone());
         // There can be very many.
         let applied = spawn_blocking(move || {
-            let Some(listed) = file.read()? else {
+            let Some(listed) = around.callers_in(&read?.text)? else {
                 return Ok(None);
             };
             let count = listed.len();
@@ -69,30 +83,49 @@ impl CallersFile {
         match applied.await {
             Ok(Ok(Some(count))) => tracing::info!(count, "the callers were read"),
             Ok(Ok(None)) if callers.are_everyone() => {}
-            Ok(Ok(None)) => tracing::error!(
-                "the callers stay as they were: the file lists none, and only a restart can do without them"
-            ),
-            Ok(Err(error)) => tracing::error!(error, "the callers stay as they were"),
+            Ok(Ok(None)) => {
+                return Err(
+                    "the file lists none, and only a restart can do without them".to_owned(),
+                );
+            }
+            Ok(Err(what)) => return Err(what),
             // A panic has been reported.
             Err(_) => {}
         }
+        Ok(())
     }
+}
 
-    /// The callers that the file lists now, if it lists any.
-    fn read(&self) -> Result<Option<Vec<Caller>>, String> {
-        let text = self
-            .text()
-            .map_err(|error| format!("the file cannot be read: {error}"))?;
-        let table = parse_table(&text).map_err(|what| format!("the file {what}"))?;
-        let listed = table.get(CALLERS).map(|listed| self.around.callers(listed));
+impl Surroundings {
+    /// The callers that a file with this text lists, if it lists any.
+    fn callers_in(&self, text: &str) -> Result<Option<Vec<Caller>>, String> {
+        let table = parse_table(text).map_err(|what| format!("the file {what}"))?;
+        let listed = table.get(CALLERS).map(|listed| self.callers(listed));
         let listed = listed.transpose();
         listed.map_err(|problems| Problems(problems).to_string().replace('\n', "; "))
     }
+}
 
-    fn text(&self) -> io::Result<String> {
-        if fs::metadata(&self.path)?.len() > MAX_FILE_BYTES {
-            return Err(io::Error::other("it is larger than 64 MiB"));
+impl Complaint {
+    fn say(what: String) -> Self {
+        tracing::error!(error = what, "the callers stay as they were");
+        Complaint {
+            what,
+            said: Instant::now(),
         }
-        fs::read_to_string(&self.path)
+    }
+
+    fn say_again(&mut self) {
+        if self.said.elapsed() >= COMPLAIN_AGAIN {
+            *self = Self::say(mem::take(&mut self.what));
+        }
     }
 }
+
+/// What is told apart from what was there before.
+fn hash(read: &Result<Contents, String>) -> Result<u128, String> {
+    read.as_ref().map(|read| read.hash).map_err(String::clone)
+}
+
+#[cfg(test)]
+mod tests;

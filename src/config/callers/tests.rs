@@ -131,3 +131,34 @@ fn two_callers_can_be_told_apart() {
     assert_eq!(same_name, Err(vec!["callers[1].san".to_owned()]));
     assert!(twice(&format!("name = \"b\"\n{other}")).is_ok());
 }
+
+/// The SHA-256 of the empty text, as `sha256sum` writes it.
+const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[test]
+fn what_could_never_match_is_told_apart() {
+    let one = around(&["t"]);
+    let told = |lines: &str| {
+        let table: toml::Table = entry(lines).parse().unwrap();
+        let problems = one.callers(&table[CALLERS]).unwrap_err();
+        problems[0].to_string()
+    };
+    let hash = format!("token_sha256 = [\"{HASH}\", \"{OF_NOTHING}\"]");
+    assert!(told(&hash).ends_with("token_sha256 has one that is the hash of nothing"));
+    let upper = OF_NOTHING.to_uppercase();
+    assert!(told(&format!("token_sha256 = [\"{upper}\"]")).ends_with("the hash of nothing"));
+    for ip in ["192.0.2.1", "::1", "2001:db8::1", "fe80::1"] {
+        let told = told(&format!("san = [\"{ip}\"]"));
+        assert!(told.contains("IP address"), "{ip}: {told}");
+    }
+    for dot in ["ledger.internal.", "."] {
+        let told = told(&format!("san = [\"{dot}\"]"));
+        assert!(told.contains("ends with a dot"), "{dot}: {told}");
+    }
+    for pattern in ["*.internal", "*", "spiffe://bank/*", "a*b.internal"] {
+        let told = told(&format!("san = [\"{pattern}\"]"));
+        assert!(told.contains("there are no patterns"), "{pattern}: {told}");
+    }
+    let exact = "san = [\"spiffe://bank/v1.\", \"192.internal\", \"https://192.0.2.1/x\"]";
+    assert!(read(&one, &entry(exact)).is_ok());
+}

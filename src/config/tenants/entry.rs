@@ -66,7 +66,7 @@ impl Entry {
         let of = name.clone();
         Entry {
             name,
-            kora_tenant_id: values.required("kora_tenant_id", tenant_id),
+            kora_tenant_id: values.required("kora_tenant_id", values::tenant_id),
             api_key: values.secret("api_key_file", of.as_deref(), kora::check_api_key),
             webhook_secrets: values.secret(
                 "webhook_secret_file",
@@ -136,12 +136,4 @@ fn check_name(text: &str) -> Result<String, String> {
         }
         _ => Err("is not 1 to 64 letters, digits, dots, - and _".to_owned()),
     }
-}
-
-fn tenant_id(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    kora::check_tenant_id(text)?;
-    Ok(text.to_owned())
 }

@@ -1,0 +1,72 @@
+//! What was read of the settings, and what should be said of it.
+
+use std::time::Duration;
+
+use super::{Config, Effective, GivenSecret, Tenant};
+use crate::webhook;
+
+/// How much longer than an attempt at Kora a stop should be allowed to take.
+const DRAIN_MARGIN: Duration = Duration::from_secs(10);
+
+/// What was read: the configuration, and where each part of it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every setting with its value, secrets redacted, and its origin.
+    pub effective: Vec<Effective>,
+    /// Every secret with its origin.
+    pub secrets: Vec<GivenSecret>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Who may do everything; `None` where callers are listed.
+    pub fn everyone(&self) -> Option<&'static str> {
+        if !self.config.callers.are_everyone() {
+            return None;
+        }
+        let mut settings = self.effective.iter();
+        let has_client_ca =
+            settings.any(|setting| setting.name == "tls-client-ca" && setting.value.is_some());
+        Some(match has_client_ca {
+            true => "whoever shows a certificate of --tls-client-ca, with every right",
+            false => "whoever reaches the port, with every right",
+        })
+    }
+}
+
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.drain_timeout < config.kora.timeout + DRAIN_MARGIN {
+        warnings.push(
+            "drain-timeout is less than kora-timeout plus 10s: a stop can cut calls that Kora would \
+             still have answered"
+                .to_owned(),
+        );
+    }
+    let is_in_the_clear =
+        config.grpc_listener.tls.is_none() && !config.grpc_addr.ip().is_loopback();
+    if is_in_the_clear && !config.callers.are_everyone() {
+        warnings.push(
+            "callers' tokens travel in the clear, unless something in front of the gateway encrypts: set \
+             tls-cert and tls-key"
+                .to_owned(),
+        );
+    }
+    warnings.extend(short_webhook_secrets(config));
+    warnings
+}
+
+/// One warning for all tenants, of whom there can be very many.
+fn short_webhook_secrets(config: &Config) -> Option<String> {
+    let is_short = |tenant: &&Tenant| webhook::has_short_secret(&tenant.webhook_secrets.now().text);
+    let mut tenants = config.tenants.iter();
+    let first = tenants.find(is_short)?;
+    let count = 1 + tenants.filter(is_short).count();
+    Some(format!(
+        "a webhook secret of {} is shorter than 16 bytes, and who guesses it signs as Kora (tenants with one: {count})",
+        first.name
+    ))
+}
