@@ -163,7 +163,7 @@ def test_a_flag_that_is_of_no_use_is_named(door: Door, tmp_path: Path, verb: tup
         (("--token-file", empty), ["--token-file", "empty"]),
         (("--token-file", none), ["--token-file", "cannot be read"]),
         (("--token-file", str(two_lines)), ["--token-file", "more than one line"]),
-        (("--ca-file", none), ["--ca-file", none]),
+        (("--ca-file", none), ["--ca-file", "No such file"]),
         (("--ca-file", str(door.token_file)), ["--ca-file", "no certificate"]),
         (("--tenant", "a\nb"), ["--tenant"]),
         (("--gateway", "ftp://127.0.0.1:1"), ["--gateway", "https://"]),
