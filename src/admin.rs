@@ -1,12 +1,15 @@
-//! The orchestrator's side, in plaintext: `/livez`, `/readyz`, `/metrics`, and `grpc.health.v1`.
+//! The orchestrator's side, in plaintext: `/livez`, `/readyz`, `/metrics`, `/clock`, and `grpc.health.v1`.
 
+mod clock;
 mod health;
 
 use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
 
+pub use clock::{ACCEPT_PATH, CLOCK_PATH, ClockReport, STEP_HEADER};
 pub use health::{HealthService, announce_ready, follow_health, health};
 
 use crate::{
+    clock::Clock,
     lifecycle::{Readiness, Watchdog},
     telemetry::Metrics,
 };
@@ -23,6 +26,7 @@ struct Admin {
 
 /// Builds what the admin port serves.
 pub fn service(
+    clock: Clock,
     readiness: Readiness,
     watchdog: Watchdog,
     metrics: Metrics,
@@ -41,6 +45,7 @@ pub fn service(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .with_state(admin)
+        .merge(clock::routes(clock))
 }
 
 async fn livez(State(admin): State<Admin>) -> (StatusCode, &'static str) {

@@ -102,9 +102,10 @@ pub async fn run(
         listeners.webhook.addr(),
         orders.all_done.clone(),
     );
-    let (metrics, registry) = RoomMetrics::register();
+    let (metrics, mut registry) = RoomMetrics::register();
+    clock.register_metrics(&mut registry);
     let status = Status::new(readiness).await;
-    let admin = serving::admin(listeners.admin, &status, &metrics, &orders);
+    let admin = serving::admin(listeners.admin, &status, &clock, &metrics, &orders);
     let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
     let (storage, logs) = match opened {
         Ok(Some(opened)) => opened,

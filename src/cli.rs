@@ -4,6 +4,7 @@ mod call_args;
 mod cause;
 mod check_config;
 mod client;
+mod clock;
 mod demo;
 mod emulator;
 mod failure;
@@ -56,6 +57,9 @@ enum Verb {
     /// Move a tenant's log from one place to another
     #[command(subcommand)]
     Store(store::StoreVerb),
+    /// Look at the time that a running gateway goes by
+    #[command(subcommand)]
+    Clock(clock::ClockVerb),
     /// Make a caller's token
     #[command(subcommand)]
     Token(token::TokenVerb),
@@ -101,6 +105,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
         Verb::Emulator(args) => emulator::run(args, environment).await,
         Verb::CheckConfig(args) => check_config::check_config(args, environment),
         Verb::Store(verb) => store::run(verb, environment).await,
+        Verb::Clock(verb) => clock::run(verb).await,
         Verb::Token(verb) => token::run(verb),
         Verb::Screen(args) => client::screen(args).await,
         Verb::Subject(call_args::SubjectVerb::Create(args)) => client::create_subject(args).await,

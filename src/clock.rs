@@ -137,18 +137,20 @@ impl Clock {
         self.report(change);
     }
 
-    /// This moment, for the next process on this machine; `None` where boots cannot be told apart.
-    pub fn mark(&self) -> Option<Mark> {
+    /// This moment, for the next process on this machine, and the sum of the steps of the wall clock until then; `None` where
+    /// boots cannot be told apart.
+    fn mark(&self) -> Option<(Mark, SignedDuration)> {
         let boot_id = self.0.boot_id?;
         let mut gateway_time = self.lock();
         let reading = (self.0.read)();
         let (time, change) = gateway_time.observe(reading);
         self.report(change);
-        Some(Mark {
+        let mark = Mark {
             time,
             boot_id,
             since_boot: reading.since_boot,
-        })
+        };
+        Some((mark, gateway_time.followed_steps()))
     }
 
     /// Gateway time, and what it is derived from.

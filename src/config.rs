@@ -74,6 +74,8 @@ pub struct Config {
     pub emulator: Option<Emulator>,
     /// The bound on a stop.
     pub drain_timeout: Duration,
+    /// For how long a step of the wall clock has to stand before it is followed.
+    pub clock_step_hold: Duration,
 }
 
 /// An emulator to run in the gateway's process.
@@ -164,6 +166,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
     let drain_timeout = reader.value("drain-timeout", values::duration);
+    let clock_step_hold = reader.value("clock-step-hold", values::period);
     let is_reflection_served = reader.switch("reflection");
     let (tenants, ports) = (tenants?, ports?);
     let names = tenants.iter().map(|tenant| tenant.name.clone());
@@ -199,6 +202,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         kora: kora?,
         tenants,
         drain_timeout: drain_timeout?,
+        clock_step_hold: clock_step_hold?,
     })
 }
 

@@ -25,7 +25,8 @@ pub struct Config {
     pub first_pause: Duration,
     /// How long the pauses get.
     pub max_pause: Duration,
-    /// How long a screening is polled. The first poll after that is the last one.
+    /// For how long a screening is polled, as the sum of the pauses before its polls. No clock decides it: a gateway that was
+    /// down, or whose clock was wrong, has not asked.
     pub max_age: Duration,
 }
 

@@ -9,17 +9,18 @@ use super::{
     stop::Orders,
     tenant::{Shared, Tenant},
 };
-use crate::{access::Callers, grpc, listener::Listener, webhook};
+use crate::{access::Callers, clock::Clock, grpc, listener::Listener, webhook};
 
 /// The admin port outlives the others: it tells the orchestrator how far the gateway is.
 pub(super) fn admin(
     listener: Listener,
     status: &Status,
+    clock: &Clock,
     metrics: &RoomMetrics,
     orders: &Orders,
 ) -> JoinHandle<()> {
     tokio::spawn(listener.serve(
-        status.service(),
+        status.service(clock.clone()),
         admin_config(),
         metrics.listener.clone(),
         orders.all_done.clone(),

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     admin::{self, HealthService},
+    clock::Clock,
     lifecycle::{Readiness, Watchdog},
     telemetry::Metrics,
 };
@@ -36,8 +37,9 @@ impl Status {
     }
 
     /// What the admin port serves.
-    pub(super) fn service(&self) -> axum::Router {
+    pub(super) fn service(&self, clock: Clock) -> axum::Router {
         admin::service(
+            clock,
             self.readiness.clone(),
             self.watchdog.clone(),
             self.metrics.clone(),

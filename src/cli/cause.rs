@@ -12,6 +12,12 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map_or_else(String::new, <_>::to_string)
 }
 
+/// The error and all that led to it, in one line.
+pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<_> = chain(error).map(<_>::to_string).collect();
+    texts.join(": ")
+}
+
 /// The error itself, and each one that led to the one before.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |error| below(*error))

@@ -46,7 +46,7 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
         .collect();
     let grpc = listeners.grpc.addr();
     let surroundings = Surroundings {
-        clock: Clock::system(),
+        clock: Clock::with_step_hold(loaded.config.clock_step_hold),
         readiness: Readiness::default(),
         shutdown: shutdown.clone(),
     };

@@ -46,7 +46,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
         tracing::info!("callers: {everyone}");
     }
     let surroundings = Surroundings {
-        clock: Clock::system(),
+        clock: Clock::with_step_hold(loaded.config.clock_step_hold),
         readiness: Readiness::default(),
         shutdown,
     };

@@ -29,17 +29,22 @@ impl LogTime {
         self.clock.time_and_followed_steps().1
     }
 
-    /// This moment, for the next process on this machine.
-    pub fn mark(&self) -> Option<Mark> {
-        self.clock.mark()
+    /// This moment and its log time, for the next process on this machine; `None` where boots cannot be told apart.
+    pub fn mark(&self) -> Option<(Mark, Timestamp)> {
+        let (mark, followed) = self.clock.mark()?;
+        Some((mark, self.at(mark.time, followed)))
     }
 
     /// Gateway time and log time of one moment.
     pub fn now(&self) -> (Timestamp, Timestamp) {
         let (time, followed) = self.clock.time_and_followed_steps();
+        (time, self.at(time, followed))
+    }
+
+    fn at(&self, time: Timestamp, followed: SignedDuration) -> Timestamp {
         let log_time = time.checked_add(self.offset.saturating_sub(followed));
         // What no calendar has is no reason to delete anything.
-        (time, log_time.unwrap_or(Timestamp::MIN))
+        log_time.unwrap_or(Timestamp::MIN)
     }
 }
 

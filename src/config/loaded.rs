@@ -8,6 +8,9 @@ use crate::webhook;
 /// How much longer than an attempt at Kora a stop should be allowed to take.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 
+/// How many of the largest events a log should have room for.
+const EVENTS_KEPT_AT_LEAST: u64 = 16;
+
 /// What was read: the configuration, and where each part of it came from.
 #[derive(Debug)]
 pub struct Loaded {
@@ -54,6 +57,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
              tls-cert and tls-key"
                 .to_owned(),
         );
+    }
+    let largest = config.webhook.max_bytes.max(config.kora.max_response_bytes) as u64;
+    if config.store.retention_bytes() < EVENTS_KEPT_AT_LEAST * largest {
+        warnings.push(format!(
+            "retention-size has no room for {EVENTS_KEPT_AT_LEAST} events as large as webhook-max-bytes and \
+             kora-max-response-bytes allow: one large event can push out all others"
+        ));
     }
     warnings.extend(short_webhook_secrets(config));
     warnings

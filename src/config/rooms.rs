@@ -71,6 +71,10 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
     let retention_age = reader.value("retention-age", values::period);
     let retention_bytes = reader.value("retention-size", values::disk_bytes);
     let dedup_window = reader.value("dedup-window", values::period);
+    if dedup_window > retention_age && retention_age.is_some() {
+        let problem = "is longer than retention-age: what is not kept is not known again";
+        reader.problem("dedup-window", problem);
+    }
     let request_retention = reader.value("request-retention", values::period);
     let credentials_file = reader.optional("nats-credentials-file", values::existing_file);
     let ca_file = reader.optional("nats-ca-file", values::path);

@@ -191,6 +191,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an event without an id of Kora's is known again",
     },
     Setting {
+        name: "clock-step-hold",
+        env: "GATEWAY_CLOCK_STEP_HOLD",
+        kind: Kind::Value("DURATION"),
+        default: Some("1h"),
+        help: "For how long a step of the wall clock by 5 minutes or more has to stand before it is followed",
+    },
+    Setting {
         name: "webhook-max-bytes",
         env: "GATEWAY_WEBHOOK_MAX_BYTES",
         kind: Kind::Value("BYTES"),

@@ -64,7 +64,10 @@ impl Reconciler {
 
     /// Makes the polls that are due. If none is: how long to wait.
     async fn round(&self) -> Result<Option<Duration>, StoreFailed> {
-        let polls = self.log.polls(ROUND_POLLS).await.map_err(|error| {
+        let now = self.clock.now();
+        // No pause is that long: it was made while a clock was far ahead.
+        let latest = after(now, self.config.longest_wait());
+        let polls = self.log.polls(ROUND_POLLS, latest).await.map_err(|error| {
             tracing::error!(%error, "the polls cannot be read");
             StoreFailed
         })?;
@@ -78,12 +81,12 @@ impl Reconciler {
         let Some(first) = polls.sound.first() else {
             return Ok(Some(MAX_SLEEP));
         };
-        let now = self.clock.now();
-        if first.next_poll > now {
+        let is_due = |poll: &Poll| poll.next_poll <= now || poll.next_poll > latest;
+        if !is_due(first) {
             let pause = Duration::try_from(first.next_poll.duration_since(now));
             return Ok(Some(pause.unwrap_or(MAX_SLEEP).min(MAX_SLEEP)));
         }
-        let due = polls.sound.into_iter().filter(|poll| poll.next_poll <= now);
+        let due = polls.sound.into_iter().filter(is_due);
         let made: Vec<_> = stream::iter(due)
             .map(|poll| self.poll(poll))
             .buffer_unordered(CONCURRENT_POLLS)
@@ -97,8 +100,7 @@ impl Reconciler {
     async fn poll(&self, poll: Poll) -> Result<(), StoreFailed> {
         let now = self.clock.now();
         let screening_id = poll.screening_id.clone();
-        // Nobody may have asked for all that time: the gateway can have been down, or its clock wrong.
-        let is_last = after(poll.create_time, self.config.max_age) <= now;
+        let is_last = self.config.is_last_poll(poll.attempts);
         let polls_then = poll.attempts.saturating_add(1);
         let pause = self.config.pause(polls_then, fastrand::f64());
         if !self.log.postpone(poll, after(now, pause)).await? {

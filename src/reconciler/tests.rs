@@ -26,7 +26,7 @@ impl PollLog for Quiet {
         unreachable!("nothing is added")
     }
 
-    fn polls(&self, _: usize) -> BoxFuture<'_, Result<Polls, ReadError>> {
+    fn polls(&self, _: usize, _: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let poll = Poll {
             screening_id: "scr_1".to_owned(),

@@ -25,6 +25,14 @@ impl Place {
         matches!(self, Place::Nats(_))
     }
 
+    /// How many bytes of events a log in it keeps.
+    pub fn retention_bytes(&self) -> u64 {
+        match self {
+            Place::Directory(config) => config.retention_bytes,
+            Place::Nats(config) => config.retention_bytes,
+        }
+    }
+
     /// What a tenant's log in it is called, for people.
     pub fn log_name(&self, tenant: &str) -> String {
         match self {

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub(super) disputed: Counter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
+    /// How far the clock of NATS is ahead of this machine's, in seconds.
+    pub(super) nats_clock_offset: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
 }
@@ -39,6 +41,7 @@ impl Metrics {
             polls: Gauge::default(),
             disputed: Counter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
+            nats_clock_offset: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
         };
@@ -56,6 +59,11 @@ impl Metrics {
             "store_corrupt_reads",
             "Reads that met a damaged record",
             metrics.corrupt.clone(),
+        );
+        registry.register(
+            "store_nats_clock_offset_seconds",
+            "How far the clock of NATS is ahead of this machine's",
+            metrics.nats_clock_offset.clone(),
         );
         registry.register(
             "store_writable",

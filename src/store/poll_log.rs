@@ -34,11 +34,12 @@ pub trait PollLog: Send + Sync + 'static {
         next_poll: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>>;
 
-    /// The polls that are due first, in their order, at most `limit`.
+    /// The polls that are due first, in their order, at most `limit`. One that is due after `latest` comes before all others: it
+    /// was added or postponed while a clock was far ahead.
     ///
     /// # Errors
     /// See [`ReadError`].
-    fn polls(&self, limit: usize) -> BoxFuture<'_, Result<Polls, ReadError>>;
+    fn polls(&self, limit: usize, latest: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>>;
 
     /// Counts an attempt, and has the poll wait until `next_poll`. False if it is not what was read any more.
     ///

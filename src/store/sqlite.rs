@@ -5,6 +5,7 @@
 //! on disk when it returns.
 
 mod append;
+mod clock_mark;
 mod durable;
 mod export;
 mod failure;
@@ -129,7 +130,8 @@ impl Sqlite {
             waiting: waiting.clone(),
             metrics,
         };
-        let writer = Writer::new(opened, config, clock, seen);
+        let log_time = opened.times.go_on(&clock);
+        let writer = Writer::new(opened, config, log_time, seen);
         let kept_for = config.retention_age.min(config.request_retention);
         let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
         Ok(Sqlite {

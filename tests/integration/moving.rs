@@ -6,6 +6,7 @@ mod interruptions;
 mod refusals;
 mod trimmed;
 
+use jiff::Timestamp;
 use std::{
     path::{Path, PathBuf},
     process::Output,
@@ -111,7 +112,7 @@ pub async fn add_postponed_poll(
 ) {
     let added = log.add_poll(screening_id.to_owned(), next_poll).await;
     assert_eq!(added, Ok(true));
-    let polls = log.polls(100).await.unwrap().sound;
+    let polls = log.polls(100, Timestamp::MAX).await.unwrap().sound;
     let poll = polls
         .into_iter()
         .find(|poll| poll.screening_id == screening_id);

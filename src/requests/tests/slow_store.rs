@@ -137,7 +137,7 @@ impl PollLog for SlowStore {
         })
     }
 
-    fn polls(&self, _: usize) -> BoxFuture<'_, Result<Polls, ReadError>> {
+    fn polls(&self, _: usize, _: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {
         unreachable!("nothing is polled here")
     }
 

@@ -79,8 +79,21 @@ impl Events {
 
     /// The record with this sequence, if the stream has it.
     pub(super) async fn record(&self, sequence: u64) -> Result<Option<Placed>, ReadError> {
+        let found = self.record_and_time(sequence).await?;
+        Ok(found.map(|(placed, _)| placed))
+    }
+
+    /// The same, with the time at which the server took it, in nanoseconds since 1970.
+    pub(super) async fn record_and_time(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<(Placed, i128)>, ReadError> {
         match self.stream.get_raw_message(sequence).await {
-            Ok(message) => payload::decode(self.id, sequence, message.payload).map(Some),
+            Ok(message) => {
+                let taken = message.time.unix_timestamp_nanos();
+                let placed = payload::decode(self.id, sequence, message.payload)?;
+                Ok(Some((placed, taken)))
+            }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }

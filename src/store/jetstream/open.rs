@@ -53,6 +53,9 @@ pub(super) async fn open(
     let now = clock.now();
     let found = head::find(&events, &bucket, End::default(), now).await;
     let head = found.map_err(unreachable)?;
+    if head.position.sequence > 0 {
+        clock.note_record(head.receive_time);
+    }
     let state = events.state(0).await.map_err(unreachable)?;
     let trimmed = events.trimmed(&state, head).await.map_err(unreachable)?;
 
@@ -77,6 +80,7 @@ pub(super) async fn open(
         bucket: bucket.clone(),
         clock: clock.clone(),
         dedup_window: config.dedup_window,
+        owners: Arc::clone(&owners),
         shown: shows.clone(),
         head: None,
         writable: writable.clone(),
@@ -87,7 +91,7 @@ pub(super) async fn open(
         tail: Arc::clone(&tail),
         checkpoint: Checkpoint::new(bucket, config.retention_age),
         writable: writable.clone(),
-        metrics,
+        metrics: metrics.clone(),
         shown,
     };
     Ok(JetStream {
@@ -101,7 +105,7 @@ pub(super) async fn open(
         tasks: Mutex::new(Some(Tasks {
             writer: tokio::spawn(writer.run(waiting, closed.clone())),
             follower: tokio::spawn(follower.run()),
-            owners: tokio::spawn(Arc::clone(&owners).run()),
+            owners: tokio::spawn(Arc::clone(&owners).run(clock.clone(), metrics)),
             lease: tokio::spawn(Arc::clone(&lease).run()),
             closed,
         })),

@@ -1,6 +1,6 @@
 //! Which processes live: each writes a key of its own again and again.
 //!
-//! Two machines' clocks are never compared: all times are those at which the server took a message.
+//! Nothing depends on two machines' clocks agreeing: all times are those at which the server took a message.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,13 +12,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::bucket::Bucket;
-use crate::store::ReadError;
+use crate::{
+    clock::Clock,
+    store::{Metrics, ReadError},
+};
 
 /// How often a process says that it lives.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// After how long without that a process counts as gone.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// How far the server's clock may be from this machine's without a warning.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 /// What the keys of processes begin with.
 const PREFIX: &str = "owner.";
@@ -49,13 +55,16 @@ impl Owners {
     }
 
     /// Says again and again that this process lives.
-    pub(super) async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self: Arc<Self>, clock: Clock, metrics: Metrics) {
+        let mut clocks_differ = false;
         let mut due = interval(RENEW_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
             // While NATS is away, nobody else can ask it either.
-            let _ = self.renew().await;
+            if self.renew().await.is_ok() {
+                clocks_differ = self.compare_clocks(&clock, &metrics, clocks_differ);
+            }
         }
     }
 
@@ -75,6 +84,21 @@ impl Owners {
             });
         }
         Ok(())
+    }
+
+    /// Warns when the server's clock and this machine's come to differ: events and records are deleted by the server's.
+    fn compare_clocks(&self, clock: &Clock, metrics: &Metrics, did_differ: bool) -> bool {
+        let difference = self.server_time() - clock.wall().as_nanosecond();
+        let seconds = i64::try_from(difference / 1_000_000_000).unwrap_or(i64::MAX);
+        metrics.nats_clock_offset.set(seconds);
+        let differ = difference.unsigned_abs() > MAX_CLOCK_DIFFERENCE.as_nanos();
+        if differ && !did_differ {
+            tracing::warn!(
+                nats_ahead_seconds = seconds,
+                "the clocks of NATS and of this machine differ by more than a minute; NATS deletes by its own"
+            );
+        }
+        differ
     }
 
     /// Says that this process ends.
@@ -108,8 +132,8 @@ impl Owners {
         Ok(silent_for < GONE_AFTER.as_nanos() as i128)
     }
 
-    /// What time it is at the server now.
-    fn server_time(&self) -> i128 {
+    /// What time it is at the server now, in nanoseconds since 1970; far in the future while that is not known.
+    pub(super) fn server_time(&self) -> i128 {
         let time = *self
             .server_time
             .lock()

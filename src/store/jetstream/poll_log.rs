@@ -55,7 +55,7 @@ impl Waits {
     }
 
     /// Those that are due first. Nothing at a process that has not the lease: another one polls.
-    async fn first(&self, limit: usize) -> Result<Polls, ReadError> {
+    async fn first(&self, limit: usize, latest: Timestamp) -> Result<Polls, ReadError> {
         if !self.lease.is_held() {
             return Ok(Polls::default());
         }
@@ -67,7 +67,7 @@ impl Waits {
             }
         }
         self.metrics.polls.set(waiting.len() as i64);
-        waiting.sort_by_key(|poll| poll.next_poll);
+        waiting.sort_by_key(|poll| (poll.next_poll <= latest, poll.next_poll));
         for poll in waiting {
             if polls.sound.len() == limit {
                 break;
@@ -150,9 +150,9 @@ impl PollLog for JetStream {
         Box::pin(in_time(self.waits.add(screening_id, next_poll)))
     }
 
-    fn polls(&self, limit: usize) -> BoxFuture<'_, Result<Polls, ReadError>> {
+    fn polls(&self, limit: usize, latest: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {
         Box::pin(async move {
-            let read = timeout(READ_TIMEOUT, self.waits.first(limit)).await;
+            let read = timeout(READ_TIMEOUT, self.waits.first(limit, latest)).await;
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             read.unwrap_or_else(|_| late())
         })

@@ -8,10 +8,13 @@ use async_nats::jetstream::{
     message::PublishMessage,
     publish::PublishAck,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place};
 use crate::store::{AppendError, Record};
+
+/// What tells two times in ids apart.
+const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +88,14 @@ fn seal(
 ) -> (End, PublishMessage) {
     // As the record keeps it. The clocks of several machines differ; a log's time never goes back.
     let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut receive_time = now.max(last.receive_time);
+    if let Some(after) = waiting.after_time {
+        receive_time = receive_time.max(after + ONE_MILLISECOND);
+    }
     let record = Record::seal(
         events.id,
         (last.position.sequence, last.end_offset),
-        now.max(last.receive_time),
+        receive_time,
         place.event(&waiting.event),
     );
     let message = PublishMessage::build()

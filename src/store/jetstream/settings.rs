@@ -83,8 +83,8 @@ pub(super) fn events(config: &Config, names: &Names) -> stream::Config {
         max_bytes: i64::try_from(config.retention_bytes).unwrap_or(i64::MAX),
         // NATS wants it to be no longer than `max_age`.
         duplicate_window: DUPLICATE_WINDOW
-            .max(config.dedup_window)
-            .min(config.retention_age),
+            .min(config.retention_age)
+            .max(config.dedup_window),
         discard: DiscardPolicy::Old,
         ..common(config)
     }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,7 @@ use super::{
     end::End,
     events::Events,
     head,
+    owners::Owners,
     publication::{Fate, publish},
     queue::{MessageId, Waiting, gather},
     supersession::{Place, place_of},
@@ -29,6 +31,8 @@ pub(super) struct Writer {
     pub(super) bucket: Bucket,
     pub(super) clock: Clock,
     pub(super) dedup_window: Duration,
+    /// They know the server's time.
+    pub(super) owners: Arc<Owners>,
     /// The newest record that this replica's readers see.
     pub(super) shown: watch::Receiver<End>,
     /// The newest record of the stream; `None` if that is not certain.
@@ -136,8 +140,9 @@ impl Writer {
                     waiting.id = MessageId::of(&waiting.event.identity);
                     return Some(waiting);
                 }
-                Ok(Known::No) => {
+                Ok(Known::No { newest_time }) => {
                     waiting.id = waiting.id.after(sequence);
+                    waiting.after_time = waiting.after_time.max(newest_time);
                     return Some(waiting);
                 }
                 Err(error) => Err(self.consequence(&error)),
@@ -163,21 +168,28 @@ impl Writer {
 
     /// Whether the record that the server remembers for an event is the same event.
     async fn is_known(&self, waiting: &Waiting, sequence: u64) -> Result<Known, ReadError> {
-        let found = match self.events.record(sequence).await {
-            Ok(Some(placed)) => placed.record,
+        const NO: Known = Known::No { newest_time: None };
+        let (found, taken) = match self.events.record_and_time(sequence).await {
+            Ok(Some((placed, taken))) => (placed.record, taken),
             // It is not kept any more, or damaged: better twice than lost.
-            Ok(None) | Err(ReadError::Corrupt { .. }) => return Ok(Known::No),
+            Ok(None) | Err(ReadError::Corrupt { .. }) => return Ok(NO),
             Err(error) => return Err(error),
         };
         Ok(match &waiting.event.identity {
-            Identity::Vendor(id) if found.event_id != *id => Known::No,
+            Identity::Vendor(id) if found.event_id != *id => NO,
             Identity::Vendor(_) if found.keys.kind != waiting.event.keys.kind => Known::OtherType,
             Identity::Vendor(_) => Known::Same,
-            Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => Known::No,
+            Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => NO,
             Identity::Body(_) => {
-                let age = self.clock.now().as_millisecond() - found.receive_time.as_millisecond();
-                let window = i64::try_from(self.dedup_window.as_millis()).unwrap_or(i64::MAX);
-                if age < window { Known::Same } else { Known::No }
+                // By the server's clock alone: gateways' clocks differ. One from the future tells nothing.
+                let age = u128::try_from(self.owners.server_time() - taken);
+                if age.is_ok_and(|age| age < self.dedup_window.as_nanos()) {
+                    Known::Same
+                } else {
+                    Known::No {
+                        newest_time: Some(found.receive_time),
+                    }
+                }
             }
         })
     }
@@ -211,7 +223,11 @@ impl Writer {
 enum Known {
     Same,
     OtherType,
-    No,
+    /// The record is another event's, or so old that the body is a new event. Then its id has to differ from that of the
+    /// newest one with the same body, which has its time in it.
+    No {
+        newest_time: Option<Timestamp>,
+    },
 }
 
 fn refuse(waiting: Vec<Waiting>, error: AppendError) {

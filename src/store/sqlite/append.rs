@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
-    log_row::{State, time},
+    log_row::{End, SELECT_END, State, end_of, time},
     transaction::Terms,
 };
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
         record::{FORMAT, body_id_prefix},
     },
 };
+
+/// What tells two times in ids apart.
+const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 /// Appends the event after the head of `state`, unless it is there. Not visible to anybody until the
 /// transaction is committed.
@@ -27,7 +30,8 @@ pub(super) fn append(
 ) -> rusqlite::Result<Option<Record>> {
     // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
     // time never goes back.
-    let receive_time = time(terms.now.as_millisecond()).max(state.head.receive_time);
+    let mut receive_time = time(terms.now.as_millisecond()).max(state.head.receive_time);
+    let log_time = time(terms.log_time.as_millisecond()).max(state.head.log_time);
     if let Identity::Vendor(id) = &event.identity {
         match is_of_type(connection, id, &event.keys.kind)? {
             None => {}
@@ -37,14 +41,18 @@ pub(super) fn append(
         }
     }
     if let Identity::Body(hash) = &event.identity
-        && has_body_since(connection, hash, receive_time, terms.dedup_window)?
+        && let Some(newest) = newest_of_body(connection, hash)?
     {
-        return Ok(None);
+        if is_within(terms.dedup_window, newest.log_time, log_time) {
+            return Ok(None);
+        }
+        // While receive_time stands still, because the clock was ahead, the id that is made of it still has to be new.
+        receive_time = receive_time.max(newest.receive_time + ONE_MILLISECOND);
     }
     let last = (state.head.position.sequence, state.head.end_offset);
     let record = Record::seal(terms.log_id, last, receive_time, event);
-    insert(connection, &record)?;
-    state.head = (&record).into();
+    insert(connection, &record, log_time)?;
+    state.head = End::after(&record, log_time);
     Ok(Some(record))
 }
 
@@ -69,30 +77,33 @@ pub(super) fn is_text(row: &Row<'_>, column: usize, text: &str) -> rusqlite::Res
         .is_ok_and(|stored| stored == text.as_bytes()))
 }
 
-/// The ids of a body's events differ only in their time, which the newest has last.
-fn has_body_since(
-    connection: &Connection,
-    hash: &[u8; 32],
-    now: Timestamp,
-    window: Duration,
-) -> rusqlite::Result<bool> {
+/// The newest event that is known by the hash of its body. The ids of those differ only in their time, which the newest has
+/// last.
+fn newest_of_body(connection: &Connection, hash: &[u8; 32]) -> rusqlite::Result<Option<End>> {
     let prefix = body_id_prefix(hash);
     let above_all_times = format!("{prefix}:");
-    let newest: Option<i64> = connection
-        .prepare_cached(
-            "SELECT receive_time FROM events WHERE event_id > ? AND event_id < ? \
-             ORDER BY event_id DESC LIMIT 1",
-        )?
-        .query_row([&prefix, &above_all_times], |row| row.get(0))
-        .optional()?;
+    connection
+        .prepare_cached(&format!(
+            "{SELECT_END} WHERE event_id > ? AND event_id < ? ORDER BY event_id DESC LIMIT 1"
+        ))?
+        .query_row([&prefix, &above_all_times], end_of)
+        .optional()
+}
+
+fn is_within(window: Duration, since: Timestamp, now: Timestamp) -> bool {
     let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1);
-    Ok(newest.is_some_and(|newest| now.as_millisecond() - newest < window))
+    now.as_millisecond() - since.as_millisecond() < window
 }
 
 /// Writes a row.
-pub(super) fn insert(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    record: &Record,
+    log_time: Timestamp,
+) -> rusqlite::Result<()> {
+    let log_time = (log_time != record.receive_time).then(|| log_time.as_millisecond());
     connection
-        .prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+        .prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute((
             record.sequence as i64,
             record.receive_time.as_millisecond(),
@@ -105,6 +116,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> rusqlite::Resu
             &record.event[..],
             &record.raw[..],
             record.checksum as i64,
+            log_time,
         ))?;
     Ok(())
 }

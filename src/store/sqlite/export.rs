@@ -68,7 +68,7 @@ impl Export {
             }
         }
         requests::for_each(&connection, |request| takes(Item::Request(request)))?;
-        let polls = polls::read(&connection, usize::MAX)?;
+        let polls = polls::read(&connection, usize::MAX, Timestamp::MAX)?;
         if !polls.damaged.is_empty() {
             return Err(TransferError::Read(ReadError::Corrupt {
                 sequence: 0,

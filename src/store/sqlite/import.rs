@@ -59,7 +59,8 @@ impl Import {
                     receive_time,
                     ..MovedEvent::default()
                 };
-                (&Record::seal_moved(opened.id, (0, 0), gone)).into()
+                let gone = Record::seal_moved(opened.id, (0, 0), gone);
+                End::after(&gone, gone.receive_time)
             });
         schema::begin_import(&opened.connection, opened.id, &head).map_err(explain)?;
         directory.sync()?;
@@ -136,9 +137,9 @@ impl Import {
         }
         let last = (self.head.position.sequence, self.head.end_offset);
         let record = Record::seal_moved(self.id, last, event);
-        append::insert(&self.connection, &record)?;
+        append::insert(&self.connection, &record, record.receive_time)?;
         self.uncommitted += record.size() as u64;
-        self.head = (&record).into();
+        self.head = End::after(&record, record.receive_time);
         self.written.events += 1;
         Ok(())
     }

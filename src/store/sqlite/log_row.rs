@@ -1,7 +1,7 @@
 //! The ends of a log, and the row that keeps the old one.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct State {
 pub(super) struct End {
     pub(super) position: Position,
     pub(super) receive_time: Timestamp,
+    /// When it was written, by the clock that ages are measured with.
+    pub(super) log_time: Timestamp,
     pub(super) end_offset: u64,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn read_log_row(connection: &Connection) -> rusqlite::Result<Option<(
                     checksum: row.get::<_, i64>(3)? as u64,
                 },
                 receive_time: time(row.get(4)?),
+                log_time: time(row.get(4)?),
                 end_offset: row.get::<_, i64>(5)? as u64,
             };
             Ok((LogId(row.get(1)?), end, row.get::<_, i64>(6)? as u64))
@@ -65,22 +68,29 @@ pub(super) fn read_log_row(connection: &Connection) -> rusqlite::Result<Option<(
         .map(|(id, trimmed, _)| (id, trimmed)))
 }
 
+/// The columns that make an end.
+pub(super) const SELECT_END: &str = "\
+    SELECT sequence, checksum, receive_time, end_offset, coalesce(log_time, receive_time) FROM events";
+
+/// A row as the end right after it, taken as it is stored.
+pub(super) fn end_of(row: &Row<'_>) -> rusqlite::Result<End> {
+    Ok(End {
+        position: Position {
+            sequence: row.get::<_, i64>(0)? as u64,
+            checksum: row.get::<_, i64>(1)? as u64,
+        },
+        receive_time: time(row.get(2)?),
+        end_offset: row.get::<_, i64>(3)? as u64,
+        log_time: time(row.get(4)?),
+    })
+}
+
 pub(super) fn read_head(connection: &Connection) -> rusqlite::Result<Option<End>> {
     connection
         .query_row(
-            "SELECT sequence, checksum, receive_time, end_offset FROM events \
-             ORDER BY sequence DESC LIMIT 1",
+            &format!("{SELECT_END} ORDER BY sequence DESC LIMIT 1"),
             [],
-            |row| {
-                Ok(End {
-                    position: Position {
-                        sequence: row.get::<_, i64>(0)? as u64,
-                        checksum: row.get::<_, i64>(1)? as u64,
-                    },
-                    receive_time: time(row.get(2)?),
-                    end_offset: row.get::<_, i64>(3)? as u64,
-                })
-            },
+            end_of,
         )
         .optional()
 }
@@ -113,11 +123,13 @@ impl State {
     }
 }
 
-impl From<&Record> for End {
-    fn from(record: &Record) -> Self {
+impl End {
+    /// The end right after a record that is written at `log_time`.
+    pub(super) fn after(record: &Record, log_time: Timestamp) -> Self {
         End {
             position: record.position(),
             receive_time: record.receive_time,
+            log_time,
             end_offset: record.end_offset,
         }
     }

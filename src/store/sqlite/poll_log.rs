@@ -31,12 +31,12 @@ impl PollLog for Sqlite {
         Box::pin(self.change_polls(Operation::AddPoll(screening_id, next_poll)))
     }
 
-    fn polls(&self, limit: usize) -> BoxFuture<'_, Result<Polls, ReadError>> {
+    fn polls(&self, limit: usize, latest: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {
         Box::pin(async move {
-            match self.waiting.is_none() {
-                true => Ok(Polls::default()),
-                false => self.readers.polls(limit).await,
+            if self.waiting.is_none() {
+                return Ok(Polls::default());
             }
+            self.readers.polls(limit, latest).await
         })
     }
 

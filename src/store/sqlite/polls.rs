@@ -91,22 +91,30 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM polls", [], |row| row.get(0))
 }
 
-/// Those that are due first.
-pub(super) fn read(connection: &Connection, limit: usize) -> Result<Polls, ReadError> {
-    let mut select = connection
-        .prepare_cached(
-            "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum FROM polls \
-             ORDER BY next_poll LIMIT ?",
-        )
-        .map_err(unreadable(0))?;
-    let rows = select
-        .query_map([limit as i64], poll_of)
-        .map_err(unreadable(0))?;
+/// Those that are due after `latest`, and then those that are due first.
+pub(super) fn read(
+    connection: &Connection,
+    limit: usize,
+    latest: Timestamp,
+) -> Result<Polls, ReadError> {
     let mut polls = Polls::default();
-    for row in rows {
-        match row.map_err(unreadable(0))? {
-            Ok(poll) => polls.sound.push(poll),
-            Err(screening_id) => polls.damaged.push(screening_id),
+    for condition in ["next_poll > ?", "next_poll <= ?"] {
+        let mut select = connection
+            .prepare_cached(&format!(
+                "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum FROM polls \
+                 WHERE {condition} ORDER BY next_poll LIMIT ?"
+            ))
+            .map_err(unreadable(0))?;
+        let room = limit.saturating_sub(polls.sound.len() + polls.damaged.len());
+        let room = i64::try_from(room).unwrap_or(i64::MAX);
+        let rows = select
+            .query_map((latest.as_millisecond(), room), poll_of)
+            .map_err(unreadable(0))?;
+        for row in rows {
+            match row.map_err(unreadable(0))? {
+                Ok(poll) => polls.sound.push(poll),
+                Err(screening_id) => polls.damaged.push(screening_id),
+            }
         }
     }
     Ok(polls)

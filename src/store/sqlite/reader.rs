@@ -77,8 +77,8 @@ impl Readers {
     }
 
     /// The polls that are due first.
-    pub(super) async fn polls(&self, limit: usize) -> Result<Polls, ReadError> {
-        self.read(move |snapshot| polls::read(snapshot.connection, limit))
+    pub(super) async fn polls(&self, limit: usize, latest: Timestamp) -> Result<Polls, ReadError> {
+        self.read(move |snapshot| polls::read(snapshot.connection, limit, latest))
             .await
     }
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::log_row::{End, State, time, write_log_row};
-use crate::event::{LogId, Position};
+use super::log_row::{End, SELECT_END, State, end_of, write_log_row};
+use crate::event::LogId;
 
 /// How many records one transaction removes at most, so that appends do not wait for long.
 const STEP: u64 = 512;
@@ -12,13 +12,14 @@ const STEP: u64 = 512;
 /// What a log keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Records received before this are not kept.
+    /// Records written before this log time are not kept.
     pub(super) oldest: Timestamp,
     /// How many bytes of events are kept.
     pub(super) bytes: u64,
 }
 
-/// Removes records from the old end up to `last` where a limit asks for it, some at a time. Returns how many.
+/// Removes records from the old end up to `last` where a limit asks for it, some at a time. Returns how many. The newest
+/// record always stays: it shows how far the log and its time are.
 pub(super) fn trim(
     connection: &Connection,
     id: LogId,
@@ -46,23 +47,16 @@ fn new_end(
     last: u64,
 ) -> rusqlite::Result<Option<End>> {
     let first = state.trimmed.position.sequence + 1;
-    let last = last.min(first + STEP - 1);
-    let mut select = connection.prepare_cached(
-        "SELECT sequence, checksum, receive_time, end_offset FROM events \
-         WHERE sequence >= ? AND sequence <= ? ORDER BY sequence",
-    )?;
+    let newest = state.head.position.sequence;
+    let last = last.min(first + STEP - 1).min(newest.saturating_sub(1));
+    let mut select = connection.prepare_cached(&format!(
+        "{SELECT_END} WHERE sequence >= ? AND sequence <= ? ORDER BY sequence"
+    ))?;
     let mut rows = select.query([first as i64, last as i64])?;
     let (mut end, mut kept_from) = (None, state.trimmed.end_offset);
     while let Some(row) = rows.next()? {
-        let record = End {
-            position: Position {
-                sequence: row.get::<_, i64>(0)? as u64,
-                checksum: row.get::<_, i64>(1)? as u64,
-            },
-            receive_time: time(row.get(2)?),
-            end_offset: row.get::<_, i64>(3)? as u64,
-        };
-        let is_too_old = record.receive_time < limits.oldest;
+        let record = end_of(row)?;
+        let is_too_old = record.log_time < limits.oldest;
         let is_too_much = state.head.end_offset.saturating_sub(kept_from) > limits.bytes;
         if !is_too_old && !is_too_much {
             break;

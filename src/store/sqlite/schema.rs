@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
+    clock_mark::KnownTimes,
     durable, failure,
     log_row::{End, State, read_head, read_log_row, write_log_row},
     polls,
@@ -21,7 +22,7 @@ const APPLICATION_ID: i32 = 0x6b6f_4757;
 const IMPORTING_ID: i32 = 0x6b6f_4769;
 
 /// The version of the tables.
-const SCHEMA_VERSION: i32 = 4;
+const SCHEMA_VERSION: i32 = 5;
 
 /// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
 const BUSY_TIMEOUT_MS: u32 = 2000;
@@ -53,6 +54,19 @@ CREATE TABLE events (
     checksum INTEGER NOT NULL            -- XXH3 over all of the row and the log's id
 ) STRICT;
 CREATE UNIQUE INDEX events_by_id ON events (event_id);
+";
+
+/// What version 4 did not have. Log time is what the age of an event is measured with.
+const TABLES_OF_VERSION_5: &str = "
+ALTER TABLE events ADD COLUMN log_time INTEGER; -- in milliseconds; null: the same as receive_time
+CREATE TABLE clock_mark (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    time INTEGER NOT NULL,               -- gateway time, milliseconds since 1970
+    log_time INTEGER NOT NULL,           -- at that moment
+    boot_id BLOB NOT NULL,               -- 16 bytes, of the machine's boot
+    since_boot INTEGER NOT NULL,         -- milliseconds since then
+    checksum INTEGER NOT NULL            -- XXH3 over the above
+) STRICT;
 ";
 
 /// What version 1 did not have, as it is since version 4. Requests and their ends are appended, each in the
@@ -112,6 +126,8 @@ pub(super) struct Opened {
     pub(super) state: State,
     /// How many polls wait.
     pub(super) polls: i64,
+    /// What earlier processes knew of the time.
+    pub(super) times: KnownTimes,
     /// Whether the disk took what opening it wrote.
     pub(super) is_writable: bool,
 }
@@ -156,9 +172,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         .ok_or_else(|| not_a_log("its first row is damaged"))?;
     let head = read_head(&connection).map_err(explain)?.unwrap_or(trimmed);
     let polls = polls::count(&connection).map_err(explain)?;
+    let times = KnownTimes::read(&connection, &[head, trimmed]).map_err(explain)?;
     Ok(Opened {
         connection,
         polls,
+        times,
         id,
         state: State { head, trimmed },
         is_writable,
@@ -221,6 +239,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(TABLES_OF_REQUESTS)?;
     transaction.execute_batch(TABLES_OF_VERSION_3)?;
+    transaction.execute_batch(TABLES_OF_VERSION_5)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     write_log_row(&transaction, LogId::random(), &End::default())?;
@@ -232,7 +251,7 @@ fn upgrade(connection: &Connection, older: i32) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     if older < 2 {
         transaction.execute_batch(TABLES_OF_REQUESTS)?;
-    } else {
+    } else if older < 4 {
         let aside = "ALTER TABLE requests RENAME TO requests_in_rows; DROP INDEX requests_by_time";
         transaction.execute_batch(aside)?;
         transaction.execute_batch(TABLES_OF_REQUESTS)?;
@@ -241,6 +260,7 @@ fn upgrade(connection: &Connection, older: i32) -> rusqlite::Result<()> {
     if older < 3 {
         transaction.execute_batch(TABLES_OF_VERSION_3)?;
     }
+    transaction.execute_batch(TABLES_OF_VERSION_5)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
 }

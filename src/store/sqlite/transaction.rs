@@ -25,6 +25,8 @@ pub(super) const PAGE_BYTES: u64 = 4 << 10;
 pub(super) struct Terms {
     pub(super) log_id: LogId,
     pub(super) now: Timestamp,
+    /// What ages are measured with.
+    pub(super) log_time: Timestamp,
     pub(super) dedup_window: Duration,
 }
 

@@ -12,6 +12,7 @@ use rusqlite::TransactionBehavior;
 use tokio::sync::watch;
 
 use super::{
+    clock_mark::Marking,
     failure::consequence,
     queue::{Operation, Write, refuse},
     requests,
@@ -21,7 +22,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    clock::Clock,
+    clock::LogTime,
     store::{AppendError, Config, HotTail, Metrics, writable::Writable},
 };
 
@@ -37,7 +38,8 @@ pub(super) struct Writer {
     retention_bytes: u64,
     dedup_window: Duration,
     request_retention: Duration,
-    clock: Clock,
+    log_time: LogTime,
+    marking: Marking,
     seen: Seen,
     is_broken: bool,
     bytes_since_checkpoint: u64,
@@ -52,14 +54,15 @@ pub(super) struct Seen {
 }
 
 impl Writer {
-    pub(super) fn new(opened: Opened, config: &Config, clock: Clock, seen: Seen) -> Self {
+    pub(super) fn new(opened: Opened, config: &Config, log_time: LogTime, seen: Seen) -> Self {
         Writer {
             opened,
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
-            clock,
+            marking: Marking::new(&log_time),
+            log_time,
             seen,
             is_broken: false,
             bytes_since_checkpoint: 0,
@@ -79,8 +82,11 @@ impl Writer {
     }
 
     /// Leaves the file as small as it can be.
-    pub(super) fn close(self) {
+    pub(super) fn close(mut self) {
         if !self.is_broken {
+            self.marking.force();
+            // Without the mark the next process goes by the records.
+            let _ = self.commit(Vec::new());
             // What is left over is read at the next start.
             let _ = checkpoint(&self.opened.connection, "TRUNCATE");
         }
@@ -123,8 +129,8 @@ impl Writer {
 
     /// One transaction: when it returns, all of it is on disk.
     fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
-        let now = self.clock.now();
-        let limits = self.limits(now);
+        let (now, log_time) = self.log_time.now();
+        let limits = self.limits(log_time);
         let oldest_request = before(now, self.request_retention);
         let Opened {
             connection,
@@ -135,6 +141,7 @@ impl Writer {
         let terms = Terms {
             log_id: *id,
             now,
+            log_time,
             dedup_window: self.dedup_window,
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -145,7 +152,9 @@ impl Writer {
         }
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
         committed.forgotten = requests::trim(&transaction, oldest_request)?;
+        self.marking.write_if_due(&transaction, &self.log_time)?;
         transaction.commit()?;
+        self.marking.written();
         Ok(committed)
     }
 
@@ -239,9 +248,9 @@ impl Writer {
         }
     }
 
-    fn limits(&self, now: Timestamp) -> Limits {
+    fn limits(&self, log_time: Timestamp) -> Limits {
         Limits {
-            oldest: before(now, self.retention_age),
+            oldest: before(log_time, self.retention_age),
             bytes: self.retention_bytes,
         }
     }

@@ -135,14 +135,20 @@ async fn a_damaged_poll_does_not_hide_the_others() {
     }
     let change = format!("UPDATE polls SET screening_id = {NO_TEXT} WHERE screening_id = 'scr_1'");
     damage(&place.file(), &change);
-    let Polls { sound, damaged } = log.polls(10).await.unwrap();
+    let Polls { sound, damaged } = log.polls(10, Timestamp::MAX).await.unwrap();
     let sound: Vec<_> = sound.into_iter().map(|poll| poll.screening_id).collect();
     assert_eq!(sound, ["scr_2"]);
     assert_eq!(damaged.len(), 1);
     for id in damaged {
         assert_eq!(log.remove_poll(id).await, Ok(true));
     }
-    assert!(log.polls(10).await.unwrap().damaged.is_empty());
+    assert!(
+        log.polls(10, Timestamp::MAX)
+            .await
+            .unwrap()
+            .damaged
+            .is_empty()
+    );
 }
 
 /// The file of 200 events, and where in it the id of the 101st stands.

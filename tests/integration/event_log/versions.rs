@@ -1,5 +1,6 @@
 //! Files of other versions: older ones are brought up to date and lose nothing, the rest is refused.
 
+use jiff::Timestamp;
 use std::fs;
 
 use kora_gateway::store::{
@@ -88,7 +89,10 @@ async fn the_requests_of_an_older_version_stay_what_they_were() {
             }
         }
         assert!(log.request(key(5)).await.unwrap().is_none());
-        assert_eq!(log.polls(1).await.unwrap(), Polls::default());
+        assert_eq!(
+            log.polls(1, Timestamp::MAX).await.unwrap(),
+            Polls::default()
+        );
         append(&log, "a").await;
         log.close().await;
     }
@@ -108,7 +112,10 @@ async fn a_file_from_before_there_were_requests_is_brought_up_to_date() {
         attempt: Uuid::new_v4(),
     };
     assert_eq!(log.begin(first).await.unwrap(), Begun::New);
-    assert_eq!(log.polls(1).await.unwrap(), Polls::default());
+    assert_eq!(
+        log.polls(1, Timestamp::MAX).await.unwrap(),
+        Polls::default()
+    );
     append(&log, "a").await;
     assert_eq!(all_after(&log, 0).await, named(&[(1, "a")]));
     log.close().await;

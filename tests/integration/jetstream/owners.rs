@@ -1,5 +1,6 @@
 //! A request that another process works on, one that nobody works on any more, and answers that come late.
 
+use jiff::Timestamp;
 use std::time::Duration;
 
 use kora_gateway::store::{Begun, JetStream, PollLog, RequestLog, StoredRequest, StoredState};
@@ -88,8 +89,19 @@ fn a_killed_process_is_gone_after_a_while_and_so_is_its_lease() {
     let added = killed.block_on(first.add_poll("scr_1".to_owned(), time));
     assert_eq!(added, Ok(true));
     let second = test.block_on(place.open());
-    let polls = |log| test.block_on(PollLog::polls(log, 10)).unwrap().sound;
-    assert_eq!(killed.block_on(first.polls(10)).unwrap().sound.len(), 1);
+    let polls = |log| {
+        test.block_on(PollLog::polls(log, 10, Timestamp::MAX))
+            .unwrap()
+            .sound
+    };
+    assert_eq!(
+        killed
+            .block_on(first.polls(10, Timestamp::MAX))
+            .unwrap()
+            .sound
+            .len(),
+        1
+    );
     assert!(polls(&second).is_empty(), "another one polls");
     killed.shutdown_background();
     test.block_on(async {
@@ -104,7 +116,13 @@ fn a_killed_process_is_gone_after_a_while_and_so_is_its_lease() {
         };
         timeout(PATIENCE, gone).await.unwrap();
         let taken = async {
-            while second.polls(10).await.unwrap().sound.is_empty() {
+            while second
+                .polls(10, Timestamp::MAX)
+                .await
+                .unwrap()
+                .sound
+                .is_empty()
+            {
                 sleep(LOOK_AGAIN).await;
             }
         };

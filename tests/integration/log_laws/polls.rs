@@ -49,7 +49,7 @@ async fn waiting(log: &impl PollLog) -> Vec<String> {
 }
 
 async fn sound(log: &impl PollLog) -> Vec<Poll> {
-    let polls = log.polls(10).await.unwrap();
+    let polls = log.polls(10, Timestamp::MAX).await.unwrap();
     assert!(polls.damaged.is_empty());
     polls.sound
 }
@@ -66,7 +66,7 @@ async fn a_screening_waits_once_and_the_first_that_is_due_comes_first<P: Place>(
         assert_eq!(add(&log, id, at).await, is_new);
     }
     assert_eq!(waiting(&log).await, ["b", "a", "c"]);
-    let first = log.polls(1).await.unwrap().sound;
+    let first = log.polls(1, Timestamp::MAX).await.unwrap().sound;
     assert_eq!(first[0].screening_id, "b");
     assert_eq!(first.len(), 1);
     assert!(log.remove_poll(b"b".to_vec()).await.unwrap());

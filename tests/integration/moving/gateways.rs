@@ -146,7 +146,7 @@ impl Moved {
         let others = add_requests(&log).await;
         let later = Timestamp::now() + SignedDuration::from_hours(1);
         add_postponed_poll(&log, "scr_8", later).await;
-        let polls = log.polls(10).await.unwrap().sound;
+        let polls = log.polls(10, Timestamp::MAX).await.unwrap().sound;
         log.close().await;
 
         let kora = ScriptedKora::start(completed()).await;
@@ -255,7 +255,10 @@ async fn from_a_directory_to_nats_and_back_into_another_directory() {
     let setting = format!("file:{}", directory.path().display());
     done("import", &back, &setting, TENANT_ID).await;
     let log = in_directory(directory.path());
-    assert_eq!(log.polls(10).await.unwrap().sound, moved.polls);
+    assert_eq!(
+        log.polls(10, Timestamp::MAX).await.unwrap().sound,
+        moved.polls
+    );
     let ids = [log.id(), in_directory(moved.directory.path()).id()];
     assert_ne!(ids[0], ids[1]);
     log.close().await;
@@ -264,7 +267,10 @@ async fn from_a_directory_to_nats_and_back_into_another_directory() {
     moved.is_found_at(&nats.url()).await;
     moved.is_found_at(&setting).await;
     let log = on_nats(&nats).await;
-    assert_eq!(log.polls(10).await.unwrap().sound, moved.polls);
+    assert_eq!(
+        log.polls(10, Timestamp::MAX).await.unwrap().sound,
+        moved.polls
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,5 +285,8 @@ async fn from_a_directory_to_another() {
     // The old one is as it was.
     let log = in_directory(moved.directory.path());
     assert_eq!(log.tail().bounds().head.sequence, BODIES.len() as u64);
-    assert_eq!(log.polls(10).await.unwrap().sound, moved.polls);
+    assert_eq!(
+        log.polls(10, Timestamp::MAX).await.unwrap().sound,
+        moved.polls
+    );
 }

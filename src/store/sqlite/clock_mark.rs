@@ -1,0 +1,214 @@
+//! What a log keeps of the time, so that the next process on the same machine knows how much has elapsed, whatever the wall
+//! clock reads by then.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::log_row::{End, time};
+use crate::clock::{Clock, LogTime, Mark};
+
+/// How often the mark is written while the log is open. The boot clock makes up for what elapses after it, so it has to be
+/// written again only for logs that have no other record.
+const MARK_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What a file tells of the time of earlier processes.
+#[derive(Clone, Debug)]
+pub(super) struct KnownTimes {
+    mark: Option<(Mark, Timestamp)>,
+    /// Of the newest event; the beginning of 1970 where there never was one.
+    newest_event: (Timestamp, Timestamp),
+    newest_request: Option<Timestamp>,
+}
+
+/// When the mark is written.
+#[derive(Debug)]
+pub(super) struct Marking {
+    written: Option<Instant>,
+    followed_steps: SignedDuration,
+    is_writing: bool,
+}
+
+impl KnownTimes {
+    /// Reads what the file has, besides these ends of its events.
+    pub(super) fn read(connection: &Connection, ends: &[End]) -> rusqlite::Result<Self> {
+        let newest_event = ends
+            .iter()
+            .map(|end| (end.receive_time, end.log_time))
+            .max_by_key(|(_, log_time)| *log_time)
+            .unwrap_or_default();
+        Ok(KnownTimes {
+            mark: read(connection)?,
+            newest_event,
+            newest_request: newest_request(connection)?,
+        })
+    }
+
+    /// Tells the clock what is known, and goes on with the time of the log.
+    pub(super) fn go_on(&self, clock: &Clock) -> LogTime {
+        if let Some((mark, _)) = self.mark {
+            clock.note_mark(mark);
+        }
+        let (event_time, event_log_time) = self.newest_event;
+        let events = (event_time > Timestamp::UNIX_EPOCH).then_some(event_time);
+        let marked = self.mark.map(|(mark, _)| mark.time);
+        // Each of them: a damaged one must not hide the others.
+        for time in [events, self.newest_request, marked].into_iter().flatten() {
+            clock.note_record(time);
+        }
+        match self.mark {
+            Some((mark, log_time)) if log_time >= event_log_time => {
+                clock.log_time_after(mark.time, log_time)
+            }
+            _ if events.is_some() => clock.log_time_after(event_time, event_log_time),
+            _ => {
+                let now = clock.now();
+                clock.log_time_after(now, now)
+            }
+        }
+    }
+}
+
+impl Marking {
+    pub(super) fn new(log_time: &LogTime) -> Self {
+        Marking {
+            written: None,
+            followed_steps: log_time.followed_steps(),
+            is_writing: false,
+        }
+    }
+
+    /// The next transaction writes the mark.
+    pub(super) fn force(&mut self) {
+        self.written = None;
+    }
+
+    /// Writes the mark if it is time, or if what it tells has changed: a step of the wall clock is followed.
+    pub(super) fn write_if_due(
+        &mut self,
+        connection: &Connection,
+        log_time: &LogTime,
+    ) -> rusqlite::Result<()> {
+        let followed_steps = log_time.followed_steps();
+        let is_recent = self
+            .written
+            .is_some_and(|written| written.elapsed() < MARK_EVERY);
+        self.is_writing = !is_recent || followed_steps != self.followed_steps;
+        if !self.is_writing {
+            return Ok(());
+        }
+        self.followed_steps = followed_steps;
+        match log_time.mark() {
+            Some((mark, log_time)) => write(connection, &mark, log_time),
+            None => Ok(()),
+        }
+    }
+
+    /// The transaction is on disk.
+    pub(super) fn written(&mut self) {
+        if self.is_writing {
+            self.written = Some(Instant::now());
+        }
+    }
+}
+
+fn write(connection: &Connection, mark: &Mark, log_time: Timestamp) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO clock_mark VALUES (1, ?, ?, ?, ?, ?)")?
+        .execute((
+            mark.time.as_millisecond(),
+            log_time.as_millisecond(),
+            mark.boot_id.as_bytes(),
+            milliseconds(mark.since_boot),
+            checksum(mark, log_time) as i64,
+        ))?;
+    Ok(())
+}
+
+/// The mark, if it is what was written.
+fn read(connection: &Connection) -> rusqlite::Result<Option<(Mark, Timestamp)>> {
+    let row = connection
+        .prepare("SELECT time, log_time, boot_id, since_boot, checksum FROM clock_mark")?
+        .query_row([], |row| {
+            let mark = Mark {
+                time: time(row.get(0)?),
+                boot_id: Uuid::from_bytes(row.get(2)?),
+                since_boot: SignedDuration::from_millis(row.get(3)?),
+            };
+            Ok((mark, time(row.get(1)?), row.get::<_, i64>(4)? as u64))
+        })
+        .optional();
+    let row = match row {
+        // A column of another form is damaged, like any other.
+        Err(
+            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..),
+        ) => None,
+        row => row?,
+    };
+    Ok(row
+        .filter(|(mark, log_time, stored)| checksum(mark, *log_time) == *stored)
+        .map(|(mark, log_time, _)| (mark, log_time)))
+}
+
+fn checksum(mark: &Mark, log_time: Timestamp) -> u64 {
+    let mut bytes = mark.boot_id.as_bytes().to_vec();
+    for number in [
+        mark.time.as_millisecond(),
+        log_time.as_millisecond(),
+        milliseconds(mark.since_boot),
+    ] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    xxh3_64(&bytes)
+}
+
+fn milliseconds(duration: SignedDuration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// When the newest request began, or the newest one that ended did so.
+fn newest_request(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let newest = |query| {
+        connection
+            .prepare(query)?
+            .query_row([], |row| row.get::<_, i64>(0))
+            .optional()
+    };
+    let begun = newest("SELECT create_time FROM requests ORDER BY number DESC LIMIT 1")?;
+    let ended = newest("SELECT finish_time FROM request_ends ORDER BY number DESC LIMIT 1")?;
+    Ok(begun.max(ended).map(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_mark_is_none() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE clock_mark (only_row INTEGER PRIMARY KEY, time, log_time, boot_id, since_boot, checksum)";
+        connection.execute_batch(table).unwrap();
+        assert_eq!(read(&connection).unwrap(), None);
+        let mark = Mark {
+            time: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+            boot_id: Uuid::from_u128(7),
+            since_boot: SignedDuration::from_millis(5_000_001),
+        };
+        let log_time = Timestamp::from_millisecond(1_600_000_000_456).unwrap();
+        write(&connection, &mark, log_time).unwrap();
+        assert_eq!(read(&connection).unwrap(), Some((mark, log_time)));
+        for column in ["time", "log_time", "boot_id", "since_boot", "checksum"] {
+            for damage in ["CAST(x'00' AS BLOB)", "17", "'text'"] {
+                write(&connection, &mark, log_time).unwrap();
+                let update = format!("UPDATE clock_mark SET {column} = {damage}");
+                connection.execute(&update, []).unwrap();
+                assert_eq!(read(&connection).unwrap(), None, "{column} = {damage}");
+            }
+        }
+    }
+}
