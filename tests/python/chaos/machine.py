@@ -1,0 +1,166 @@
+"""Where the gateway lives: always at one place, however often it dies there, and whatever else happens."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.kora import ChaosKora
+from chaos.tickets import CALLERS, TENANTS
+from gateway import StartGateway
+from nats_server import NatsServer
+from restarts import Phoenix
+from shifted_clock import DAY, HOUR, ShiftedClock
+from test_callers import caller, new_token, write
+
+# The bound on a stop, in seconds.
+DRAIN_TIMEOUT = 6
+
+# How long NATS, and Kora's belief in the key, are away, in seconds.
+NATS_AWAY = 3.0
+LOCKED_OUT = 0.5
+
+CLOCK_STEPS = (40 * DAY, -40 * DAY, 2 * HOUR, -2 * HOUR)
+
+
+@dataclass
+class Outage:
+    """A time in which there was no gateway, or not all of it."""
+
+    kind: str
+    begin: float
+    end: float = float("inf")
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        return self.begin <= end and begin <= self.end
+
+
+class Machine:
+    """The gateway, its clock and its store."""
+
+    def __init__(
+        self, start: StartGateway, kora: ChaosKora, clock: ShiftedClock, nats: NatsServer | None, folder: Path,
+        *, seed: int, renames: bool,
+    ) -> None:  # fmt: skip
+        self._kora, self._clock, self._nats = kora, clock, nats
+        self._folder, self._renames = folder, renames
+        self._chance = random.Random(seed + 2)
+        tokens = {name: new_token() for name in CALLERS}
+        self.tokens = {name: token for name, (token, _) in tokens.items()}
+        self._lines = {name: line for name, (_, line) in tokens.items()}
+        self.outages: list[Outage] = []
+        self._configure(0)
+        flags = ("--config", str(self._file), "--drain-timeout", f"{DRAIN_TIMEOUT}s")
+        log = nats.url if nats else f"file:{folder / 'log'}"
+        environment = {"RUST_LOG": "info", **clock.env}
+        self.place = Phoenix(functools.partial(start, *flags, emulator=False), log, environment)
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / "gateway.toml"
+
+    def _configure(self, renamed: int) -> None:
+        text = ""
+        for tenant, kora_id in TENANTS.items():
+            for what in ("key", "secret"):
+                (self._folder / f"{tenant}-{what}").write_text(f"{what}-of-{tenant}")
+            text += f'[[tenants]]\nname = "{tenant}"\nkora_tenant_id = "{kora_id}"\n'
+            text += f'api_key_file = "{self._folder}/{tenant}-key"\n'
+            text += f'webhook_secret_file = "{self._folder}/{tenant}-secret"\n'
+            text += f'base_url = "{self._kora.base_url(tenant)}"\n'
+        for name, line in self._lines.items():
+            more = f"{line}\ntenants = {list(TENANTS)}"
+            if renamed:
+                more += f'\nids_of = "{name}"'
+            entry = caller(f"{name}-{renamed}" if renamed else name, more)
+            text += entry.replace('["screen"]', '["screen", "subjects", "watch", "raw_json"]')
+        write(self._file, text)
+
+    def kill(self) -> None:
+        """SIGKILL, and the next life."""
+        outage = self._begin("kill")
+        self.place.kill()
+        self._rise(outage)
+
+    def drain(self) -> None:
+        """SIGTERM, and the next life."""
+        outage = self._begin("drain")
+        self.place.drain()
+        self._rise(outage)
+
+    def step(self) -> None:
+        """Sets the wall clock right, or wrong if it was."""
+        if abs(self._clock.wall() - self._clock.right()) > 1:
+            self._clock.correct()
+        else:
+            self._clock.step(self._chance.choice(CLOCK_STEPS))
+
+    def lock_out(self) -> None:
+        """Kora refuses the key for a moment."""
+        self._kora.locked_out.set()
+        time.sleep(LOCKED_OUT)
+        self._kora.locked_out.clear()
+
+    def pause_nats(self) -> None:
+        assert self._nats
+        outage = self._begin("nats")
+        self._nats.stand_still()
+        time.sleep(NATS_AWAY)
+        self._nats.go_on()
+        outage.end = time.monotonic()
+
+    def kill_nats(self) -> None:
+        assert self._nats
+        outage = self._begin("nats")
+        self._nats.kill()
+        self._nats.rise()
+        outage.end = time.monotonic()
+
+    def _begin(self, kind: str) -> Outage:
+        outage = Outage(kind, time.monotonic())
+        self.outages.append(outage)
+        return outage
+
+    def _rise(self, outage: Outage) -> None:
+        if self._renames:
+            self._configure(self.place.lives)
+        self.place.rise()
+        outage.end = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Disruption:
+    """Something that happens when so many tickets were begun."""
+
+    at: int
+    what: str
+
+
+# How many tickets there are for one disruption.
+TICKETS_PER_DISRUPTION = 25
+
+
+def disruptions(seed: int, count: int, *, nats: bool, clock: bool) -> list[Disruption]:
+    """What happens in a run of so many tickets; every kind at least once, if there is room."""
+    chance = random.Random(seed + 1)
+    kinds = ["kill", "drain", "lock_out", *["step"] * clock, *["pause_nats", "kill_nats"] * nats]
+    many = max(count // TICKETS_PER_DISRUPTION, 1)
+    whats = [*kinds, *(chance.choice(kinds) for _ in range(many))][:many]
+    chance.shuffle(whats)
+    return [Disruption((index + 1) * count // (many + 1), what) for index, what in enumerate(whats)]
+
+
+def play(machine: Machine, plan: list[Disruption], begun: Callable[[int], bool]) -> Counter[str]:
+    """Lets everything happen in its turn. `begun` waits until so many tickets were begun; false where none will be."""
+    done: Counter[str] = Counter()
+    for disruption in plan:
+        if not begun(disruption.at):
+            break
+        getattr(machine, disruption.what)()
+        done[disruption.what] += 1
+    return done

@@ -1,0 +1,268 @@
+"""What the gateway said and did, held against what Kora saw: every promise that was broken."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kora.compliance.v1.event_pb2 import EVENT_SOURCE_WEBHOOK, Event
+from kora.compliance.v1.request_record_pb2 import (
+    REQUEST_STATE_SUCCEEDED,
+    REQUEST_STATE_UNKNOWN,
+    REQUEST_STATE_UNSPECIFIED,
+    RequestRecord,
+    RequestState,
+)
+from kora.compliance.v1.screening_pb2 import SCREENING_STATUS_COMPLETED
+
+from chaos.callers import Call
+from chaos.kora import FAILED, GOOD, REFUSED, REFUSED_FOR_GOOD, TIMED_OUT, Post, Record
+from chaos.machine import Outage
+from chaos.tickets import SCREEN, TENANTS, Ticket
+
+# The name space of the Idempotency-Keys: never to be changed, for Kora may remember them.
+KEYS = uuid.UUID("6f0c2d5e-0a52-4d0c-9c5b-4a3f7f7f3b1d")
+
+# For how long a stop looks like a call to those who begin one, and a request is on its way, in seconds.
+MARGIN = 1.0
+
+# A call says this of itself, whatever became of earlier ones with the same id.
+OF_THIS_CALL = {"STORE_UNAVAILABLE"}
+
+
+def key(ticket: Ticket) -> str:
+    """What Kora knows the ticket's first submission by, whatever its caller is called by now."""
+    name = "\0".join([TENANTS[ticket.tenant], ticket.caller, ticket.method, ticket.request_id])
+    return str(uuid.uuid5(KEYS, name))
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise that was broken."""
+
+    promise: str
+    ticket: Ticket | None
+    what: str
+
+
+@dataclass
+class Case:
+    """All about one ticket."""
+
+    ticket: Ticket
+    posts: list[Post]
+    calls: list[Call]
+    record: RequestRecord | None
+
+    def unrefused(self, until: float = float("inf")) -> list[Post]:
+        """The POSTs that may have been paid for."""
+        return [post for post in self.posts if post.arrived <= until and not is_refused(post)]
+
+    @property
+    def begin(self) -> float:
+        return min(call.begin for call in self.calls)
+
+
+def is_refused(post: Post) -> bool:
+    return post.verdict in (REFUSED, REFUSED_FOR_GOOD)
+
+
+class Verdict:
+    """The comparison of one run."""
+
+    def __init__(
+        self,
+        kora: Record,
+        calls: list[Call],
+        records: dict[Ticket, RequestRecord | None],
+        recorded: float,
+        outages: list[Outage],
+    ) -> None:
+        """The `records` were read at `recorded`, when nothing was in flight."""
+        self._kora, self._recorded, self._outages = kora, recorded, outages
+        by_key = {key(ticket): ticket for ticket in records}
+        posts: defaultdict[Ticket, list[Post]] = defaultdict(list)
+        for post in kora.posts:
+            ticket = post.ticket or by_key.get(post.key or "")
+            # One whose body was never looked at can be the second submission, whose key is its own.
+            if ticket:
+                posts[ticket].append(post)
+        of_ticket: defaultdict[Ticket, list[Call]] = defaultdict(list)
+        for call in calls:
+            of_ticket[call.ticket].append(call)
+        self._cases = [
+            Case(ticket, sorted(posts[ticket], key=lambda post: post.arrived), of_ticket[ticket], record)
+            for ticket, record in records.items()
+        ]
+
+    def violations(self) -> list[Violation]:
+        return [
+            *(Violation("another tenant's key or id", None, path) for path in self._kora.strangers),
+            *(
+                Violation(promise, case.ticket, f"{what}\n{tell(case)}")
+                for case in self._cases
+                for promise, what in dict(self._of(case)).items()
+            ),
+        ]
+
+    def _of(self, case: Case) -> Iterator[tuple[str, str]]:
+        yield from self._posts(case)
+        for call in case.calls:
+            yield from self._call(case, call)
+        then = Case(
+            case.ticket,
+            [post for post in case.posts if post.arrived < self._recorded],
+            [call for call in case.calls if call.begin < self._recorded],
+            case.record,
+        )
+        if case.record is not None:
+            yield from self._record(then, case.record)
+        elif then.unrefused() or any(call.answer is not None for call in then.calls):
+            yield "a request that was sent is forgotten", ""
+        for last in case.calls[len(then.calls) :]:
+            yield from self._repeat(case, last)
+
+    def _posts(self, case: Case) -> Iterator[tuple[str, str]]:
+        """Nothing is sent again that may have happened."""
+        main = [post for post in case.posts if post.ticket is None or post.asynchronous == case.ticket.asynchronous]
+        second = [post for post in case.posts if post not in main]
+        for posts in (main, second):
+            keys = {post.key for post in posts}
+            if len(keys) > 1 or (posts is main and keys - {key(case.ticket)}):
+                yield "another key", str(keys)
+            for earlier, later in zip(posts, posts[1:], strict=False):
+                if earlier.verdict == REFUSED_FOR_GOOD:
+                    yield "a final refusal was sent again", later.fault
+                elif not is_refused(earlier) or (earlier.answered or later.arrived) > later.arrived:
+                    yield "paid twice", f"{earlier.fault}, then {later.fault}"
+        if second:
+            timed_out = [post for post in main if post.verdict == TIMED_OUT and post.arrived < second[0].arrived]
+            if not case.ticket.continue_async or not timed_out:
+                yield "paid twice", "submitted as ASYNC without being asked to"
+            if {post.key for post in main} & {post.key for post in second}:
+                yield "another key", "the second submission has the first one's"
+
+    def _call(self, case: Case, call: Call) -> Iterator[tuple[str, str]]:
+        if call.cancelled:
+            return
+        name = f"{call.kind}: {call.code} {call.reason} {call.outcome} {call.text}"
+        if call.problem:
+            yield "an error against the catalogue", f"{name}: {call.problem}"
+        elif call.answer is not None:
+            yield from self._answer(case, call.answer)
+        elif not call.is_typed:
+            if not self._may_be_cut(call):
+                yield "no ErrorInfo", f"{name} after {call.end - call.begin:.3f} of {call.ticket.deadline} s"
+        elif not self._is_true(case, call):
+            yield f"untrue: {call.outcome}", name
+
+    def _answer(self, case: Case, answer: Any) -> Iterator[tuple[str, str]]:
+        """An OK, or a stored one, is what Kora answered."""
+        good = [post for post in case.posts if post.verdict == GOOD]
+        if case.ticket.method != SCREEN:
+            if not good or answer.subject_id != case.ticket.subject_id:
+                yield "a subject that Kora did not make", answer.subject_id
+            return
+        screening = self._kora.screenings.get(answer.screening_id)
+        decided = answer.decision.outcome_code if answer.HasField("decision") else None
+        if screening is None or answer.screening_id not in [post.screening_id for post in good]:
+            promise = "wrong approval" if (decided or "").startswith("APPROVE") else "a screening that Kora did not make"
+            yield promise, f"{answer.screening_id} {decided}"
+        elif decided is not None and decided != case.ticket.outcome:
+            promise = "wrong approval" if decided.startswith("APPROVE") else "another decision"
+            yield promise, f"{decided}, not {case.ticket.outcome}"
+        elif decided is not None and answer.status != SCREENING_STATUS_COMPLETED:
+            yield "a decision before the end", str(answer.status)
+        elif answer.subject_id not in ("", screening.subject_id):
+            yield "another subject", answer.subject_id
+
+    def _is_true(self, case: Case, call: Call) -> bool:
+        """Whether an error's outcome is."""
+        seen = [post for post in case.posts if post.arrived <= call.end]
+        match call.outcome:
+            case "NOT_SENT":
+                if call.reason not in OF_THIS_CALL and case.unrefused(until=call.begin):
+                    return False
+                others = [it for it in case.calls if it is not call and it.begin <= call.end and call.begin <= it.end]
+                return bool(others) or not [post for post in seen if post.arrived >= call.begin]
+            case "REJECTED":
+                return bool(seen) and all(map(is_refused, seen))
+            case "ACCEPTED":
+                return FAILED in [post.verdict for post in seen] and TIMED_OUT not in [post.verdict for post in seen]
+            case "UNKNOWN":
+                return bool(case.unrefused(until=call.end + MARGIN)) or self._is_excused(case, call.end)
+        return False
+
+    def _record(self, case: Case, record: RequestRecord) -> Iterator[tuple[str, str]]:
+        state = RequestState.Name(record.state).removeprefix("REQUEST_STATE_")
+        verdicts = [post.verdict for post in case.posts]
+        if state == "SUCCEEDED":
+            yield from self._answer(case, record.screening if case.ticket.method == SCREEN else record.subject)
+        elif told := [call for call in case.calls if call.answer is not None]:
+            yield "an answer is forgotten", f"{len(told)} were told, then {state}"
+        elif state == "FAILED":
+            if FAILED not in verdicts:
+                yield "untrue record", state
+        elif state == "REJECTED":
+            if case.unrefused():
+                yield "untrue record", state
+        elif state == "UNKNOWN":
+            yield from self._unknown(case)
+        else:
+            yield "untrue record", state
+
+    def _repeat(self, case: Case, last: Call) -> Iterator[tuple[str, str]]:
+        """What is known is what a repeat gets."""
+        state = case.record.state if case.record else REQUEST_STATE_UNSPECIFIED
+        if state == REQUEST_STATE_SUCCEEDED:
+            stored = case.record.screening if case.ticket.method == SCREEN else case.record.subject
+            if not last.replayed or last.answer != stored:
+                yield "a stored answer is not replayed", f"{last.code} {last.reason}"
+        elif state == REQUEST_STATE_UNKNOWN and last.outcome != "UNKNOWN":
+            yield "UNKNOWN does not stay", f"{last.code} {last.reason}"
+
+    def _unknown(self, case: Case) -> Iterator[tuple[str, str]]:
+        paid = case.unrefused()
+        if not paid and not self._is_excused(case, float("inf")):
+            yield "an id was burned", "UNKNOWN, though nothing was sent"
+        for post in paid:
+            if post.verdict == GOOD and post.answered is not None:
+                cut = [it for it in self._outages if it.kind != "nats"]
+                if not any(it.overlaps(post.arrived - MARGIN, post.answered + MARGIN) for it in cut):
+                    yield "a paid answer was lost", post.fault
+
+    def _is_excused(self, case: Case, until: float) -> bool:
+        """Whether a request can have been on its way although Kora saw none: a process died with it, or a
+        connection was closed under it."""
+        died = any(it.kind == "kill" and it.overlaps(case.begin, until) for it in self._outages)
+        return died or any(case.begin - MARGIN <= cut <= until for cut in self._kora.cuts)
+
+    def _may_be_cut(self, call: Call) -> bool:
+        """Whether there was nobody to answer a call with ErrorInfo."""
+        met = [it for it in self._outages if it.kind != "nats" and it.overlaps(call.begin, call.end)]
+        return any(it.kind == "kill" or call.begin > it.begin - MARGIN for it in met)
+
+
+def events_lost(events: list[Event], delivered: set[str]) -> list[str]:
+    """What is wrong with a log that was given these events."""
+    ids = [event.event_id for event in events if event.source == EVENT_SOURCE_WEBHOOK]
+    times = [event.receive_time.ToNanoseconds() for event in events]
+    return [
+        *(f"lost: {event_id}" for event_id in sorted(delivered - set(ids))),
+        *(f"twice: {event_id}" for event_id in sorted({it for it in ids if ids.count(it) > 1})),
+        *["a receive_time goes back"] * (times != sorted(times)),
+    ]
+
+
+def tell(case: Case) -> str:
+    """All about one ticket, in the order in which it happened."""
+    start = case.begin
+    lines = [(call.begin, f"{call.kind} {call.end - call.begin:.2f} s: "
+              f"{'cancelled' if call.cancelled else 'OK' if call.answer is not None else call.code} "
+              f"{call.reason} {call.outcome}") for call in case.calls]  # fmt: skip
+    lines += [(post.arrived, f"POST {'ASYNC ' * post.asynchronous}{post.fault}: {post.verdict}") for post in case.posts]
+    state = RequestState.Name(case.record.state) if case.record else "no record"
+    return "\n".join([*(f"    {at - start:8.3f} {line}" for at, line in sorted(lines)), f"    {state}", f"    {case.ticket}"])
