@@ -29,6 +29,11 @@ CONNECTIONS = 6
 
 REPLAY = ("x-idempotent-replay", "true")
 
+# How long before a deadline the gateway answers at the latest, and how long a thread may wait for its turn without
+# that being in danger, in seconds.
+ANSWERED_BEFORE = 0.2
+STALL = 0.04
+
 # For how long a request of a dead process can read as in flight, and a reader's patience with that, in seconds.
 LIVENESS = 30.0
 
@@ -51,12 +56,40 @@ class Call:
     text: str = ""
     reason: str = ""
     outcome: str = ""
+    # Whether this machine stood still when an answer before the deadline had to come.
+    met_a_stall: bool = False
     # What an error is against the catalogue.
     problem: str = ""
 
     @property
     def is_typed(self) -> bool:
         return bool(self.reason)
+
+
+class Stalls:
+    """Notices when this machine has no time for its threads: typed answers then come after their deadlines."""
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def met(self, end: float) -> bool:
+        """Whether there was one just before a moment."""
+        return any(end - ANSWERED_BEFORE <= stall <= end + STALL for stall in self._found)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE)
+
+    def _watch(self) -> None:
+        last = time.monotonic()
+        while not self._ended.wait(STALL / 4):
+            now = time.monotonic()
+            if now - last > STALL:
+                self._found.append(now)
+            last = now
 
 
 class Callers:
@@ -69,6 +102,7 @@ class Callers:
         self._begun = 0
         self._is_over = False
         self.calls: list[Call] = []
+        self._stalls = Stalls()
 
     def ask_for_all(self, tickets: list[Ticket]) -> None:
         """Asks for every ticket as it says."""
@@ -101,6 +135,7 @@ class Callers:
         return [event for message in messages for event in message.events]
 
     def close(self) -> None:
+        self._stalls.close()
         for channel in self._channels.values():
             channel.close()
 
@@ -152,6 +187,7 @@ class Callers:
             call.replayed = REPLAY in [tuple(pair) for pair in future.initial_metadata()]
             return
         call.code, call.text = error.code().name, error.details()
+        call.met_a_stall = call.code == "DEADLINE_EXCEEDED" and self._stalls.met(call.end)
         try:
             if rpc_status.from_call(error) is not None:
                 info = decoded(error, paid=True).info

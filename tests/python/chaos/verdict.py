@@ -20,7 +20,7 @@ from kora.compliance.v1.screening_pb2 import SCREENING_STATUS_COMPLETED
 
 from chaos.callers import Call
 from chaos.kora import FAILED, GOOD, REFUSED, REFUSED_FOR_GOOD, TIMED_OUT, Post, Record
-from chaos.machine import Outage
+from chaos.machine import DRAIN_TIMEOUT, Outage
 from chaos.tickets import SCREEN, TENANTS, Ticket
 
 # The name space of the Idempotency-Keys: never to be changed, for Kora may remember them.
@@ -28,6 +28,9 @@ KEYS = uuid.UUID("6f0c2d5e-0a52-4d0c-9c5b-4a3f7f7f3b1d")
 
 # For how long a stop looks like a call to those who begin one, and a request is on its way, in seconds.
 MARGIN = 1.0
+
+# From when on in a stop a call that is still open is answered UNKNOWN, in seconds.
+GIVEN_UP = DRAIN_TIMEOUT - 2.0 - MARGIN
 
 # A call says this of itself, whatever became of earlier ones with the same id.
 OF_THIS_CALL = {"STORE_UNAVAILABLE"}
@@ -154,7 +157,7 @@ class Verdict:
         elif call.answer is not None:
             yield from self._answer(case, call.answer)
         elif not call.is_typed:
-            if not self._may_be_cut(call):
+            if not self._may_be_cut(call) and not call.met_a_stall:
                 yield "no ErrorInfo", f"{name} after {call.end - call.begin:.3f} of {call.ticket.deadline} s"
         elif not self._is_true(case, call):
             yield f"untrue: {call.outcome}", name
@@ -229,10 +232,17 @@ class Verdict:
         if not paid and not self._is_excused(case, float("inf")):
             yield "an id was burned", "UNKNOWN, though nothing was sent"
         for post in paid:
-            if post.verdict == GOOD and post.answered is not None:
-                cut = [it for it in self._outages if it.kind != "nats"]
-                if not any(it.overlaps(post.arrived - MARGIN, post.answered + MARGIN) for it in cut):
-                    yield "a paid answer was lost", post.fault
+            if post.verdict == GOOD and post.answered is not None and not self._may_be_unrecorded(case, post):
+                yield "a paid answer was lost", post.fault
+
+    def _may_be_unrecorded(self, case: Case, post: Post) -> bool:
+        """Whether the process can have ended before an answer was on record."""
+        assert post.answered is not None
+        # A second submission's answer is recorded when its event has come, or its caller waits no longer.
+        done = post.arrived + case.ticket.deadline if post.asynchronous else post.answered
+        killed = any(it.kind == "kill" and it.overlaps(post.arrived - MARGIN, done + MARGIN) for it in self._outages)
+        given_up = [it.begin + GIVEN_UP for it in self._outages if it.kind == "drain"]
+        return killed or any(post.arrived <= at <= post.answered for at in given_up)
 
     def _is_excused(self, case: Case, until: float) -> bool:
         """Whether a request can have been on its way although Kora saw none: a process died with it, or a
