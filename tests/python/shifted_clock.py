@@ -1,4 +1,4 @@
-"""The clock of a machine that was set wrong or suspended, as the gateway reads it."""
+"""Shifts the clocks that the gateway reads: a wrong wall clock, and suspends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shim import build
 
-# Milliseconds by which the wall clock was set wrong, and for which the machine was suspended.
+# Milliseconds: the error of the wall clock, and the total of all suspends.
 OFFSETS = struct.Struct("qq")
 OFFSET = struct.Struct("q")
 
@@ -21,7 +21,7 @@ YEAR = 365 * DAY
 
 
 class ShiftedClock:
-    """One machine's clock. Every process that is started with `env` reads it, at once after each change."""
+    """A clock for all processes that are started with `env`. Changes take effect at once."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -32,25 +32,25 @@ class ShiftedClock:
         self.env = {**build("shifted_clock", folder), "CLOCK_OFFSETS": str(file)}
 
     def step(self, wall_ms: int) -> None:
-        """Sets the wall clock ahead of what it is, or back."""
+        """Steps the wall clock forward, or back if negative."""
         self._add(0, wall_ms)
 
     def suspend(self, ms: int) -> None:
-        """Lets the machine sleep: wall clock and boot time go on, the timers of its processes do not."""
+        """Suspends the machine: wall clock and CLOCK_BOOTTIME advance, CLOCK_MONOTONIC and timers do not."""
         self._add(OFFSET.size, ms)
 
     def correct(self) -> None:
-        """Takes every step back. What was slept stays slept."""
+        """Undoes all steps. Suspends stay."""
         OFFSET.pack_into(self._offsets, 0, 0)
 
     def wall(self) -> float:
-        """What the wall clock shows, in seconds since the epoch."""
+        """The wall clock, in seconds since the epoch."""
         return time.time() + sum(OFFSETS.unpack(self._offsets)) / SECOND
 
     def right(self) -> float:
-        """What the wall clock would show had it never been set wrong, in seconds since the epoch."""
+        """The wall clock without its steps, in seconds since the epoch."""
         return time.time() + OFFSETS.unpack(self._offsets)[1] / SECOND
 
     def _add(self, at: int, ms: int) -> None:
-        # One aligned store each, which nobody reads halfway.
+        # One aligned 8-byte store, so that no reader sees half of it.
         OFFSET.pack_into(self._offsets, at, OFFSET.unpack_from(self._offsets, at)[0] + ms)

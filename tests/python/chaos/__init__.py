@@ -1,7 +1,7 @@
-"""Many callers, a Kora that fails in every way, and a gateway that dies, stops and reads wrong clocks meanwhile.
+"""A chaos run: many concurrent callers and a faulty Kora, while the gateway is killed, drained and given wrong clocks.
 
-`tickets` says what is to be asked and how Kora meets it, `kora` plays Kora and keeps the record that the verdict
-stands on, `deliveries` are its webhooks, `callers` ask through stock gRPC clients, `machine` is where the gateway
-lives and what befalls it, and `verdict` compares. Everything follows from one seed, but for the moments at which
-threads meet.
+`tickets` generates the requests and the faults that each meets, `kora` is the double of Kora and keeps the record
+that the verdict is based on, `deliveries` sends its webhooks, `callers` are stock gRPC clients, `machine` runs the
+gateway and disrupts it, and `verdict` compares answers, records and events with the double's record. One seed
+determines all of it except thread timing.
 """

@@ -1,4 +1,4 @@
-"""Callers with stock gRPC clients: they ask, give up, ask for the same at the same time, and ask again."""
+"""Stock gRPC clients that call, cancel, and repeat request_ids concurrently and later."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from gateway import connect
 from program import PATIENCE
 from typed_errors import decoded
 
-# How many tickets are asked for at a time, and how many connections that is over.
+# How many tickets are worked on concurrently, and over how many connections.
 WORKERS = 16
 CONNECTIONS = 6
 
 REPLAY = ("x-idempotent-replay", "true")
 
-# How long before a deadline the gateway answers at the latest, and how long a thread may wait for its turn without
-# that being in danger, in seconds.
+# How long before a deadline the gateway answers, and the longest scheduling delay that does not endanger that, in
+# seconds.
 ANSWERED_BEFORE = 0.2
 STALL = 0.04
 
-# For how long a request of a dead process can read as in flight, and a reader's patience with that, in seconds.
+# How long a request of a dead process can read as IN_FLIGHT, in seconds.
 LIVENESS = 30.0
 
 
 @dataclass
 class Call:
-    """One call and what it came to."""
+    """One call and its result."""
 
     ticket: Ticket
     kind: str
@@ -49,16 +49,16 @@ class Call:
     # The screening or the subject, where the answer was OK.
     answer: Any = None
     replayed: bool = False
-    # Whether the caller itself gave up.
+    # Whether the client cancelled it.
     cancelled: bool = False
-    # Of an error: its code and text, and what its ErrorInfo says where it has one.
+    # Of an error: code and text, and reason and outcome of its ErrorInfo, if any.
     code: str = ""
     text: str = ""
     reason: str = ""
     outcome: str = ""
-    # Whether this machine stood still when an answer before the deadline had to come.
+    # Whether this machine stalled when the answer before the deadline was due.
     met_a_stall: bool = False
-    # What an error is against the catalogue.
+    # How an error differs from the catalogue.
     problem: str = ""
 
     @property
@@ -67,7 +67,7 @@ class Call:
 
 
 class Stalls:
-    """Notices when this machine has no time for its threads: typed answers then come after their deadlines."""
+    """Detects scheduling delays on this machine, which can make a typed answer miss its deadline."""
 
     def __init__(self) -> None:
         self._found: list[float] = []
@@ -76,7 +76,7 @@ class Stalls:
         self._thread.start()
 
     def met(self, end: float) -> bool:
-        """Whether there was one just before a moment."""
+        """Whether a stall occurred right before `end`."""
         return any(end - ANSWERED_BEFORE <= stall <= end + STALL for stall in self._found)
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Callers:
         self._stalls = Stalls()
 
     def ask_for_all(self, tickets: list[Ticket]) -> None:
-        """Asks for every ticket as it says."""
+        """Makes the calls of all tickets."""
         try:
             self._each(tickets, self._use)
         finally:
@@ -114,21 +114,21 @@ class Callers:
                 self._lock.notify_all()
 
     def begun(self, count: int) -> bool:
-        """Waits until so many tickets were begun. False where that does not happen any more."""
+        """Waits until `count` tickets have started. False if the load has ended."""
         with self._lock:
             self._lock.wait_for(lambda: self._begun >= count or self._is_over)
             return not self._is_over
 
     def repeat_all(self, tickets: list[Ticket]) -> None:
-        """Asks for every ticket once more."""
+        """Repeats every ticket's request once."""
         self._each(tickets, lambda ticket: self._finish(*self._start(ticket, "last")))
 
     def records(self, tickets: list[Ticket]) -> dict[Ticket, RequestRecord | None]:
-        """What the gateway knows of every ticket once nothing is in flight any more."""
+        """GetRequest of every ticket, once none is in flight."""
         return dict(zip(tickets, self._each(tickets, self._record), strict=True))
 
     def events(self, tenant: str) -> list[Event]:
-        """A tenant's whole log."""
+        """All events of a tenant's log."""
         caller = next(iter(self._machine.tokens))
         request = WatchEventsRequest(position=START_POSITION_EARLIEST, until_caught_up=True)
         messages = self._stub().WatchEvents(request, timeout=4 * PATIENCE, metadata=self._identity(caller, tenant))
@@ -176,7 +176,7 @@ class Callers:
         return call, future
 
     def _finish(self, call: Call, future: Any) -> None:
-        """Waits for the end of a call, and reads it."""
+        """Waits for a call to end and reads its result."""
         if call.cancelled:
             return
         error = future.exception()

@@ -1,4 +1,4 @@
-"""Kora's webhooks: late, several times, in any order, and again until they are answered 200."""
+"""Kora's webhooks: delayed, duplicated, out of order, and retried until they are answered 200."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from chaos.kora import Screening
 from program import PATIENCE
 from webhooks import offer
 
-# How many are on their way at a time, and the pause before one is sent again.
+# How many webhooks are sent concurrently, and the pause before a retry.
 CONNECTIONS = 4
 AGAIN_AFTER = 0.3
 
-# How much later than due one can be sent, in seconds.
+# The maximum random delay of a webhook, in seconds.
 DISORDER = 0.5
 
 
@@ -36,15 +36,15 @@ class Deliveries:
         self._due: list[tuple[float, int, str, bytes]] = []
         self._open = 0
         self._ended = False
-        # What was answered 200, by tenant.
+        # The event ids that were answered 200, by tenant.
         self.delivered: defaultdict[str, set[str]] = defaultdict(set)
-        # How often something was sent.
+        # The number of attempts.
         self.sent = 0
         self._threads = ThreadPoolExecutor(CONNECTIONS)
         self._running = [self._threads.submit(self._run) for _ in range(CONNECTIONS)]
 
-    def tell(self, screening: Screening) -> None:
-        """Sends, when a screening is over, what Kora sends then."""
+    def schedule(self, screening: Screening) -> None:
+        """Schedules the webhooks of a screening for when it completes."""
         tenant = screening.ticket.tenant
         with self._changed:
             if screening.ticket.misleading:
@@ -59,7 +59,7 @@ class Deliveries:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Waits until all was answered 200, and ends."""
+        """Waits until every webhook was answered 200, and closes."""
         with self._changed:
             done = self._changed.wait_for(lambda: not self._due and not self._open, 4 * PATIENCE)
             left = len(self._due)
@@ -102,7 +102,7 @@ class Deliveries:
             status = offer(self._address, f"/webhooks/compliance/{tenant}", f"secret-of-{tenant}", body)
         except (OSError, http.client.HTTPException):
             return False
-        # There is nothing wrong with any of them.
+        # All of them are authentic and readable.
         assert status in (200, 503), status
         return status == 200
 

@@ -1,4 +1,4 @@
-"""Kora, played here: it takes POSTs as their tickets say, and keeps the record that everything else is held against."""
+"""A double of Kora: it handles POSTs as their tickets say, and records all of them for the verdict."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ from program import PATIENCE
 # Closing resets the connection.
 RESET = struct.pack("ii", 1, 0)
 
-# What became of a POST, as far as Kora knows.
-GOOD = "good"  # Answered whole, with what was asked for.
-FAILED = "failed"  # Answered finally: taken, and failed.
-REFUSED = "refused"  # Not done, and said so; may be sent again with the same id.
-REFUSED_FOR_GOOD = "refused for good"
-TIMED_OUT = "timed out"  # Kora's own limit passed.
-UNCLEAR = "unclear"  # Done for all that the gateway can know.
+# How Kora handled a POST.
+GOOD = "good"  # Done, and answered in full.
+FAILED = "failed"  # Accepted, and answered with a final failure.
+REFUSED = "refused"  # Not done, and answered so; may be sent again with the same id.
+REFUSED_FOR_GOOD = "refused for good"  # Not done, and a final answer.
+TIMED_OUT = "timed out"  # Kora's own time limit passed; it may have been done.
+UNCLEAR = "unclear"  # The answer does not say; it may have been done.
 OPEN = "open"  # Not answered yet.
 
-# What means nothing where a subject is made, and where Kora itself says whom a screening is of.
+# Faults that do not apply to CreateSubject, and those that apply only to a screening by subject id.
 ONLY_FOR_SCREENINGS = {"pending", "failed_500", "failed_200", "timeout_503", "outcome_twin", "other_subject"}
 ONLY_BY_ID = {"other_subject"}
 
-# The chance that a connection is reset when only the head of a POST was looked at.
+# Longer than every deadline and than the gateway's limit of one attempt, in seconds.
+HANG = 40.0
+
+# The chance that a connection is reset after the head of a POST was read and before its body.
 HEAD_RESETS = 0.01
 
 
@@ -42,7 +45,7 @@ class Post:
     """One POST that arrived."""
 
     key: str | None
-    # Unset where it was cut before the body was looked at.
+    # Unset if the connection was reset before the body was read.
     ticket: Ticket | None
     asynchronous: bool
     arrived: float
@@ -54,12 +57,12 @@ class Post:
 
 @dataclass
 class Screening:
-    """A screening, or a subject, that Kora has made."""
+    """A screening that Kora has created."""
 
     screening_id: str
     ticket: Ticket
     subject_id: str
-    # When it is over.
+    # When it completes.
     end: float
 
     def body(self, now: float) -> dict[str, Any]:
@@ -72,28 +75,28 @@ class Screening:
 
 @dataclass
 class Record:
-    """All that Kora saw and did."""
+    """Everything that Kora received and did."""
 
     posts: list[Post] = field(default_factory=list)
     screenings: dict[str, Screening] = field(default_factory=dict)
-    # Requests with another tenant's key or id.
+    # Requests with the wrong key or tenant id.
     strangers: list[str] = field(default_factory=list)
-    # When connections were cut between requests: a request that met this was never seen.
+    # When idle connections were closed: a request sent at that moment never arrives here.
     cuts: list[float] = field(default_factory=list)
 
 
 class ChaosKora:
     """One server for all tenants, on a thread of its own."""
 
-    def __init__(self, seed: int, tickets: list[Ticket], finished: Callable[[Screening], None]) -> None:
-        """`finished` is called when a screening is made that ends later, which webhooks tell of."""
+    def __init__(self, seed: int, tickets: list[Ticket], created: Callable[[Screening], None]) -> None:
+        """`created` is called with every screening that completes later, so that webhooks are sent."""
         self._seed = seed
         self._tickets: Mapping[str, Ticket] = {ticket.customer: ticket for ticket in tickets}
-        self._finished = finished
+        self._created = created
         self._counts: defaultdict[tuple[str, bool], int] = defaultdict(int)
         self._heads: defaultdict[str, int] = defaultdict(int)
         self.record = Record()
-        # While set, every POST is refused with 401; and once it is well, it has no faults any more.
+        # While `locked_out` is set every POST is answered 401; once `well` is set there are no more faults.
         self.locked_out = threading.Event()
         self.well = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -125,14 +128,14 @@ class ChaosKora:
             while await self._exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, OSError):
-            pass  # The gateway has gone away.
+            pass  # The gateway closed the connection.
         except asyncio.CancelledError:
             pass  # The run is over.
         finally:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer. Whether there may be another one."""
+        """Handles one request. Returns whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         start, *lines = head.rstrip().split("\r\n")
         method, path, _ = start.split(" ")
@@ -168,7 +171,7 @@ class ChaosKora:
     async def _take(
         self, writer: asyncio.StreamWriter, kind: str, key: str | None, request: dict[str, Any]
     ) -> bool:
-        """A whole POST."""
+        """Handles a POST that was read in full. Returns whether the connection stays open."""
         party = request if kind == "subjects" else request.get("subject", {})
         customer = party.get("external_id") or request.get("subject_id", "").removeprefix("subj_")
         ticket = self._tickets[customer]
@@ -177,7 +180,7 @@ class ChaosKora:
         self._counts[customer, asynchronous] += 1
         faults = ticket.faults
         if ticket.continue_async and asynchronous:
-            # What came of the first submission was told already.
+            # The first fault was the SYNC submission's.
             faults = faults[1:]
         fault = "none" if self.well.is_set() else faults[min(count, len(faults) - 1)]
         if fault in (ONLY_FOR_SCREENINGS if kind == "subjects" else set() if ticket.by_id else ONLY_BY_ID):
@@ -186,8 +189,7 @@ class ChaosKora:
             fault = "unauthorized_401"
         post = Post(key, ticket, asynchronous, time.monotonic(), fault)
         self.record.posts.append(post)
-        if fault in ("slow", "late"):
-            await asyncio.sleep({"slow": 0.2 + ticket.work / 2, "late": 13.0 + ticket.work}[fault])
+        await asyncio.sleep({"slow": 0.2 + ticket.work / 2, "late": 13.0 + ticket.work, "hang": HANG}.get(fault, 0.0))
         goes_on = await self._meet(writer, post, kind, request)
         post.answered = time.monotonic()
         return goes_on
@@ -208,8 +210,8 @@ class ChaosKora:
             post.verdict = UNCLEAR
             await send(writer, status, content, cut=True)
             return False
-        # Before it is written: the gateway can be quicker than this thread.
-        post.verdict = UNCLEAR if post.fault in TWISTED else FAILED if post.fault == "failed_200" else GOOD
+        # Before the answer is written, since the gateway may act on it before this thread goes on.
+        post.verdict = UNCLEAR if post.fault in (*TWISTED, "hang") else FAILED if post.fault == "failed_200" else GOOD
         await send(writer, status, TWISTED.get(post.fault, lambda it: it)(content))
         if post.fault == "close_after":
             self.record.cuts.append(time.monotonic())
@@ -217,7 +219,7 @@ class ChaosKora:
         return True
 
     def _make(self, post: Post, kind: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Does what was asked for."""
+        """Creates the subject or the screening. Returns status and body."""
         ticket = post.ticket
         assert ticket is not None
         number = len(self.record.screenings)
@@ -232,7 +234,7 @@ class ChaosKora:
         if post.fault == "failed_200":
             return 200, {"screening_id": post.screening_id, "subject_id": ticket.subject_id, "status": "FAILED"}
         if later:
-            self._finished(screening)
+            self._created(screening)
         return 202 if later else 200, screening.body(now)
 
 
@@ -240,7 +242,7 @@ def envelope(code: str) -> dict[str, Any]:
     return {"code": code, "message": "no", "request_id": "req_1"}
 
 
-# Answers instead of the work: what they mean, the status, and the body.
+# Answers without a resource: what they mean, the status, and the body.
 REFUSALS: dict[str, tuple[str, int, Any]] = {
     "invalid_400": (REFUSED_FOR_GOOD, 400, envelope("VALIDATION_ERROR")),
     "limited_429": (REFUSED, 429, envelope("RATE_LIMITED")),
@@ -258,7 +260,7 @@ REFUSALS: dict[str, tuple[str, int, Any]] = {
     "conflict_409": (UNCLEAR, 409, envelope("IDEMPOTENCY_CONFLICT")),
 }
 
-# Good answers, twisted so that nobody may believe them.
+# Changes to a good answer that make it invalid.
 TWISTED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "outcome_twin": lambda body: {
         **body, "status": "COMPLETED", "decision": {"Outcome": "BLOCK", "outcome": "APPROVE"}
@@ -269,13 +271,13 @@ TWISTED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Cuts the connection, with nothing of what waits to be written."""
+    """Resets the connection and discards unsent data."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.transport.abort()
 
 
 async def send(writer: asyncio.StreamWriter, status: int, content: Any, *, cut: bool = False) -> None:
-    """An answer; half of its body, where it is to be cut."""
+    """Sends an answer; only half of its body if `cut`."""
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
     head = f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + (body[: len(body) // 2] if cut else body))

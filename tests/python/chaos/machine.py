@@ -1,8 +1,9 @@
-"""Where the gateway lives: always at one place, however often it dies there, and whatever else happens."""
+"""Runs the gateway on fixed ports and one store across restarts, and disrupts it."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import time
 from collections import Counter
@@ -18,10 +19,10 @@ from restarts import Phoenix
 from shifted_clock import DAY, HOUR, ShiftedClock
 from test_callers import caller, new_token, write
 
-# The bound on a stop, in seconds.
+# The limit of a drain, in seconds.
 DRAIN_TIMEOUT = 6
 
-# How long NATS, and Kora's belief in the key, are away, in seconds.
+# How long NATS is paused, and how long Kora rejects the key, in seconds.
 NATS_AWAY = 3.0
 LOCKED_OUT = 0.5
 
@@ -30,7 +31,7 @@ CLOCK_STEPS = (40 * DAY, -40 * DAY, 2 * HOUR, -2 * HOUR)
 
 @dataclass
 class Outage:
-    """A time in which there was no gateway, or not all of it."""
+    """A period in which the gateway or its store was down, or drained."""
 
     kind: str
     begin: float
@@ -45,11 +46,11 @@ class Machine:
 
     def __init__(
         self, start: StartGateway, kora: ChaosKora, clock: ShiftedClock, nats: NatsServer | None, folder: Path,
-        *, seed: int, renames: bool,
+        *, renames: bool,
     ) -> None:  # fmt: skip
         self._kora, self._clock, self._nats = kora, clock, nats
         self._folder, self._renames = folder, renames
-        self._chance = random.Random(seed + 2)
+        self._steps = itertools.cycle(CLOCK_STEPS)
         tokens = {name: new_token() for name in CALLERS}
         self.tokens = {name: token for name, (token, _) in tokens.items()}
         self._lines = {name: line for name, (_, line) in tokens.items()}
@@ -82,26 +83,26 @@ class Machine:
         write(self._file, text)
 
     def kill(self) -> None:
-        """SIGKILL, and the next life."""
+        """SIGKILL, then a restart."""
         outage = self._begin("kill")
         self.place.kill()
         self._rise(outage)
 
     def drain(self) -> None:
-        """SIGTERM, and the next life."""
+        """SIGTERM, then a restart."""
         outage = self._begin("drain")
         self.place.drain()
         self._rise(outage)
 
     def step(self) -> None:
-        """Sets the wall clock right, or wrong if it was."""
+        """Steps the wall clock, or corrects it if it is wrong."""
         if abs(self._clock.wall() - self._clock.right()) > 1:
             self._clock.correct()
         else:
-            self._clock.step(self._chance.choice(CLOCK_STEPS))
+            self._clock.step(next(self._steps))
 
     def lock_out(self) -> None:
-        """Kora refuses the key for a moment."""
+        """A burst of 401s from Kora."""
         self._kora.locked_out.set()
         time.sleep(LOCKED_OUT)
         self._kora.locked_out.clear()
@@ -135,18 +136,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Disruption:
-    """Something that happens when so many tickets were begun."""
+    """A method of `Machine` to call once `at` tickets have started."""
 
     at: int
     what: str
 
 
-# How many tickets there are for one disruption.
+# The number of tickets per disruption.
 TICKETS_PER_DISRUPTION = 25
 
 
 def disruptions(seed: int, count: int, *, nats: bool, clock: bool) -> list[Disruption]:
-    """What happens in a run of so many tickets; every kind at least once, if there is room."""
+    """Plans the disruptions of a run with `count` tickets; each kind occurs at least once if there are enough."""
     chance = random.Random(seed + 1)
     kinds = ["kill", "drain", "lock_out", *["step"] * clock, *["pause_nats", "kill_nats"] * nats]
     many = max(count // TICKETS_PER_DISRUPTION, 1)
@@ -156,7 +157,7 @@ def disruptions(seed: int, count: int, *, nats: bool, clock: bool) -> list[Disru
 
 
 def play(machine: Machine, plan: list[Disruption], begun: Callable[[int], bool]) -> Counter[str]:
-    """Lets everything happen in its turn. `begun` waits until so many tickets were begun; false where none will be."""
+    """Runs the plan. `begun` waits until a number of tickets have started; false if the load has ended before."""
     done: Counter[str] = Counter()
     for disruption in plan:
         if not begun(disruption.at):

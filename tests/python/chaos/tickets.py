@@ -1,4 +1,4 @@
-"""What is to be asked for, decided before the run: by one seed, so that it can be asked again."""
+"""The requests of a run and the faults that they meet, generated from one seed before the run starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE_SUBJECT = "CreateSubject"
 
 OUTCOMES = ("APPROVE", "APPROVE_WITH_MONITORING", "REVIEW_REQUIRED", "BLOCK")
 
-# How Kora meets a POST, and how often.
+# What Kora does with a POST, with weights.
 FAULTS = {
     "none": 60,
     "slow": 8,
@@ -49,24 +49,29 @@ FAULTS = {
     "failed_200": 2,
     "reset": 2,
     "truncated": 2,
-    # An answer that contradicts itself, its status, or what was asked for.
+    # The answer contradicts itself, its status, or the request.
     "limited_500": 1,
     "conflict_409": 1,
     "outcome_twin": 1,
     "subject_twin": 1,
     "other_subject": 1,
+    # Longer than any deadline: only in a long run.
+    "hang": 1,
 }
 
-# What a caller's stock client waits for, in seconds.
+# From how many tickets on a run is long.
+LONG_RUN = 1_000
+
+# Deadlines of calls, in seconds.
 DEADLINES = (12.0, 35.0, 12.0, 35.0, 12.0, 35.0, 1.0, 3.0)
 
-# How long Kora works on what it answered with PENDING, in seconds.
+# How long Kora works on a screening that it answered with PENDING, in seconds.
 WORK = (0.05, 2.0)
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """One request_id of one caller with one tenant: what is asked, how often, and what Kora does about it."""
+    """One request_id of one caller and tenant: the request, its concurrent and later repeats, and Kora's behaviour."""
 
     number: int
     tenant: str
@@ -77,29 +82,29 @@ class Ticket:
     continue_async: bool
     by_id: bool
     deadline: float
-    # When its first caller gives up by itself, and when further ones ask for the same, in seconds after it.
+    # When the first call is cancelled, and when concurrent repeats start, in seconds after its start.
     cancel_after: float | None
     joins: tuple[float, ...]
     repeats: int
-    # How Kora meets the first POST, the second, and so on; the last one stays.
+    # The fault of the first POST, the second, and so on; the last one repeats.
     faults: tuple[str, ...]
     outcome: str
     work: float
-    # A webhook about another customer comes first.
+    # Kora first sends a webhook for this screening that names another subject.
     misleading: bool
 
     @property
     def customer(self) -> str:
-        """Whom it is about: tells it from any other at Kora."""
+        """The external id of the subject, unique to this ticket."""
         return f"{self.tenant}.{self.caller}.{self.request_id}"
 
     @property
     def subject_id(self) -> str:
-        """Kora's id of the customer."""
+        """Kora's id of the subject."""
         return f"subj_{self.customer}"
 
     def message(self) -> ScreenRequest | CreateSubjectRequest:
-        """The request, always with the same content."""
+        """The request; the content never changes."""
         profile = messages.profile(external_id=self.customer)
         if self.method == CREATE_SUBJECT:
             return CreateSubjectRequest(subject=profile, request_id=self.request_id)
@@ -112,26 +117,27 @@ class Ticket:
 
 
 def tickets(seed: int, count: int) -> list[Ticket]:
-    """The tickets of a run."""
+    """Generates the tickets of a run."""
     chance = random.Random(seed)
+    weights = {fault: weight for fault, weight in FAULTS.items() if fault != "hang" or count >= LONG_RUN}
     made: list[Ticket] = []
     for number in range(count):
-        made.append(_ticket(number, chance, made))
+        faults = tuple(chance.choices(list(weights), list(weights.values()), k=4))
+        made.append(_ticket(number, chance, made, faults))
     return made
 
 
-def _ticket(number: int, chance: random.Random, earlier: list[Ticket]) -> Ticket:
+def _ticket(number: int, chance: random.Random, earlier: list[Ticket], faults: tuple[str, ...]) -> Ticket:
     tenant, caller = chance.choice(list(TENANTS)), chance.choice(CALLERS)
     request_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     if earlier and chance.random() < 0.05:
-        # An id means nothing to another tenant or caller.
+        # The scope of an id is its tenant and caller.
         known = chance.choice(earlier)
         if all((it.tenant, it.caller) != (tenant, caller) for it in earlier if it.request_id == known.request_id):
             request_id = known.request_id
     method = CREATE_SUBJECT if chance.random() < 0.1 else SCREEN
     asynchronous = method == SCREEN and chance.random() < 0.15
     continue_async = method == SCREEN and not asynchronous and chance.random() < 0.3
-    faults = tuple(chance.choices(list(FAULTS), list(FAULTS.values()), k=4))
     if continue_async and chance.random() < 0.5:
         faults = ("timeout_503", *faults[1:])
     return Ticket(

@@ -1,4 +1,4 @@
-"""What the gateway said and did, held against what Kora saw: every promise that was broken."""
+"""Compares the gateway's answers, records and events with what Kora received, and lists every broken promise."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from chaos.tickets import SCREEN, TENANTS, Ticket
 # The name space of the Idempotency-Keys: never to be changed, for Kora may remember them.
 KEYS = uuid.UUID("6f0c2d5e-0a52-4d0c-9c5b-4a3f7f7f3b1d")
 
-# For how long a stop looks like a call to those who begin one, and a request is on its way, in seconds.
+# Tolerance for what is on the network at a moment, in seconds.
 MARGIN = 1.0
 
-# From when on in a stop a call that is still open is answered UNKNOWN, in seconds.
+# How long after the start of a drain open calls may be answered UNKNOWN, in seconds.
 GIVEN_UP = DRAIN_TIMEOUT - 2.0 - MARGIN
 
-# A call says this of itself, whatever became of earlier ones with the same id.
+# NOT_SENT with these reasons is about this call alone, not about earlier ones with the same id.
 OF_THIS_CALL = {"STORE_UNAVAILABLE"}
 
 
 def key(ticket: Ticket) -> str:
-    """What Kora knows the ticket's first submission by, whatever its caller is called by now."""
+    """The Idempotency-Key of the first submission; a rename of the caller does not change it."""
     name = "\0".join([TENANTS[ticket.tenant], ticket.caller, ticket.method, ticket.request_id])
     return str(uuid.uuid5(KEYS, name))
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A promise that was broken."""
+    """A broken promise."""
 
     promise: str
     ticket: Ticket | None
@@ -53,7 +53,7 @@ class Violation:
 
 @dataclass
 class Case:
-    """All about one ticket."""
+    """Everything known about one ticket."""
 
     ticket: Ticket
     posts: list[Post]
@@ -61,7 +61,7 @@ class Case:
     record: RequestRecord | None
 
     def unrefused(self, until: float = float("inf")) -> list[Post]:
-        """The POSTs that may have been paid for."""
+        """The POSTs that may have been carried out."""
         return [post for post in self.posts if post.arrived <= until and not is_refused(post)]
 
     @property
@@ -90,7 +90,7 @@ class Verdict:
         posts: defaultdict[Ticket, list[Post]] = defaultdict(list)
         for post in kora.posts:
             ticket = post.ticket or by_key.get(post.key or "")
-            # One whose body was never looked at can be the second submission, whose key is its own.
+            # Without a body only the key identifies it, and the ASYNC submission's key is not known here.
             if ticket:
                 posts[ticket].append(post)
         of_ticket: defaultdict[Ticket, list[Call]] = defaultdict(list)
@@ -105,7 +105,7 @@ class Verdict:
         return [
             *(Violation("another tenant's key or id", None, path) for path in self._kora.strangers),
             *(
-                Violation(promise, case.ticket, f"{what}\n{tell(case)}")
+                Violation(promise, case.ticket, f"{what}\n{timeline(case)}")
                 for case in self._cases
                 for promise, what in dict(self._of(case)).items()
             ),
@@ -129,7 +129,7 @@ class Verdict:
             yield from self._repeat(case, last)
 
     def _posts(self, case: Case) -> Iterator[tuple[str, str]]:
-        """Nothing is sent again that may have happened."""
+        """No POST is sent again unless it certainly did not happen."""
         main = [post for post in case.posts if post.ticket is None or post.asynchronous == case.ticket.asynchronous]
         second = [post for post in case.posts if post not in main]
         for posts in (main, second):
@@ -163,17 +163,17 @@ class Verdict:
             yield f"untrue: {call.outcome}", name
 
     def _answer(self, case: Case, answer: Any) -> Iterator[tuple[str, str]]:
-        """An OK, or a stored one, is what Kora answered."""
+        """A result, fresh or stored, equals Kora's."""
         good = [post for post in case.posts if post.verdict == GOOD]
         if case.ticket.method != SCREEN:
             if not good or answer.subject_id != case.ticket.subject_id:
-                yield "a subject that Kora did not make", answer.subject_id
+                yield "an answer that Kora did not give", answer.subject_id
             return
         screening = self._kora.screenings.get(answer.screening_id)
         decided = answer.decision.outcome_code if answer.HasField("decision") else None
         if screening is None or answer.screening_id not in [post.screening_id for post in good]:
-            promise = "wrong approval" if (decided or "").startswith("APPROVE") else "a screening that Kora did not make"
-            yield promise, f"{answer.screening_id} {decided}"
+            approves = (decided or "").startswith("APPROVE")
+            yield "wrong approval" if approves else "an answer that Kora did not give", f"{answer.screening_id} {decided}"
         elif decided is not None and decided != case.ticket.outcome:
             promise = "wrong approval" if decided.startswith("APPROVE") else "another decision"
             yield promise, f"{decided}, not {case.ticket.outcome}"
@@ -183,7 +183,7 @@ class Verdict:
             yield "another subject", answer.subject_id
 
     def _is_true(self, case: Case, call: Call) -> bool:
-        """Whether an error's outcome is."""
+        """Whether an error's outcome agrees with Kora's record."""
         seen = [post for post in case.posts if post.arrived <= call.end]
         match call.outcome:
             case "NOT_SENT":
@@ -204,8 +204,8 @@ class Verdict:
         verdicts = [post.verdict for post in case.posts]
         if state == "SUCCEEDED":
             yield from self._answer(case, record.screening if case.ticket.method == SCREEN else record.subject)
-        elif told := [call for call in case.calls if call.answer is not None]:
-            yield "an answer is forgotten", f"{len(told)} were told, then {state}"
+        elif answered := [call for call in case.calls if call.answer is not None]:
+            yield "an answer is forgotten", f"{len(answered)} calls had one, now {state}"
         elif state == "FAILED":
             if FAILED not in verdicts:
                 yield "untrue record", state
@@ -218,7 +218,7 @@ class Verdict:
             yield "untrue record", state
 
     def _repeat(self, case: Case, last: Call) -> Iterator[tuple[str, str]]:
-        """What is known is what a repeat gets."""
+        """A repeat agrees with the record."""
         state = case.record.state if case.record else REQUEST_STATE_UNSPECIFIED
         if state == REQUEST_STATE_SUCCEEDED:
             stored = case.record.screening if case.ticket.method == SCREEN else case.record.subject
@@ -236,28 +236,28 @@ class Verdict:
                 yield "a paid answer was lost", post.fault
 
     def _may_be_unrecorded(self, case: Case, post: Post) -> bool:
-        """Whether the process can have ended before an answer was on record."""
+        """Whether the process may have ended before it could record an answer."""
         assert post.answered is not None
-        # A second submission's answer is recorded when its event has come, or its caller waits no longer.
+        # CONTINUE_ASYNC is recorded when the event arrives, or at the deadline.
         done = post.arrived + case.ticket.deadline if post.asynchronous else post.answered
         killed = any(it.kind == "kill" and it.overlaps(post.arrived - MARGIN, done + MARGIN) for it in self._outages)
         given_up = [it.begin + GIVEN_UP for it in self._outages if it.kind == "drain"]
         return killed or any(post.arrived <= at <= post.answered for at in given_up)
 
     def _is_excused(self, case: Case, until: float) -> bool:
-        """Whether a request can have been on its way although Kora saw none: a process died with it, or a
-        connection was closed under it."""
+        """Whether UNKNOWN is right although Kora saw no POST: the process was killed, or an idle connection was closed
+        when a request was about to be sent on it."""
         died = any(it.kind == "kill" and it.overlaps(case.begin, until) for it in self._outages)
         return died or any(case.begin - MARGIN <= cut <= until for cut in self._kora.cuts)
 
     def _may_be_cut(self, call: Call) -> bool:
-        """Whether there was nobody to answer a call with ErrorInfo."""
+        """Whether an error without ErrorInfo is allowed: the process was killed, or the call began in a drain."""
         met = [it for it in self._outages if it.kind != "nats" and it.overlaps(call.begin, call.end)]
         return any(it.kind == "kill" or call.begin > it.begin - MARGIN for it in met)
 
 
-def events_lost(events: list[Event], delivered: set[str]) -> list[str]:
-    """What is wrong with a log that was given these events."""
+def log_faults(events: list[Event], delivered: set[str]) -> list[str]:
+    """The faults of a log to which the `delivered` events were acknowledged."""
     ids = [event.event_id for event in events if event.source == EVENT_SOURCE_WEBHOOK]
     times = [event.receive_time.ToNanoseconds() for event in events]
     return [
@@ -267,12 +267,13 @@ def events_lost(events: list[Event], delivered: set[str]) -> list[str]:
     ]
 
 
-def tell(case: Case) -> str:
-    """All about one ticket, in the order in which it happened."""
-    start = case.begin
-    lines = [(call.begin, f"{call.kind} {call.end - call.begin:.2f} s: "
-              f"{'cancelled' if call.cancelled else 'OK' if call.answer is not None else call.code} "
-              f"{call.reason} {call.outcome}") for call in case.calls]  # fmt: skip
-    lines += [(post.arrived, f"POST {'ASYNC ' * post.asynchronous}{post.fault}: {post.verdict}") for post in case.posts]
+def timeline(case: Case) -> str:
+    """The calls and POSTs of one ticket in order, and its record."""
+    lines = [(post.arrived, f"POST {'ASYNC ' * post.asynchronous}{post.fault}: {post.verdict}") for post in case.posts]
+    for call in case.calls:
+        result = "cancelled" if call.cancelled else "OK" if call.answer is not None else call.code
+        took = f"{call.end - call.begin:.2f} s"
+        lines.append((call.begin, " ".join([call.kind, took, result, call.reason, call.outcome])))
     state = RequestState.Name(case.record.state) if case.record else "no record"
-    return "\n".join([*(f"    {at - start:8.3f} {line}" for at, line in sorted(lines)), f"    {state}", f"    {case.ticket}"])
+    ordered = [f"    {at - case.begin:8.3f} {line}" for at, line in sorted(lines)]
+    return "\n".join([*ordered, f"    {state}", f"    {case.ticket}"])

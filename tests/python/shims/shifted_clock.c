@@ -1,9 +1,9 @@
 /*
- * A machine whose clock was set wrong, and that was suspended.
+ * Shifts the wall clock and CLOCK_BOOTTIME.
  *
- * CLOCK_OFFSETS names a file of two native 64-bit numbers of milliseconds: by how much the wall clock was set
- * wrong, and for how long the machine was suspended. Both can change at any moment. The wall clock is ahead by
- * the sum, since it goes on during a suspend, and CLOCK_BOOTTIME by the second. CLOCK_MONOTONIC stays as it is.
+ * CLOCK_OFFSETS names a file of two native 64-bit numbers of milliseconds: the steps of the wall clock, and the
+ * time that the machine was suspended. Both may change at any time. The wall clock is shifted by their sum, since
+ * it advances during a suspend, and CLOCK_BOOTTIME by the second. CLOCK_MONOTONIC is not shifted.
  */
 
 #define _GNU_SOURCE
@@ -23,13 +23,13 @@ enum { STEPPED, SUSPENDED, OFFSETS };
 static _Atomic int64_t none[OFFSETS];
 static _Atomic int64_t *offsets = none;
 
-/* Before anything else in the process: only the dynamic linker has run. */
+/* Runs before main, and before any other thread. */
 __attribute__((constructor)) static void map_offsets(void) {
     const char *path = getenv("CLOCK_OFFSETS");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     void *mapped = file < 0 ? MAP_FAILED : mmap(NULL, sizeof none, PROT_READ, MAP_SHARED, file, 0);
     if (mapped == MAP_FAILED) {
-        /* A test must not go on with a clock that is right. */
+        /* Without the file a test would pass or fail for the wrong reason. */
         perror("CLOCK_OFFSETS");
         abort();
     }
