@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.kora import ChaosKora
-from chaos.tickets import CALLERS, TENANTS
+from chaos.tickets import CALLERS, LONG_RUN, TENANTS
 from gateway import StartGateway
 from nats_server import NatsServer
 from restarts import Phoenix
@@ -145,6 +145,9 @@ class Disruption:
 # The number of tickets per disruption.
 TICKETS_PER_DISRUPTION = 25
 
+# The part of a long run without disruptions.
+QUIET = (0.5, 0.75)
+
 
 def disruptions(seed: int, count: int, *, nats: bool, clock: bool) -> list[Disruption]:
     """Plans the disruptions of a run with `count` tickets; each kind occurs at least once if there are enough."""
@@ -153,7 +156,15 @@ def disruptions(seed: int, count: int, *, nats: bool, clock: bool) -> list[Disru
     many = max(count // TICKETS_PER_DISRUPTION, 1)
     whats = [*kinds, *(chance.choice(kinds) for _ in range(many))][:many]
     chance.shuffle(whats)
-    return [Disruption((index + 1) * count // (many + 1), what) for index, what in enumerate(whats)]
+    places = [round((index + 1) * count / (many + 1)) for index in range(many)]
+    return [
+        Disruption(at, what) for at, what in zip(places, whats, strict=True) if count < LONG_RUN or not is_quiet(at, count)
+    ]
+
+
+def is_quiet(at: int, count: int) -> bool:
+    """Whether nothing is disrupted here: long deadlines have to pass too."""
+    return QUIET[0] * count <= at < QUIET[1] * count
 
 
 def play(machine: Machine, plan: list[Disruption], begun: Callable[[int], bool]) -> Counter[str]:
