@@ -196,7 +196,9 @@ class Verdict:
             case "ACCEPTED":
                 return FAILED in [post.verdict for post in seen] and TIMED_OUT not in [post.verdict for post in seen]
             case "UNKNOWN":
-                return bool(case.unrefused(until=call.end + MARGIN)) or self._is_excused(case, call.end)
+                # A repeat that waits for a record that the store does not deliver cannot know better.
+                waited = any(it.kind == "nats" and it.overlaps(case.begin, call.end) for it in self._outages)
+                return bool(case.unrefused(until=call.end + MARGIN)) or waited or self._is_excused(case, call.end)
         return False
 
     def _record(self, case: Case, record: RequestRecord) -> Iterator[tuple[str, str]]:
