@@ -11,6 +11,7 @@ import pytest
 
 import messages
 from gateway import FREE_PORT, Gateway, StartGateway
+from shifted_clock import ShiftedClock
 
 
 def pytest_configure() -> None:
@@ -50,3 +51,9 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
 def gateway(start_gateway: StartGateway) -> Gateway:
     """A gateway with the emulator behind it, of this test alone."""
     return start_gateway()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> ShiftedClock:
+    """The clock of the machine that the test's gateways run on, once they are started with its `env`."""
+    return ShiftedClock(tmp_path / "clock")

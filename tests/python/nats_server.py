@@ -29,8 +29,13 @@ class NatsServer:
         [self._port] = ports_to_keep(1)
         (folder / "room.conf").write_text(ROOM)
         settings = ("-c", str(folder / "room.conf"), "-sd", str(folder))
-        flags = ("-a", "127.0.0.1", "-p", str(self._port), *settings)
-        self._program = Program(*flags, env={}, stderr=folder / "stderr", executable=program)
+        self._flags = ("-a", "127.0.0.1", "-p", str(self._port), *settings)
+        self._executable, self._stderr = program, folder / "stderr"
+        self.rise()
+
+    def rise(self) -> None:
+        """Starts it, after it was killed too: at the same place, with what it has kept."""
+        self._program = Program(*self._flags, env={}, stderr=self._stderr, executable=self._executable)
         try:
             self._wait_for_its_greeting()
         except BaseException:
@@ -45,6 +50,10 @@ class NatsServer:
     def stand_still(self) -> None:
         """From now on it answers nothing, and keeps its connections."""
         self._program.send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Ends a standstill."""
+        self._program.send(signal.SIGCONT)
 
     def kill(self) -> None:
         self._program.kill()

@@ -59,6 +59,11 @@ class Phoenix:
         self._is_up.clear()
         self.gateway.program.kill()
 
+    def drain(self) -> None:
+        """SIGTERM: it finishes what it has begun."""
+        self._is_up.clear()
+        self.gateway.stop()
+
     def wait_until_up(self) -> str:
         """Waits until one serves. Where its callers find it."""
         assert self._is_up.wait(PATIENCE), "it did not come back"

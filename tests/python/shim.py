@@ -1,4 +1,4 @@
-"""Libraries that stand between the gateway and its disk."""
+"""Libraries that stand between the gateway and its system."""
 
 from __future__ import annotations
 
