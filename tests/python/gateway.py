@@ -108,7 +108,7 @@ class Gateway:
         for line in self.admin("/metrics")[1].splitlines():
             series, _, value = line.rpartition(" ")
             name, _, listed = series.partition("{")
-            if name == metric and set(listed.removesuffix("}").split(",")) == wanted:
+            if name == metric and set(filter(None, listed.removesuffix("}").split(","))) == wanted:
                 return float(value)
         return 0.0
 

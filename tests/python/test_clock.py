@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,12 +221,22 @@ def test_a_step_ends_no_dedupe_window(start_gateway: StartGateway, clock: Shifte
     assert len(ids(gateway)) == 1
 
 
+def forget_the_boot(directory: Path) -> None:
+    """Takes away what a log knows of the machine's boot clock, as if it came from another machine."""
+    [file] = directory.glob("*.db")
+    with closing(sqlite3.connect(file)) as log:
+        assert log.execute("DELETE FROM clock_mark").rowcount == 1
+        log.commit()
+
+
 def restarted_ahead(start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path, *flags: str) -> Gateway:
-    """A gateway that finds its newest record 40 days old, and takes one more event."""
-    log = ("--event-log", f"file:{tmp_path / 'log'}", *flags)
+    """A gateway on another machine that finds its newest record 40 days old, and takes two more events."""
+    directory = tmp_path / "log"
+    log = ("--event-log", f"file:{directory}", *flags)
     first = start(start_gateway, clock, *log)
     append(first, "a", "b", "c")
     first.stop()
+    forget_the_boot(directory)
     clock.step(40 * DAY)
     gateway = start(start_gateway, clock, *log)
     append(gateway, "d", "e")
@@ -256,6 +268,28 @@ def test_a_gap_before_a_start_takes_nothing_until_it_has_stood_for_the_hold(
     append(gateway, "g")
     wait_for_ids(gateway, ["g"])
     assert gateway.count(PENDING) == 0
+
+
+def test_after_a_restart_on_the_same_machine_the_boot_clock_tells_what_elapsed(
+    start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path
+) -> None:
+    log = ("--event-log", f"file:{tmp_path / 'log'}", "--clock-step-hold", "10m")
+    first = start(start_gateway, clock, *log)
+    append(first, "a", "b")
+    first.program.kill()
+    clock.step(40 * DAY)
+    second = start(start_gateway, clock, *log)
+    append(second, "c")
+    clock.suspend(11 * MINUTE)
+    # The wall clock is followed now, and still nothing is 40 days old.
+    append(second, "d", "e")
+    assert ids(second) == ["a", "b", "c", "d", "e"]
+    assert error(history(second)[-1], clock.wall()) < FOLLOWED
+    second.stop()
+    clock.suspend(31 * DAY)
+    third = start(start_gateway, clock, *log)
+    append(third, "f")
+    wait_for_ids(third, ["f"])
 
 
 def test_an_accepted_step_is_used_at_once(start_gateway: StartGateway, clock: ShiftedClock) -> None:
