@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     error::Outcome,
     screening::KoraObject,
-    store::{Ending, Intent, StoredState},
+    store::{Ending, Intent, StoredState, Summary},
 };
 use room::{Room, WAIT, everybody_waits, key, screening, sent_twice};
 
@@ -174,6 +174,7 @@ async fn what_ended_while_its_record_was_read_is_read_again() {
         attempt: Uuid::nil(),
         state: StoredState::Succeeded,
         answer: bytes::Bytes::new(),
+        summary: Summary::default(),
     };
     room.store.finish(ending).await.unwrap();
     room.store.read.add_permits(2);

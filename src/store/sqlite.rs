@@ -6,6 +6,7 @@
 
 mod append;
 mod durable;
+mod eviction;
 mod export;
 mod failure;
 mod import;
@@ -18,6 +19,7 @@ pub(super) mod properties;
 mod queue;
 mod reader;
 mod request_row;
+mod request_usage;
 mod requests;
 mod retention;
 mod schema;
@@ -43,7 +45,7 @@ use tokio::{
 use super::{
     AppendError, Appended, Begun, Config, Ending, EventLog, HotTail, Intent, Metrics, OpenError,
     Page, ReadError, RequestKey, RequestLog, StoredRequest, directory::Directory,
-    writable::Writable,
+    request_space::RequestSpace, writable::Writable,
 };
 use crate::{
     clock::Clock,
@@ -117,6 +119,11 @@ impl Sqlite {
         let path = directory.log_file(tenant);
         let opened = schema::open(&path)?;
         directory.sync()?;
+        let request_space = RequestSpace::new(
+            path.display().to_string(),
+            config.request_bytes,
+            metrics.clone(),
+        );
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
         let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
@@ -127,6 +134,7 @@ impl Sqlite {
             tail: Arc::clone(&tail),
             writable: writable.clone(),
             waiting: waiting.clone(),
+            request_space,
             metrics,
         };
         let writer = Writer::new(opened, config, clock, seen);

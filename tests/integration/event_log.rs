@@ -33,6 +33,7 @@ impl Place {
                 retention_bytes: 1 << 30,
                 dedup_window: DEDUP_WINDOW,
                 request_retention: Duration::from_secs(7 * 86_400),
+                request_bytes: 2 << 30,
             },
             hands: Hands::default(),
             directory,

@@ -33,6 +33,7 @@ impl Room {
             retention_bytes: 1 << 20,
             dedup_window: WAIT,
             request_retention: WAIT,
+            request_bytes: 2 << 30,
         };
         let events = Sqlite::open(
             &events,

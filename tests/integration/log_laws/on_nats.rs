@@ -34,6 +34,7 @@ impl NatsPlace {
                 retention_bytes: 10 << 30,
                 dedup_window: DEDUP_WINDOW,
                 request_retention: Duration::from_secs(7 * 86_400),
+                request_bytes: 2 << 30,
             },
             hands: Hands::default(),
             server,

@@ -40,6 +40,7 @@ fn open(directory: &Path) -> Sqlite {
         retention_bytes: 1 << 30,
         dedup_window: Duration::from_secs(60),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let metrics = store::Metrics::register(&mut Registry::default());
     Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
