@@ -94,7 +94,7 @@ impl Room {
         async move {
             let departure = Departure::default();
             requests
-                .run_once(key(), content, call, departure, send)
+                .run_once(key(), content, false, call, departure, send)
                 .await
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kora_gateway::store::{JetStream, Metrics, jetstream};
 use prometheus_client::registry::Registry;
 
-use super::{DEDUP_WINDOW, Hands, Place, SMALL, TENANT};
+use super::{DEDUP_WINDOW, Hands, Place, SMALL, TENANT, TIGHT};
 use crate::nats_server::NatsServer;
 
 /// How long a brief log keeps events. The server's clock counts, which nobody can set.
@@ -63,6 +63,12 @@ impl Place for NatsPlace {
     async fn brief() -> Self {
         let mut place = Self::new().await;
         place.config.retention_age = BRIEF;
+        place
+    }
+
+    async fn tight() -> Self {
+        let mut place = Self::new().await;
+        place.config.request_bytes = TIGHT;
         place
     }
 

@@ -8,7 +8,7 @@ use kora_gateway::{
     pb::{self, RequestState, watch_events_request::Start},
     store::{
         self, Ending, EventLog, Intent, JetStream, Metrics, Poll, PollLog, RequestContent,
-        RequestKey, Sqlite, StoredState,
+        RequestKey, Sqlite, StoredState, Summary,
     },
 };
 use prometheus_client::registry::Registry;
@@ -97,6 +97,7 @@ async fn add_requests(log: &Sqlite) -> Vec<(Uuid, StoredState)> {
             attempt,
             state,
             answer: reason.into(),
+            summary: Summary::default(),
         });
         add_request(log, intent, ending).await;
         added.push((request_id, state));

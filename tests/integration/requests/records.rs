@@ -46,7 +46,7 @@ fn open(directory: &Path) -> Sqlite {
     Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
 }
 
-fn key(request_id: Uuid) -> RequestKey {
+pub(super) fn key(request_id: Uuid) -> RequestKey {
     RequestKey {
         caller: "anonymous".to_owned(),
         request_id,
