@@ -7,19 +7,19 @@ use crate::store::{StoredRequest, Summary};
 
 /// What a record takes besides its texts and its answer: two rows and their entries in two indexes, of which the one
 /// by id is filled in random order. It is counted in full when the request begins, so that its end always fits.
-pub(super) const RECORD_BYTES: i64 = 384;
+pub(super) const RECORD_BYTES: i64 = 224;
 
-/// From this size on an answer is kept in pages of its own.
-const INLINE_BYTES: i64 = 3800;
-const PAGE_BYTES: i64 = 4096;
+/// What an answer takes besides its bytes: pages are not filled to the end, above all by answers of about half a page.
+const PADDING_PART: i64 = 8;
+const PADDED_BYTES: i64 = 1200;
+const PADDED_PART: i64 = 4;
 
 /// What a record takes without its answer, and its answer, as SQL over the joined tables. The same as
 /// [`Usage::begin`], [`Usage::end`] and [`answer_bytes`].
 const COLUMNS: &str = "\
-    384 + 2 * length(CAST(caller AS BLOB)) + length(CAST(rpc AS BLOB)) \
+    224 + 2 * length(CAST(caller AS BLOB)) + length(CAST(rpc AS BLOB)) \
         + coalesce(length(CAST(result_id AS BLOB)) + length(CAST(reason AS BLOB)), 0) AS id_bytes, \
-    CASE WHEN length(answer) > 3800 THEN (length(answer) + 4095) / 4096 * 4096 \
-         ELSE coalesce(length(answer), 0) END AS answer_bytes \
+    coalesce(length(answer) + length(answer) / 8 + min(length(answer), 1200) / 4, 0) AS answer_bytes \
     FROM requests LEFT JOIN request_ends USING (number)";
 
 /// What all records take.
@@ -96,9 +96,5 @@ fn summary_bytes(summary: &Summary) -> i64 {
 
 fn answer_bytes(length: usize) -> i64 {
     let length = length as i64;
-    if length > INLINE_BYTES {
-        (length + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
-    } else {
-        length
-    }
+    length + length / PADDING_PART + length.min(PADDED_BYTES) / PADDED_PART
 }

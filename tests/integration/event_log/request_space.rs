@@ -254,18 +254,15 @@ async fn bytes_per_record(answer: usize) -> (f64, f64) {
 
 #[tokio::test]
 async fn records_take_about_what_is_counted() {
+    let mut wrong = Vec::new();
     for answer in [0, 100, 900, 2000, 14_000, 33_000] {
         let (taken, counted) = bytes_per_record(answer).await;
-        println!("{answer}: {taken} taken, {counted} counted");
-        assert!(
-            counted >= 0.9 * taken,
-            "{answer}: {taken} taken, {counted} counted"
-        );
-        assert!(
-            counted <= 1.6 * taken,
-            "{answer}: {taken} taken, {counted} counted"
-        );
+        println!("an answer of {answer} bytes: {taken} taken, {counted} counted");
+        if counted < 0.9 * taken || counted > 1.25 * taken {
+            wrong.push((answer, taken, counted));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[tokio::test]
