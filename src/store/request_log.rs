@@ -109,6 +109,10 @@ pub struct Summary {
 
 /// What became of a `begin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one exists for a moment for each call, and is never kept"
+)]
 pub enum Begun {
     /// It is recorded, and may be sent.
     New,

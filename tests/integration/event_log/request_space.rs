@@ -257,7 +257,6 @@ async fn records_take_about_what_is_counted() {
     let mut wrong = Vec::new();
     for answer in [0, 100, 900, 2000, 14_000, 33_000] {
         let (taken, counted) = bytes_per_record(answer).await;
-        println!("an answer of {answer} bytes: {taken} taken, {counted} counted");
         if counted < 0.9 * taken || counted > 1.25 * taken {
             wrong.push((answer, taken, counted));
         }
