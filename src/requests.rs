@@ -145,7 +145,7 @@ impl Requests {
         }
     }
 
-    /// Screens a party. The answer holds Kora's body.
+    /// Screens a party. The answer holds Kora's body, unless it is a replay of one whose record was not to keep it.
     ///
     /// # Errors
     /// Those of [`kora::Client::screen`]; `REQUEST_ID_REUSED`, `STORE_UNAVAILABLE`, and what an earlier request
@@ -157,6 +157,7 @@ impl Requests {
     ) -> Result<Answered<pb::Screening>, CallError> {
         let content = fingerprint::screening(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
+        let keeps_raw_json = request.include_raw_json;
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
@@ -167,7 +168,8 @@ impl Requests {
                     .await
             })
         };
-        self.run(request_id, content, call, departure, send).await
+        self.run(request_id, content, keeps_raw_json, call, departure, send)
+            .await
     }
 
     /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
@@ -200,13 +202,16 @@ impl Requests {
                 Ok(pb::Subject::from(created.await?))
             })
         };
-        self.run(request_id, content, call, departure, send).await
+        // A subject's answer holds no body of Kora's.
+        self.run(request_id, content, false, call, departure, send)
+            .await
     }
 
     async fn run<M: Answer>(
         &self,
         request_id: Option<Uuid>,
         content: RequestContent,
+        keeps_raw_json: bool,
         call: Call,
         departure: Departure,
         send: impl Future<Output = Result<M, CallError>> + Send + 'static,
@@ -221,7 +226,8 @@ impl Requests {
             caller: call.caller.clone(),
             request_id,
         };
-        self.run_once(key, content, call, departure, send).await
+        self.run_once(key, content, keeps_raw_json, call, departure, send)
+            .await
     }
 }
 

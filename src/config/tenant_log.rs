@@ -20,6 +20,7 @@ pub const TENANT_LOG_SETTINGS: &[&str] = &[
     "retention-age",
     "retention-size",
     "request-retention",
+    "request-size",
     "dedup-window",
 ];
 

@@ -21,6 +21,10 @@ const MAX_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
 const MIN_DISK_BYTES: u64 = 64 << 10;
 const MAX_DISK_BYTES: u64 = 1 << 50;
 
+/// The least that is kept of request records.
+const MIN_REQUEST_RETENTION: Duration = Duration::from_secs(3600);
+const MIN_REQUEST_BYTES: u64 = 1 << 20;
+
 /// How long the beginning of the names of streams may be.
 const MAX_STREAM_PREFIX: usize = 32;
 
@@ -54,15 +58,37 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long request records are kept. A call lasts up to 10 min: a record that goes while its request can still
+/// be repeated has the request sent twice.
+pub(super) fn request_retention(text: &str) -> Result<Duration, String> {
+    let period = period(text)?;
+    if period < MIN_REQUEST_RETENTION {
+        return Err("is not between 1h and 10 years".to_owned());
+    }
+    Ok(period)
+}
+
 /// How much is kept on disk.
 pub(super) fn disk_bytes(text: &str) -> Result<u64, String> {
-    let size: ByteSize = text
-        .parse()
-        .map_err(|_| "is not a size such as 10GiB".to_owned())?;
-    match size.as_u64() {
+    match disk_size(text)? {
         size @ MIN_DISK_BYTES..=MAX_DISK_BYTES => Ok(size),
         _ => Err("is not between 64KiB and 1PiB".to_owned()),
     }
+}
+
+/// How much of request records is kept.
+pub(super) fn request_bytes(text: &str) -> Result<u64, String> {
+    match disk_size(text)? {
+        size @ MIN_REQUEST_BYTES..=MAX_DISK_BYTES => Ok(size),
+        _ => Err("is not between 1MiB and 1PiB".to_owned()),
+    }
+}
+
+fn disk_size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "is not a size such as 10GiB".to_owned())?;
+    Ok(size.as_u64())
 }
 
 /// Where the event log is.

@@ -31,6 +31,7 @@ mod reader;
 mod request_log;
 mod request_value;
 mod settings;
+mod space;
 mod supersession;
 mod writer;
 
@@ -108,8 +109,10 @@ pub struct Config {
     pub retention_bytes: u64,
     /// For how long a body without an id of Kora's is known again.
     pub dedup_window: Duration,
-    /// How long request records are kept.
+    /// How long request records are kept after the end of their request.
     pub request_retention: Duration,
+    /// How many bytes of request records a bucket keeps.
+    pub request_bytes: u64,
 }
 
 /// Why a log on NATS cannot be opened.
@@ -145,6 +148,7 @@ struct Tasks {
     follower: JoinHandle<()>,
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
+    space: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -180,6 +184,7 @@ impl JetStream {
             follower,
             owners,
             lease,
+            space,
             closed,
         }) = tasks
         else {
@@ -188,7 +193,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease] {
+        for task in [follower, owners, lease, space] {
             task.abort();
             let _ = task.await;
         }

@@ -20,6 +20,14 @@ pub struct Metrics {
     pub(super) writable: Gauge,
     /// Screenings that wait to be polled.
     pub(super) polls: Gauge,
+    /// Request records that are kept.
+    pub(super) request_records: Gauge,
+    /// What they take, in bytes.
+    pub(super) request_bytes: Gauge,
+    /// What they may take, in bytes.
+    pub(super) request_bytes_limit: Gauge,
+    /// Answers of request records that were evicted at the size bound.
+    pub(super) answers_evicted: Counter,
     /// Webhooks that told another end than the RECONCILED event that they replace.
     pub(super) disputed: Counter,
     /// How long a commit takes, the sync included.
@@ -28,6 +36,9 @@ pub struct Metrics {
     pub(super) nats_clock_offset: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
+    all_request_records: Family<TenantLabel, Gauge>,
+    all_request_bytes: Family<TenantLabel, Gauge>,
+    all_request_bytes_limits: Family<TenantLabel, Gauge>,
 }
 
 impl Metrics {
@@ -39,12 +50,20 @@ impl Metrics {
             corrupt: Counter::default(),
             writable: Gauge::default(),
             polls: Gauge::default(),
+            request_records: Gauge::default(),
+            request_bytes: Gauge::default(),
+            request_bytes_limit: Gauge::default(),
+            answers_evicted: Counter::default(),
             disputed: Counter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
+            all_request_records: Family::default(),
+            all_request_bytes: Family::default(),
+            all_request_bytes_limits: Family::default(),
         };
+        metrics.register_request_records(registry);
         registry.register(
             "store_events_appended",
             "Events appended to the log",
@@ -89,6 +108,29 @@ impl Metrics {
         metrics
     }
 
+    fn register_request_records(&self, registry: &mut Registry) {
+        registry.register(
+            "store_request_records",
+            "Request records that are kept, by tenant",
+            self.all_request_records.clone(),
+        );
+        registry.register(
+            "store_request_bytes",
+            "What request records take, in bytes, by tenant",
+            self.all_request_bytes.clone(),
+        );
+        registry.register(
+            "store_request_bytes_limit",
+            "What request records may take, in bytes (--request-size), by tenant",
+            self.all_request_bytes_limits.clone(),
+        );
+        registry.register(
+            "store_request_answers_evicted",
+            "Answers of request records that were evicted at the size bound; their records stay",
+            self.answers_evicted.clone(),
+        );
+    }
+
     /// Those of the tenant with this name.
     #[must_use]
     pub fn of_tenant(&self, name: &str) -> Self {
@@ -96,6 +138,9 @@ impl Metrics {
         Metrics {
             writable: self.all_writable.get_or_create_owned(&label),
             polls: self.all_polls.get_or_create_owned(&label),
+            request_records: self.all_request_records.get_or_create_owned(&label),
+            request_bytes: self.all_request_bytes.get_or_create_owned(&label),
+            request_bytes_limit: self.all_request_bytes_limits.get_or_create_owned(&label),
             ..self.clone()
         }
     }

@@ -7,6 +7,7 @@
 mod append;
 mod clock_mark;
 mod durable;
+mod eviction;
 mod export;
 mod failure;
 mod import;
@@ -19,6 +20,7 @@ pub(super) mod properties;
 mod queue;
 mod reader;
 mod request_row;
+mod request_usage;
 mod requests;
 mod retention;
 mod schema;
@@ -44,7 +46,7 @@ use tokio::{
 use super::{
     AppendError, Appended, Begun, Config, Ending, EventLog, HotTail, Intent, Metrics, OpenError,
     Page, ReadError, RequestKey, RequestLog, StoredRequest, directory::Directory,
-    writable::Writable,
+    request_space::RequestSpace, writable::Writable,
 };
 use crate::{
     clock::Clock,
@@ -118,6 +120,11 @@ impl Sqlite {
         let path = directory.log_file(tenant);
         let opened = schema::open(&path)?;
         directory.sync()?;
+        let request_space = RequestSpace::new(
+            path.display().to_string(),
+            config.request_bytes,
+            metrics.clone(),
+        );
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
         let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
@@ -128,6 +135,7 @@ impl Sqlite {
             tail: Arc::clone(&tail),
             writable: writable.clone(),
             waiting: waiting.clone(),
+            request_space,
             metrics,
         };
         let log_time = opened.times.go_on(&clock);

@@ -124,6 +124,7 @@ mod tests {
             retention_bytes: 1 << 20,
             dedup_window: week,
             request_retention: week,
+            request_bytes: 2 << 30,
         };
         let metrics = Metrics::register(&mut Registry::default());
         let log = Sqlite::open(&config, "t", Clock::system(), metrics).unwrap();

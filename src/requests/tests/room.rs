@@ -33,6 +33,7 @@ impl Room {
             retention_bytes: 1 << 20,
             dedup_window: WAIT,
             request_retention: WAIT,
+            request_bytes: 2 << 30,
         };
         let events = Sqlite::open(
             &events,
@@ -93,7 +94,7 @@ impl Room {
         async move {
             let departure = Departure::default();
             requests
-                .run_once(key(), content, call, departure, send)
+                .run_once(key(), content, false, call, departure, send)
                 .await
         }
     }

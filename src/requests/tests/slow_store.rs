@@ -78,6 +78,8 @@ impl SlowStore {
             attempt: begun.attempt,
             state: end.map_or(StoredState::InFlight, |end| end.state),
             answer: end.map(|end| end.answer.clone()).unwrap_or_default(),
+            summary: end.map(|end| end.summary.clone()).unwrap_or_default(),
+            is_evicted: false,
             create_time: Timestamp::UNIX_EPOCH,
             finish_time: None,
             is_held_elsewhere: false,

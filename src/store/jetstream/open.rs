@@ -1,9 +1,6 @@
 //! Opening a log: create or verify what there is, and start the tasks.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::{
     ErrorCode,
@@ -17,11 +14,11 @@ use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    request_log::Records, settings, writer::Writer,
+    request_log::Records, settings, space::Space, writer::Writer,
 };
 use crate::{
     clock::Clock,
-    store::{HotTail, Metrics, ReadError, writable::Writable},
+    store::{HotTail, Metrics, ReadError, request_space::RequestSpace, writable::Writable},
 };
 
 /// The code of NATS's errors that pass.
@@ -35,9 +32,8 @@ pub(super) async fn open(
     metrics: Metrics,
 ) -> Result<JetStream, OpenError> {
     let names = Names::of(&config.stream_prefix, tenant);
-    let bucket = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
-    let retention = config.request_retention;
-    let requests = open_bucket(&connection, config, &names.requests, retention).await?;
+    let bucket = open_records(&connection, config, &names).await?;
+    let requests = open_requests(&connection, config, &names).await?;
     let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
     // Before the log is known to be one: whoever would fill it, and finds nobody here then, is seen here.
     let owners = Owners::new(requests.clone());
@@ -61,6 +57,13 @@ pub(super) async fn open(
 
     let lease = Lease::new(bucket.clone(), owners.me);
     lease.renew().await;
+    let space = RequestSpace::new(
+        settings::bucket_stream(requests.name()),
+        config.request_bytes,
+        metrics.clone(),
+    );
+    let space = Space::new(requests.clone(), Arc::clone(&lease), space);
+    space.refresh().await;
     let waits = Waits {
         bucket: bucket.clone(),
         events: Arc::clone(&events),
@@ -107,11 +110,13 @@ pub(super) async fn open(
             follower: tokio::spawn(follower.run()),
             owners: tokio::spawn(Arc::clone(&owners).run(clock.clone(), metrics)),
             lease: tokio::spawn(Arc::clone(&lease).run()),
+            space: tokio::spawn(Arc::clone(&space).run()),
             closed,
         })),
         records: Arc::new(Records {
             bucket: requests,
             owners,
+            space,
             clock,
             beginning: Mutex::default(),
         }),
@@ -119,15 +124,26 @@ pub(super) async fn open(
     })
 }
 
-/// Opens a bucket, and creates it where there is none. What is kept in it for a while has an age.
-pub(super) async fn open_bucket(
+/// Opens the bucket of what is kept for ever, and creates it where there is none.
+pub(super) async fn open_records(
     connection: &Connection,
     config: &Config,
-    name: &str,
-    max_age: Duration,
+    names: &Names,
 ) -> Result<Bucket, OpenError> {
-    let stream = create_or_verify(connection, settings::bucket(config, name, max_age)).await?;
-    Ok(Bucket::new(connection.clone(), stream, name.to_owned()))
+    let stream = create_or_verify(connection, settings::records(config, names)).await?;
+    let name = names.records.clone();
+    Ok(Bucket::new(connection.clone(), stream, name))
+}
+
+/// The same of the bucket of requests, which are kept for a while.
+pub(super) async fn open_requests(
+    connection: &Connection,
+    config: &Config,
+    names: &Names,
+) -> Result<Bucket, OpenError> {
+    let stream = create_or_verify(connection, settings::requests(config, names)).await?;
+    let name = names.requests.clone();
+    Ok(Bucket::new(connection.clone(), stream, name))
 }
 
 /// The stream with this name. One that is there stays as it is, and is refused if that would break a promise.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kora_gateway::store::{
-    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredState,
+    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredState, Summary,
 };
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ laws! {
     of_many_that_begin_at_once_one_wins,
     one_with_other_content_never_takes_a_place,
     a_record_is_there_after_a_restart,
+    what_an_earlier_process_left_open_is_marked_as_abandoned_and_never_begun_again,
     an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken,
 }
 
@@ -41,6 +42,21 @@ pub fn ending(id: Uuid, attempt: Uuid, state: StoredState, answer: &'static str)
         attempt,
         state,
         answer: answer.into(),
+        summary: summary(state),
+    }
+}
+
+/// What stays of an answer of this kind.
+pub fn summary(state: StoredState) -> Summary {
+    match state {
+        StoredState::Succeeded => Summary {
+            result_id: "scr_1".to_owned(),
+            reason: String::new(),
+        },
+        _ => Summary {
+            result_id: String::new(),
+            reason: "KORA_VALIDATION".to_owned(),
+        },
     }
 }
 
@@ -119,11 +135,38 @@ async fn a_record_is_there_after_a_restart<P: Place>() {
     let found = log.request(key(done)).await.unwrap().unwrap();
     assert_eq!(found.state, StoredState::Succeeded);
     assert_eq!(&found.answer[..], b"done");
-    assert!(found.finish_time.is_some());
+    assert_eq!(found.summary, summary(StoredState::Succeeded));
+    assert!(found.finish_time.is_some() && !found.is_evicted);
     let found = log.request(key(open)).await.unwrap().unwrap();
-    assert_eq!(found.state, StoredState::InFlight);
     assert!(!found.is_held_elsewhere, "nobody works on it any more");
     assert_eq!(log.request(key(Uuid::nil())).await.unwrap(), None);
+}
+
+async fn what_an_earlier_process_left_open_is_marked_as_abandoned_and_never_begun_again<
+    P: Place,
+>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let [left, next] = [(); 2].map(|()| Uuid::new_v4());
+    let attempt = Uuid::new_v4();
+    log.begin(intent(left, attempt)).await.unwrap();
+    P::close(&log).await;
+
+    for _ in 0..2 {
+        let log = place.open().await;
+        // Whatever is written next, at the latest, also marks what was left open.
+        let _ = log.begin(intent(next, Uuid::new_v4())).await.unwrap();
+        let found = log.request(key(left)).await.unwrap().unwrap();
+        assert_eq!(
+            (found.state, found.attempt),
+            (StoredState::Abandoned, attempt)
+        );
+        assert!(found.finish_time.is_none() && found.answer.is_empty());
+        assert!(!found.is_evicted && !found.is_held_elsewhere);
+        let begun = log.begin(intent(left, Uuid::new_v4())).await.unwrap();
+        assert_eq!(begun, Begun::Found(found));
+        P::close(&log).await;
+    }
 }
 
 async fn an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken<P: Place>() {

@@ -8,7 +8,7 @@ use kora_gateway::{
     pb::{self, RequestState, watch_events_request::Start},
     store::{
         self, Ending, EventLog, Intent, JetStream, Metrics, Poll, PollLog, RequestContent,
-        RequestKey, Sqlite, StoredState,
+        RequestKey, Sqlite, StoredState, Summary,
     },
 };
 use prometheus_client::registry::Registry;
@@ -52,6 +52,7 @@ fn in_directory(directory: &Path) -> Sqlite {
         retention_bytes: 1 << 30,
         dedup_window: Duration::from_secs(60),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let metrics = Metrics::register(&mut Registry::default());
     Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
@@ -96,6 +97,7 @@ async fn add_requests(log: &Sqlite) -> Vec<(Uuid, StoredState)> {
             attempt,
             state,
             answer: reason.into(),
+            summary: Summary::default(),
         });
         add_request(log, intent, ending).await;
         added.push((request_id, state));
