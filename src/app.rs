@@ -6,6 +6,7 @@ mod metrics;
 mod moving;
 mod open_files;
 mod opening;
+mod reload;
 mod serving;
 mod status;
 mod stop;
@@ -24,13 +25,14 @@ use crate::{
     clock::Clock,
     config::Config,
     kora,
-    lifecycle::{Readiness, Shutdown},
+    lifecycle::{Readiness, Reload, Shutdown},
     store,
     telemetry::Metrics,
     webhook::SecretOwners,
 };
 use metrics::RoomMetrics;
 use opening::open_logs;
+use reload::Followed;
 use status::Status;
 use stop::{Living, Orders, ended};
 use tenant::{Shared, Tenant};
@@ -44,6 +46,8 @@ pub struct Surroundings {
     pub readiness: Readiness,
     /// Tells the gateway to stop.
     pub shutdown: Shutdown,
+    /// Tells the gateway to read secrets, certificates and callers again at once.
+    pub reload: Reload,
 }
 
 /// Why a gateway cannot start.
@@ -93,6 +97,7 @@ pub async fn run(
         clock,
         readiness,
         shutdown,
+        reload,
     } = surroundings;
     let orders = Orders::new(shutdown);
     let http = kora::HttpClient::new(&config.kora)?;
@@ -154,6 +159,7 @@ pub async fn run(
     if let Some(file) = config.callers_file.clone() {
         followers.spawn(file.follow(config.callers.clone()));
     }
+    followers.spawn(Followed::of(&config).reload(reload));
     status
         .follow(&tenants, config.store.is_shared(), &mut followers)
         .await;

@@ -10,6 +10,7 @@ mod emulator;
 mod failure;
 mod gateway_args;
 mod print;
+mod reload;
 mod serve;
 mod setting_flags;
 mod store;

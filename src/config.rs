@@ -19,7 +19,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use secrecy::ExposeSecret;
 
 pub use callers::{CallersFile, MAX_CALLERS};
-pub use loaded::Loaded;
+pub use loaded::{Fixed, Loaded};
 pub use reader::{Effective, GivenSecret, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
 pub use sources::{Environment, Flags, Origin};

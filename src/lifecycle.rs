@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use signals::{STOPPED_AT_ONCE, stop_on_signals};
+pub use signals::{STOPPED_AT_ONCE, serve_signals, stop_on_signals};
 pub use watchdog::Watchdog;
 
 /// How far a gateway is.
@@ -29,6 +29,39 @@ pub struct Readiness(Arc<watch::Sender<Phase>>);
 /// The order to stop, given once.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(CancellationToken);
+
+/// The order to read again at once what can change while the gateway runs. It can be given any number of times.
+#[derive(Clone, Debug)]
+pub struct Reload(watch::Sender<u64>);
+
+/// The orders to reload that one follower has yet to see. Orders that come in quick succession are seen as one.
+#[derive(Debug)]
+pub struct ReloadRequests(watch::Receiver<u64>);
+
+impl Default for Reload {
+    fn default() -> Self {
+        Reload(watch::Sender::new(0))
+    }
+}
+
+impl Reload {
+    /// Gives the order.
+    pub fn request(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    /// The orders from now on.
+    pub fn requests(&self) -> ReloadRequests {
+        ReloadRequests(self.0.subscribe())
+    }
+}
+
+impl ReloadRequests {
+    /// Waits for the next order; `false` once none can come any more.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
 
 impl Default for Readiness {
     fn default() -> Self {

@@ -101,6 +101,13 @@ impl Secret {
         is_changed()
     }
 
+    /// Has the file looked at now, or a second after the last time.
+    pub fn look_again(&self) {
+        if let Some(source) = &self.source {
+            source.asked.notify_one();
+        }
+    }
+
     /// Reads the file whenever it changes, under this name of this tenant in the log, and takes what it holds if `claim`
     /// lets it. Ends at once where there is no file.
     pub async fn follow(

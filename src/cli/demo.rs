@@ -11,7 +11,7 @@ use crate::{
     app::{self, Listeners, Surroundings},
     clock::Clock,
     config::{Config, Environment, Flags},
-    lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
+    lifecycle::{Phase, Readiness, Reload, Shutdown, stop_on_signals},
 };
 
 /// Free ports of the loopback interface.
@@ -49,6 +49,7 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
         clock: Clock::with_step_hold(loaded.config.clock_step_hold),
         readiness: Readiness::default(),
         shutdown: shutdown.clone(),
+        reload: Reload::default(),
     };
     let mut phase = surroundings.readiness.subscribe();
     let gateway = tokio::spawn(app::run(loaded.config, listeners, surroundings));

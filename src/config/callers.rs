@@ -50,7 +50,7 @@ pub(super) fn callers(
     // A pipe can be read once alone.
     let path = reader.file().filter(|path| path.is_file());
     let path = path.map(Path::to_owned);
-    Some((callers, path.map(|path| CallersFile { path, around })))
+    Some((callers, path.map(|path| CallersFile::new(path, around))))
 }
 
 impl Surroundings {

@@ -137,9 +137,11 @@ async fn what_is_not_grpc_is_told_so() {
         assert_eq!(call.http_status(gateway.grpc).await, 415, "{content_type}");
     }
     assert_eq!(Rpc::GetSubject.call().http_status(gateway.grpc).await, 200);
-    // HTTP/1 is not served on the callers' port at all.
+    // HTTP/1 is not served on the callers' port.
     let url = format!("http://{}/", gateway.grpc);
-    assert!(reqwest::get(url).await.is_err());
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("gRPC"));
     gateway.stop().await;
 }
 
