@@ -1,5 +1,7 @@
 //! Kora's rate limit, as its answers tell it: calls wait for their turn, or hear at once that they cannot have one.
 
+mod timing;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kora_gateway::pb::{self, ScreeningMode};

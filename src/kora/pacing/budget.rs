@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    super::retry_hint::retry_after,
+    super::retry_hint::until_rate_limit_allows,
     window::{Announced, LENGTH, Window},
 };
 
@@ -127,7 +127,7 @@ impl Budget {
         let is_spent = announced.is_some_and(|announced| announced.remaining == 0);
         if is_refused && !is_spent {
             // The window has not said until when.
-            let until = now + retry_after(headers, time_of_day).min(LENGTH);
+            let until = now + until_rate_limit_allows(headers, time_of_day).min(LENGTH);
             self.refused_until = self.refused_until.max(Some(until));
         } else if self.refused_until.is_some_and(|until| ticket.sent >= until) {
             self.refused_until = None;
