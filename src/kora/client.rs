@@ -130,7 +130,7 @@ impl Client {
         let order = Order {
             body: request_body::screening(request),
             key,
-            asker: Asker::new(lane, caller, wait_until),
+            asker: Asker::new(asked.kind(lane), caller, wait_until),
             departure,
         };
         let (screening, answer) = self
@@ -168,7 +168,7 @@ impl Client {
             has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(lane, caller, wait_until);
+        let asker = Asker::new(asked.kind(lane), caller, wait_until);
         let (mut screening, answer) = self
             .get(&asked, id, asker, |answer| {
                 screening_answer::found(&answer.body, id)
@@ -208,7 +208,7 @@ impl Client {
         let order = Order {
             body: request_body::subject(request),
             key,
-            asker: Asker::new(Lane::Interactive, caller, wait_until),
+            asker: Asker::new(asked.kind(Lane::Interactive), caller, wait_until),
             departure,
         };
         let created = self.post(&asked, &order, |answer| {
@@ -235,7 +235,7 @@ impl Client {
             has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(Lane::Interactive, caller, wait_until);
+        let asker = Asker::new(asked.kind(Lane::Interactive), caller, wait_until);
         let found = self.get(&asked, id, asker, |answer| {
             subject_answer::found(&answer.body, id)
         });

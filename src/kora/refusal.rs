@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Endpoint,
+    Endpoint, Lane,
     exchange::Answer,
+    pacing::Kind,
     retry_hint::{retry_after, until_rate_limit_allows},
     violations::{Sent, named_by_kora},
 };
@@ -33,6 +34,14 @@ pub(super) struct Asked<'a> {
     pub(super) has_idempotency_key: bool,
     /// Whether a 503 SERVICE_UNAVAILABLE proves that nothing happened.
     pub(super) is_503_trusted: bool,
+}
+
+impl Asked<'_> {
+    /// What the request has in common with others that wait in `lane`.
+    pub(super) fn kind(&self, lane: Lane) -> Kind {
+        let endpoint = self.endpoint;
+        Kind { endpoint, lane }
+    }
 }
 
 /// Says why an answer that is no success is none.

@@ -17,6 +17,9 @@ pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// How precise a `Date` is (RFC 9110, 5.6.7).
+const DATE_UNIT: Duration = Duration::from_secs(1);
+
 /// The longest wait until `X-RateLimit-Reset` that is believed: limits are per minute.
 const MAX_RESET: Duration = Duration::from_secs(60);
 
@@ -47,12 +50,15 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(wait.clamp(MIN_WAIT, MAX_RETRY_AFTER))
 }
 
-/// The time of day by the sender's clock: that of the answer's `Date`, else `now` by this machine's. Times
-/// in an answer's headers are compared with it, so that clocks that differ do not matter.
+/// The time of day by the sender's clock, so that clocks that differ do not matter: that of the answer's
+/// `Date`, which is in whole seconds, and `now` by this machine's clock where there is none, or where the two
+/// agree.
 pub(super) fn answered_at(headers: &HeaderMap, now: Timestamp) -> Timestamp {
-    text(headers, DATE.as_str())
-        .and_then(http_date)
-        .unwrap_or(now)
+    let Some(date) = text(headers, DATE.as_str()).and_then(http_date) else {
+        return now;
+    };
+    let agrees = date <= now && until(now, date) <= DATE_UNIT;
+    if agrees { now } else { date }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -107,6 +113,8 @@ mod tests {
             ("Sat, 01 Jun 2024 12:00:10 GMT", 10),
             ("Sat, 01 Jun 2024 11:59:30 GMT", 50),
             ("Sat, 01 Jun 2024 13:00:00 GMT", 0),
+            // The clocks agree, and this machine's is finer.
+            ("Sat, 01 Jun 2024 11:59:59 GMT", 20),
             ("yesterday", 20),
         ] {
             let expected = Duration::from_secs(seconds).max(MIN_WAIT);
