@@ -93,8 +93,7 @@ async fn check_pair(
         assert_eq!(sent, if is_repeated { 3 } else { 1 }, "{context}");
         return;
     }
-    let is_final_failure =
-        rpc == Rpc::Screen && code == "SCREENING_FAILED" && (status == 500 || status < 500);
+    let is_final_failure = rpc == Rpc::Screen && code == "SCREENING_FAILED" && status <= 500;
     let may_be_known = (is_keyed && status == 409) || status == 408;
     let expected = if is_final_failure && !may_be_known {
         "ACCEPTED"
