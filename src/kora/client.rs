@@ -110,6 +110,9 @@ impl Client {
             Party::Inline(profile) => (None, Some(&profile.additional_fields)),
             Party::Known(id) => (Some(Resource::Subject(id.clone())), None),
         };
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
         let asked = Asked {
             endpoint: Endpoint::CreateScreening,
             resource,
@@ -117,11 +120,9 @@ impl Client {
                 screening: Some(&request.additional_fields),
                 subject,
             },
+            has_idempotency_key: key.is_some(),
             is_503_trusted: self.is_503_trusted,
         };
-        let key = request
-            .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
         let lane = match request.mode {
             Mode::Sync => Lane::Interactive,
             Mode::Async => Lane::Background,
@@ -129,7 +130,7 @@ impl Client {
         let order = Order {
             body: request_body::screening(request),
             key,
-            asker: Asker::new(lane, caller, wait_until),
+            asker: Asker::new(asked.kind(lane), caller, wait_until),
             departure,
         };
         let (screening, answer) = self
@@ -164,9 +165,10 @@ impl Client {
             endpoint: Endpoint::GetScreening,
             resource: Some(Resource::Screening(id.clone())),
             sent: Sent::default(),
+            has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(lane, caller, wait_until);
+        let asker = Asker::new(asked.kind(lane), caller, wait_until);
         let (mut screening, answer) = self
             .get(&asked, id, asker, |answer| {
                 screening_answer::found(&answer.body, id)
@@ -190,6 +192,9 @@ impl Client {
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Subject, CallError> {
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
         let asked = Asked {
             endpoint: Endpoint::CreateSubject,
             resource: None,
@@ -197,15 +202,13 @@ impl Client {
                 screening: None,
                 subject: Some(&request.subject.additional_fields),
             },
+            has_idempotency_key: key.is_some(),
             is_503_trusted: self.is_503_trusted,
         };
-        let key = request
-            .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
         let order = Order {
             body: request_body::subject(request),
             key,
-            asker: Asker::new(Lane::Interactive, caller, wait_until),
+            asker: Asker::new(asked.kind(Lane::Interactive), caller, wait_until),
             departure,
         };
         let created = self.post(&asked, &order, |answer| {
@@ -229,9 +232,10 @@ impl Client {
             endpoint: Endpoint::GetSubject,
             resource: Some(Resource::Subject(id.clone())),
             sent: Sent::default(),
+            has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(Lane::Interactive, caller, wait_until);
+        let asker = Asker::new(asked.kind(Lane::Interactive), caller, wait_until);
         let found = self.get(&asked, id, asker, |answer| {
             subject_answer::found(&answer.body, id)
         });

@@ -6,6 +6,7 @@ mod architecture;
 mod call;
 mod callers;
 mod circuit;
+mod contradictions;
 mod deadlines;
 mod deliveries;
 mod emulator;
