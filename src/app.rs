@@ -6,6 +6,7 @@ mod metrics;
 mod moving;
 mod open_files;
 mod opening;
+mod scopes;
 mod serving;
 mod status;
 mod stop;
@@ -153,6 +154,8 @@ pub async fn run(
     if let Some(file) = config.callers_file.clone() {
         followers.spawn(file.follow(config.callers.clone()));
     }
+    let request_logs = tenants.iter().map(Tenant::request_log).collect();
+    followers.spawn(scopes::follow(config.callers.clone(), request_logs));
     status
         .follow(&tenants, config.store.is_shared(), &mut followers)
         .await;

@@ -93,13 +93,21 @@ fn callers(listed: &[Arc<Caller>]) -> Table {
         let tenants = caller.tenants.iter().map(String::as_str);
         [
             caller.name.to_string(),
+            caller.scope().to_string(),
             caller.tokens.len().to_string(),
             caller.certificate_names.join(", "),
             tenants.collect::<Vec<_>>().join(", "),
             rights.map(Right::name).collect::<Vec<_>>().join(", "),
         ]
     });
-    let header = ["caller", "tokens", "certificate names", "tenants", "rights"];
+    let header = [
+        "caller",
+        "request ids of",
+        "tokens",
+        "certificate names",
+        "tenants",
+        "rights",
+    ];
     table(header, rows)
 }
 
