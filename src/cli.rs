@@ -21,6 +21,7 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -80,8 +81,17 @@ struct ServeArgs {
     settings: SettingFlags,
 }
 
+/// How long the end waits for the last lines to be written: nobody may be reading them.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 /// Runs the verb of `args` with this environment.
 pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let code = run_verb(args, environment).await;
+    telemetry::flush(LAST_LINES);
+    code
+}
+
+async fn run_verb(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let verb = match CommandLine::try_parse_from(args) {
         Ok(CommandLine { verb }) => verb,
         Err(error) => {
@@ -125,8 +135,6 @@ fn say(line: impl std::fmt::Display) {
 
 /// Prints a complaint on stderr, each of its lines as one of its own, and returns the exit code.
 fn complain(code: u8, complaint: impl std::fmt::Display) -> ExitCode {
-    for line in complaint.to_string().lines() {
-        let _ = writeln!(io::stderr().lock(), "error: {line}");
-    }
+    telemetry::complain(complaint);
     ExitCode::from(code)
 }

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging, say};
+use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging};
 use crate::{
     app::{self, Listeners, StartError, Surroundings},
     clock::Clock,
     config::{Config, Environment},
     lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
+    telemetry,
 };
 
 pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCode {
@@ -36,7 +37,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
         Err(error) => return complain(1, error),
     };
     for listener in listeners.iter() {
-        say(format_args!(
+        telemetry::print(format_args!(
             "listening {} {}",
             listener.name(),
             listener.addr()
@@ -63,6 +64,6 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
 async fn announce(readiness: Readiness) {
     let mut phase = readiness.subscribe();
     if phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok() {
-        say("ready");
+        telemetry::print("ready");
     }
 }
