@@ -26,7 +26,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Environment, telemetry};
+use crate::{
+    config::{Environment, NotUtf8},
+    telemetry,
+};
 use setting_flags::SettingFlags;
 
 /// The exit code for a wrong command line or a bad configuration (`EX_USAGE` of sysexits).
@@ -120,10 +123,16 @@ async fn run_verb(args: impl IntoIterator<Item = OsString>, environment: &Enviro
     }
 }
 
+/// What `RUST_LOG` says.
+fn log_directives(environment: &Environment) -> Result<Option<&str>, String> {
+    let directives = environment.get("RUST_LOG");
+    directives.map_err(|NotUtf8| "RUST_LOG is not UTF-8".to_owned())
+}
+
 /// Sends the logs to stderr, as `RUST_LOG` says.
 fn init_logging(environment: &Environment, default: &str) -> Result<(), ExitCode> {
-    let directives = environment.get("RUST_LOG").map_or(default, String::as_str);
-    telemetry::log_filter(Some(directives))
+    log_directives(environment)
+        .and_then(|directives| telemetry::log_filter(Some(directives.unwrap_or(default))))
         .and_then(telemetry::init_logging)
         .map_err(|problem| complain(BAD_CONFIGURATION, problem))
 }
