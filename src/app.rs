@@ -118,7 +118,14 @@ pub async fn run(
     let (metrics, registry) = RoomMetrics::register();
     let status = Status::new(readiness).await;
     let admin = serving::admin(listeners.admin, &status, &metrics, &orders);
-    let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
+    let opened = open_logs(
+        &mut config,
+        &clock,
+        &metrics.store,
+        &orders.stop,
+        &status.readiness,
+    )
+    .await;
     let (storage, logs) = match opened {
         Ok(Some(opened)) => opened,
         not_opened => {

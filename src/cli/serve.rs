@@ -55,8 +55,10 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     match app::run(loaded.config, listeners, surroundings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Kora(_)) => complain(BAD_CONFIGURATION, error),
-        Err(error @ StartError::WebhookLimit(_)) => complain(BAD_CONFIGURATION, error),
-        Err(error @ (StartError::Store(_) | StartError::Nats(_))) => complain(1, error),
+        Err(error @ (StartError::WebhookLimit(_) | StartError::Nats(_))) => {
+            complain(BAD_CONFIGURATION, error)
+        }
+        Err(error @ StartError::Store(_)) => complain(1, error),
     }
 }
 

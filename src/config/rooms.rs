@@ -84,8 +84,8 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
             dedup_window: dedup_window?,
             request_retention: request_retention?,
         }),
-        EventLogPlace::Nats(server) => store::Place::Nats(store::jetstream::Config {
-            server,
+        EventLogPlace::Nats(servers) => store::Place::Nats(store::jetstream::Config {
+            servers,
             credentials_file,
             ca_file,
             stream_prefix: stream_prefix?,
