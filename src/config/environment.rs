@@ -86,10 +86,11 @@ impl Environment {
 pub struct NotUtf8;
 
 /// A variable whose name is not UTF-8 is none of the gateway's.
-impl FromIterator<(OsString, OsString)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let mut environment = Self::default();
         for (name, value) in variables {
+            let (name, value): (OsString, OsString) = (name.into(), value.into());
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => drop(environment.variables.insert(name, value)),
                 (Ok(name), Err(_)) => drop(environment.unreadable.insert(name)),
