@@ -21,6 +21,9 @@ from restarts import ports_to_keep
 from test_callers import caller, new_token, write
 from webhooks import event_body, offer
 
+PORTS = ("grpc", "webhook", "admin", "emulator")
+ANY_PORTS = tuple(text for name in PORTS for text in (f"--{name}-addr", "127.0.0.1:0"))
+
 DRAIN = 5
 
 # Far more than a pipe and its reader's buffers hold of the lines that they cause.
@@ -61,9 +64,8 @@ class Blocked:
     """A gateway with such a pipe in the place of stdout or stderr, on ports that are known without a word of it."""
 
     def __init__(self, folder: Path, blocked: str, pipe: FullPipe, *flags: str) -> None:
-        names = ("grpc", "webhook", "admin", "emulator")
-        ports = ports_to_keep(len(names))
-        self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
+        ports = ports_to_keep(len(PORTS))
+        self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(PORTS, ports, strict=True)}
         where = [text for name, address in self.addresses.items() for text in (f"--{name}-addr", address)]
         end = ("--event-log", f"file:{folder / 'log'}", "--drain-timeout", f"{DRAIN}s")
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, blocked: pipe.writer}
@@ -171,5 +173,3 @@ def test_a_complaint_at_the_end_is_written_whole(tmp_path: Path) -> None:
     assert ended.stderr.splitlines()[-1].startswith("error: "), ended.stderr
     assert ended.stdout.count("listening ") == 4
 
-
-ANY_PORTS = tuple(text for name in ("grpc", "webhook", "admin", "emulator") for text in (f"--{name}-addr", "127.0.0.1:0"))
