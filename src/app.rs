@@ -7,6 +7,7 @@ mod moving;
 mod open_files;
 mod opening;
 mod reload;
+mod scopes;
 mod serving;
 mod status;
 mod stop;
@@ -74,13 +75,25 @@ pub enum StartError {
 /// # Errors
 /// If the gateway could not start.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let http = kora::HttpClient::new(&config.kora)?;
+    let http = http_client(config)?;
     let metrics = kora::Metrics::register(&mut Metrics::registry());
     for tenant in &config.tenants {
         let (clock, orders) = (Clock::system(), kora::Orders::default());
         kora::Client::new(&http, &tenant.kora, clock, metrics.clone(), orders)?;
     }
     Ok(())
+}
+
+/// Where Kora is reached in the clear alone, which only an emulator is, missing certificates keep nobody from trying it.
+fn http_client(config: &Config) -> Result<kora::HttpClient, kora::SetupError> {
+    let mut tenants = config.tenants.iter();
+    let is_plain =
+        config.emulator.is_some() || tenants.all(|tenant| tenant.kora.base_url.scheme() == "http");
+    if is_plain && config.kora.ca_file.is_none() {
+        kora::HttpClient::without_tls(&config.kora)
+    } else {
+        kora::HttpClient::new(&config.kora)
+    }
 }
 
 /// Runs a gateway until it is told to stop and everything in it has ended, at the latest
@@ -100,7 +113,7 @@ pub async fn run(
         reload,
     } = surroundings;
     let orders = Orders::new(shutdown);
-    let http = kora::HttpClient::new(&config.kora)?;
+    let http = http_client(&config)?;
     let emulator = emulation::start(
         &mut config,
         listeners.emulator,
@@ -111,7 +124,14 @@ pub async fn run(
     clock.register_metrics(&mut registry);
     let status = Status::new(readiness).await;
     let admin = serving::admin(listeners.admin, &status, &clock, &metrics, &orders);
-    let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
+    let opened = open_logs(
+        &mut config,
+        &clock,
+        &metrics.store,
+        &orders.stop,
+        &status.readiness,
+    )
+    .await;
     let (storage, logs) = match opened {
         Ok(Some(opened)) => opened,
         not_opened => {
@@ -160,6 +180,8 @@ pub async fn run(
         followers.spawn(file.follow(config.callers.clone()));
     }
     followers.spawn(Followed::of(&config).reload(reload));
+    let request_logs = tenants.iter().map(Tenant::request_log).collect();
+    followers.spawn(scopes::follow(config.callers.clone(), request_logs));
     status
         .follow(&tenants, config.store.is_shared(), &mut followers)
         .await;

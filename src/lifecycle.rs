@@ -3,7 +3,10 @@
 mod signals;
 mod watchdog;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +27,11 @@ pub enum Phase {
 
 /// The one gateway's phase, for everyone to see.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Phase>>);
+pub struct Readiness {
+    phase: Arc<watch::Sender<Phase>>,
+    /// What a gateway that starts is waiting for, where it is known.
+    waits_for: Arc<Mutex<Option<String>>>,
+}
 
 /// The order to stop, given once.
 #[derive(Clone, Debug, Default)]
@@ -65,14 +72,17 @@ impl ReloadRequests {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Readiness(Arc::new(watch::Sender::new(Phase::Starting)))
+        Readiness {
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+            waits_for: Arc::default(),
+        }
     }
 }
 
 impl Readiness {
     /// Everything that the gateway needs is there. Has no effect on one that was told to stop.
     pub fn ready(&self) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let starts = *phase == Phase::Starting;
             if starts {
                 *phase = Phase::Ready;
@@ -83,7 +93,7 @@ impl Readiness {
 
     /// Something that the gateway needs is gone for now. Has no effect on one that was told to stop.
     pub fn not_ready(&self) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let was_ready = *phase == Phase::Ready;
             if was_ready {
                 *phase = Phase::Starting;
@@ -94,17 +104,31 @@ impl Readiness {
 
     /// The gateway was told to stop; it never gets ready again.
     pub fn drain(&self) {
-        self.0.send_replace(Phase::Draining);
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Sets what the gateway waits for before it can be ready, in words for the operator; `None` where it goes on.
+    pub fn set_waits_for(&self, what: Option<String>) {
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What the gateway waits for before it can be ready, where it is known.
+    pub fn waits_for(&self) -> Option<String> {
+        let waits_for = self.waits_for.lock();
+        waits_for.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether an orchestrator should send calls here.
     pub fn is_ready(&self) -> bool {
-        *self.0.borrow() == Phase::Ready
+        *self.phase.borrow() == Phase::Ready
     }
 
     /// The phase and its changes.
     pub fn subscribe(&self) -> watch::Receiver<Phase> {
-        self.0.subscribe()
+        self.phase.subscribe()
     }
 }
 

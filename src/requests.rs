@@ -30,7 +30,7 @@ pub use record::{RecordState, RequestRecord};
 use crate::{
     access::Share,
     error::{CallError, Reason, Violation},
-    kora::{self, Departure},
+    kora::{self, Departure, Requester},
     lifecycle::Shutdown,
     pb,
     reconciler::Reconciler,
@@ -74,8 +74,8 @@ pub struct Logs {
 
 /// One call, as far as it matters here.
 pub struct Call {
-    /// The caller's name.
-    pub caller: String,
+    /// Who makes it.
+    pub caller: Requester,
     /// When the caller has to be answered.
     pub answer_by: Instant,
     /// Its place among the calls in flight; it is given back when the call is over, whoever still waits.
@@ -223,7 +223,7 @@ impl Requests {
             return self.run_detached(call, departure, send).await;
         };
         let key = RequestKey {
-            caller: call.caller.clone(),
+            caller: call.caller.scope.to_string(),
             request_id,
         };
         self.run_once(key, content, keeps_raw_json, call, departure, send)

@@ -70,6 +70,8 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
     shutdown.start();
     match (told, gateway.await) {
         (Ok(()), Ok(Ok(()))) => ExitCode::SUCCESS,
+        // Why nobody answered the story.
+        (_, Ok(Err(error))) => complain(1, error),
         (Err(problem), _) => complain(1, problem),
         (Ok(()), _) => complain(1, "the gateway did not stop cleanly"),
     }

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging, reload::Settings, say};
+use super::{BAD_CONFIGURATION, ServeArgs, complain, init_logging, reload::Settings};
 use crate::{
     app::{self, Listeners, StartError, Surroundings},
     clock::Clock,
     config::{Config, Environment},
     lifecycle::{Phase, Readiness, Shutdown, serve_signals},
+    telemetry,
 };
 
 pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCode {
@@ -37,7 +38,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
         Err(error) => return complain(1, error),
     };
     for listener in listeners.iter() {
-        say(format_args!(
+        telemetry::print(format_args!(
             "listening {} {}",
             listener.name(),
             listener.addr()
@@ -58,8 +59,10 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     match app::run(loaded.config, listeners, surroundings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Kora(_)) => complain(BAD_CONFIGURATION, error),
-        Err(error @ StartError::WebhookLimit(_)) => complain(BAD_CONFIGURATION, error),
-        Err(error @ (StartError::Store(_) | StartError::Nats(_))) => complain(1, error),
+        Err(error @ (StartError::WebhookLimit(_) | StartError::Nats(_))) => {
+            complain(BAD_CONFIGURATION, error)
+        }
+        Err(error @ StartError::Store(_)) => complain(1, error),
     }
 }
 
@@ -67,6 +70,6 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
 async fn announce(readiness: Readiness) {
     let mut phase = readiness.subscribe();
     if phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok() {
-        say("ready");
+        telemetry::print("ready");
     }
 }

@@ -1,5 +1,7 @@
 //! The methods of the API: a valid request out of the wire's message, the answer into one.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::CallError,
-    kora::Lane,
+    kora::{Lane, Requester},
     pb::{self, compliance_service_server::ComplianceService},
     requests::{Call, Place},
     screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
@@ -125,9 +127,9 @@ impl ComplianceService for Compliance {
             answer_by,
             ..
         } = admission;
-        let (requests, caller) = (&pass.tenant.requests, &pass.caller.name);
+        let (requests, scope) = (&pass.tenant.requests, pass.caller.scope());
         let record = requests
-            .request(caller, request.request_id, answer_by)
+            .request(scope, request.request_id, answer_by)
             .await?;
         let rpc = record::rpc_of(&record)?;
         pass.check_rpc(rpc)?;
@@ -151,7 +153,10 @@ async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError>
 
 fn call(pass: &Pass, answer_by: Instant, place: Place) -> Call {
     Call {
-        caller: pass.caller.name.to_string(),
+        caller: Requester {
+            name: Arc::clone(&pass.caller.name),
+            scope: Arc::clone(pass.caller.scope()),
+        },
         answer_by,
         place,
     }

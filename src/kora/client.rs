@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Account, Departure, Endpoint, HttpClient, Lane, Metrics, Orders, SetupError, admission::Asker,
-    attempt::Attempts, exchange::Answer, idempotency::idempotency_key, order::Order,
-    refusal::Asked, request_body, retrying::Retries, screening_answer, subject_answer,
-    violations::Sent,
+    Account, Departure, Endpoint, HttpClient, Lane, Metrics, Orders, Requester, SetupError,
+    admission::Asker, attempt::Attempts, exchange::Answer, idempotency::idempotency_key,
+    order::Order, refusal::Asked, request_body, retrying::Retries, screening_answer,
+    subject_answer, violations::Sent,
 };
 use crate::{
     clock::Clock,
@@ -70,7 +70,7 @@ impl Client {
     pub async fn screen(
         &self,
         request: &ScreenRequest,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -86,7 +86,7 @@ impl Client {
     pub async fn screen_again_as_async(
         &self,
         request: &ScreenRequest,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -102,7 +102,7 @@ impl Client {
         &self,
         request: &ScreenRequest,
         key_name: &str,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -112,7 +112,7 @@ impl Client {
         };
         let key = request
             .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
+            .map(|id| idempotency_key(&self.tenant_id, &caller.scope, key_name, id));
         let asked = Asked {
             endpoint: Endpoint::CreateScreening,
             resource,
@@ -130,7 +130,7 @@ impl Client {
         let order = Order {
             body: request_body::screening(request),
             key,
-            asker: Asker::new(asked.kind(lane), caller, wait_until),
+            asker: Asker::new(asked.kind(lane), &caller.name, wait_until),
             departure,
         };
         let (screening, answer) = self
@@ -188,13 +188,13 @@ impl Client {
     pub async fn create_subject(
         &self,
         request: &CreateSubject,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Subject, CallError> {
         let key = request
             .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
+            .map(|id| idempotency_key(&self.tenant_id, &caller.scope, "CreateSubject", id));
         let asked = Asked {
             endpoint: Endpoint::CreateSubject,
             resource: None,
@@ -208,7 +208,7 @@ impl Client {
         let order = Order {
             body: request_body::subject(request),
             key,
-            asker: Asker::new(asked.kind(Lane::Interactive), caller, wait_until),
+            asker: Asker::new(asked.kind(Lane::Interactive), &caller.name, wait_until),
             departure,
         };
         let created = self.post(&asked, &order, |answer| {

@@ -1,10 +1,12 @@
-//! Signals. The first of those that stop drains, the second one stops at once; a server has others of its own.
+//! Signals. The first of those that stop drains, the second one stops at once; a server has others of its own. They act before
+//! anything is logged, or without waiting for it: nobody may be reading the log.
 
-use std::{io, process};
+use std::{io, process, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Reload, Shutdown};
+use crate::telemetry;
 
 /// The exit code of a gateway that a second signal stopped.
 pub const STOPPED_AT_ONCE: i32 = 1;
@@ -16,6 +18,9 @@ struct StopSignals {
     /// A server's alone; a program at a terminal ends on it with a core dump, as users expect.
     quit: Option<Signal>,
 }
+
+/// How long a process that stops at once waits for its last lines to be written.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Listens for SIGTERM and SIGINT from now on; the first gives the order to stop, the second ends the process. Other
 /// signals keep their default action.
@@ -69,6 +74,7 @@ impl StopSignals {
             tracing::info!("{name} received: draining");
             let name = self.next().await;
             tracing::warn!("{name} received while draining: stopping at once");
+            telemetry::flush(LAST_WORDS);
             process::exit(STOPPED_AT_ONCE);
         });
     }

@@ -28,6 +28,7 @@ pub(super) mod properties;
 mod publication;
 mod queue;
 mod reader;
+mod refusal;
 mod request_log;
 mod request_value;
 mod settings;
@@ -93,8 +94,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Where and how events are kept on NATS.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `nats://HOST:PORT` or `tls://HOST:PORT`.
-    pub server: String,
+    /// `nats://HOST:PORT` each, or `tls://HOST:PORT` each: servers of one cluster, of which any will do.
+    pub servers: Vec<String>,
     /// The file with the user's credentials, where NATS wants them.
     pub credentials_file: Option<PathBuf>,
     /// PEM certificates to trust besides the system's.
@@ -121,6 +122,9 @@ pub enum OpenError {
     /// NATS does not answer; it can be tried again.
     #[error("NATS cannot be reached: {0}")]
     Unreachable(String),
+    /// NATS answers, and refuses what only another setting, of the gateway or of NATS, makes possible.
+    #[error("{0}")]
+    Misconfigured(String),
     /// What is there cannot keep the promises of a log, and somebody has to change it.
     #[error("{0}")]
     Refused(String),

@@ -192,8 +192,8 @@ async fn a_key_that_changed_repeats_no_call_that_failed_at_kora() {
     .await;
     let check = kora::check_api_key;
     let gateway = Gateway::start_with(&kora.base_url(), &[], |config: &mut Config| {
-        let text = kora_gateway::secret::read(&file, check).unwrap();
-        config.tenants[0].kora.api_key = Secret::in_file(text, file.clone(), check);
+        let read = kora_gateway::secret::read(&file, check).unwrap();
+        config.tenants[0].kora.api_key = Secret::in_file(read.text, file.clone(), check);
     })
     .await;
     let failed: Answer = Rpc::Screen.call().send(gateway.grpc).await;

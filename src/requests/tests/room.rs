@@ -82,7 +82,10 @@ impl Room {
     ) -> impl Future<Output = Answer> + Send + 'static {
         let place = Shares::new(1).take(&"caller".into(), 1).unwrap();
         let call = Call {
-            caller: key().caller,
+            caller: Requester {
+                name: "caller".into(),
+                scope: key().caller.into(),
+            },
             answer_by: Instant::now() + wait,
             place: Place::new(place, None),
         };

@@ -16,7 +16,7 @@ use super::{
     JetStream, WRITE_TIMEOUT,
     bucket::{ABSENT, Bucket},
     owners::Owners,
-    request_value::{Damaged, Owned, key},
+    request_value::{self, Damaged, Owned, key},
     space::Space,
 };
 use crate::{
@@ -257,6 +257,16 @@ impl RequestLog for JetStream {
             let read = timeout(READ_TIMEOUT, self.records.request(&key));
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             read.await.unwrap_or_else(|_| late())
+        })
+    }
+
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        Box::pin(async move {
+            // A wildcard: the newest record of any id.
+            let any = request_value::any_in(&scope);
+            let read = timeout(READ_TIMEOUT, self.records.bucket.get(&any));
+            let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
+            Ok(read.await.unwrap_or_else(|_| late())?.is_some())
         })
     }
 }

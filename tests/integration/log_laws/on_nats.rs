@@ -25,7 +25,7 @@ impl NatsPlace {
     pub fn on(server: NatsServer) -> Self {
         NatsPlace {
             config: jetstream::Config {
-                server: server.url(),
+                servers: vec![server.url()],
                 credentials_file: None,
                 ca_file: None,
                 stream_prefix: "kora-gateway".to_owned(),

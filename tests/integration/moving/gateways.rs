@@ -60,7 +60,7 @@ fn in_directory(directory: &Path) -> Sqlite {
 
 async fn on_nats(server: &NatsServer) -> JetStream {
     let mut config = NatsPlace::new().await.config;
-    config.server = server.url();
+    config.servers = vec![server.url()];
     let metrics = Metrics::register(&mut Registry::default());
     let opened = JetStream::open(&config, TENANT_ID, Clock::system(), metrics).await;
     opened.unwrap()
