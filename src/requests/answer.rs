@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Metrics;
 use crate::{
     error::{CallError, Outcome, Reason, Resource, Violation},
     pb,
+    screening::{Cuts, fit_screening, fit_subject},
     store::StoredState,
 };
 
@@ -13,6 +15,9 @@ use crate::{
 pub(super) trait Answer: prost::Message + Default + Clone + 'static {
     /// Kora's id of what was created.
     fn id(&self) -> &str;
+
+    /// Makes it fit into so many bytes, and says what was left out for that.
+    fn fit(&mut self, room: usize) -> Cuts;
 }
 
 /// A failure as it is stored: what the caller was told, without the cause.
@@ -33,11 +38,19 @@ impl Answer for pb::Screening {
     fn id(&self) -> &str {
         &self.screening_id
     }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_screening(self, room)
+    }
 }
 
 impl Answer for pb::Subject {
     fn id(&self) -> &str {
         &self.subject_id
+    }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_subject(self, room)
     }
 }
 
@@ -107,10 +120,23 @@ impl From<&CallError> for Failure {
     }
 }
 
-/// The state of a request that was answered, and what is stored of the answer.
-pub(super) fn stored<M: Answer>(result: &Result<M, CallError>) -> (StoredState, Bytes) {
+/// The state of a request that was answered, and what is stored of the answer in a store that takes `room` bytes.
+pub(super) fn stored<M: Answer>(
+    result: &Result<M, CallError>,
+    room: usize,
+    metrics: &Metrics,
+) -> (StoredState, Bytes) {
     match result {
-        Ok(message) => (StoredState::Succeeded, message.encode_to_vec().into()),
+        Ok(message) => {
+            let mut stored = message.clone();
+            let cuts = stored.fit(room);
+            if !cuts.is_empty() {
+                let id = message.id();
+                tracing::warn!(id, %cuts, "parts of a stored answer were left out: it was too large");
+                metrics.stored_cut(&cuts);
+            }
+            (StoredState::Succeeded, stored.encode_to_vec().into())
+        }
         Err(error) => (state_after(error.reason), Failure::from(error).encode()),
     }
 }

@@ -138,8 +138,9 @@ impl<M: Answer> Leader<M> {
 
     /// Records how the request ended, and hands that over as soon as it is recorded; in time, if it is not.
     async fn record(self, result: Result<M, CallError>) {
-        let (state, answer) = stored(&result);
         let requests = self.requests.clone();
+        let room = requests.log.max_answer_bytes();
+        let (state, answer) = stored(&result, room, &requests.metrics);
         let recording = requests.log.finish(Ending {
             key: self.intent.key.clone(),
             attempt: self.intent.attempt,

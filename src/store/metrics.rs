@@ -5,7 +5,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::telemetry::{DURATION_BUCKETS, TenantLabel};
+use crate::{
+    screening::CutCounter,
+    telemetry::{DURATION_BUCKETS, TenantLabel},
+};
 
 /// The metrics of the store. Each log has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct Metrics {
     pub(super) polls: Gauge,
     /// Webhooks that told another end than the RECONCILED event that they replace.
     pub(super) disputed: Counter,
+    /// Events that were too large for NATS, by what was left out of them.
+    pub(super) cuts: CutCounter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
     all_writable: Family<TenantLabel, Gauge>,
@@ -38,6 +43,7 @@ impl Metrics {
             writable: Gauge::default(),
             polls: Gauge::default(),
             disputed: Counter::default(),
+            cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             all_writable: Family::default(),
             all_polls: Family::default(),
@@ -71,6 +77,11 @@ impl Metrics {
             "store_reconciled_disputed",
             "Webhooks that told another end than the RECONCILED event that they replace",
             metrics.disputed.clone(),
+        );
+        registry.register(
+            "store_events_cut",
+            "Events that were too large for NATS, by the part that was left out",
+            metrics.cuts.clone(),
         );
         registry.register_with_unit(
             "store_commit",

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{AppendError, ReadError};
+use crate::screening::MAX_MESSAGE_BYTES;
 
 /// The number of this form of a request record.
 const FORMAT: u32 = 1;
@@ -43,6 +44,11 @@ pub trait RequestLog: Send + Sync + 'static {
     /// # Errors
     /// See [`ReadError`].
     fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>>;
+
+    /// How large the answer of an [`Ending`] may be, in bytes. A larger one may be refused.
+    fn max_answer_bytes(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
 }
 
 /// By what a request is known: the id is the caller's own.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    screening::MAX_MESSAGE_BYTES,
     store::{
         AppendError, Begun, Ending, Intent, ReadError, RequestKey, RequestLog, StoredRequest,
         StoredState,
@@ -203,5 +204,9 @@ impl RequestLog for JetStream {
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             read.await.unwrap_or_else(|_| late())
         })
+    }
+
+    fn max_answer_bytes(&self) -> usize {
+        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
     }
 }
