@@ -2,6 +2,7 @@
 
 mod continue_async;
 mod endings;
+mod late_rules;
 mod places;
 mod records;
 

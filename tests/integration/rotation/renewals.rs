@@ -80,6 +80,7 @@ impl Refused {
             let request = CreateSubject {
                 subject: SubjectProfile::default(),
                 request_id: None,
+                late_violations: Vec::new(),
             };
             let until = Instant::now() + LONG;
             let created = client.create_subject(&request, "caller", until, &departure);
