@@ -249,6 +249,8 @@ async fn large_events_keep_their_payload() {
     let events = events(&gateway).await;
     assert_eq!(events.len(), 2);
     check_swelling(update_of(&events[0]));
+    // The body is asked for; with it the event would be too large.
+    assert!(events[0].raw_json.is_empty() && events[0].raw_json_omitted);
     assert_eq!(events[1].source(), pb::EventSource::Reconciled);
     assert!(update_of(&events[1]).matches[59].fields_omitted);
     let metrics = gateway.metrics().await;
@@ -256,6 +258,7 @@ async fn large_events_keep_their_payload() {
         let metric = format!("{name}_total{{part=\"match_fields\"}} 1\n");
         assert!(metrics.contains(&metric), "{name}");
     }
+    assert!(metrics.contains("watch_bodies_omitted_total 2\n"));
     gateway.stop().await;
 }
 
