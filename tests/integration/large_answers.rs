@@ -23,6 +23,9 @@ use crate::{
 /// What default clients refuse.
 const CLIENTS_LIMIT: usize = 4 << 20;
 
+/// Looks at a screening.
+type Check = fn(&pb::Screening);
+
 /// Kora's answer with these matches.
 fn answer_with(matches: Vec<Value>) -> Value {
     json!({
@@ -93,8 +96,7 @@ fn screening_of(answer: &Answer) -> pb::Screening {
 async fn every_way_to_a_screening_tells_no_more_than_clients_take() {
     let kora = ScriptedKora::start(Act::Hang).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
-    let cases: [(Value, fn(&pb::Screening)); 2] =
-        [(swelling(), check_swelling), (many(), check_many)];
+    let cases: [(Value, Check); 2] = [(swelling(), check_swelling), (many(), check_many)];
     for (body, check) in cases {
         kora.act(Act::json(200, &body));
         let read = Rpc::GetScreening.call().send(gateway.grpc).await;
