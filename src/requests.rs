@@ -10,6 +10,7 @@ mod continue_async;
 mod detached;
 mod fingerprint;
 mod in_flight;
+mod late_rules;
 mod metrics;
 mod once;
 mod record;
@@ -158,11 +159,15 @@ impl Requests {
         let content = fingerprint::screening(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
         let keeps_raw_json = request.include_raw_json;
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             // It is large, and is handed on several times.
             Box::pin(async move {
+                late_rules::none(violations)?;
                 requests
                     .screen_to_the_end(request, caller, answer_by, departure)
                     .await
@@ -194,10 +199,14 @@ impl Requests {
     ) -> Result<Answered<pb::Subject>, CallError> {
         let content = fingerprint::subject(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (kora, departure) = (self.kora.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             Box::pin(async move {
+                late_rules::none(violations)?;
                 let created = kora.create_subject(&request, &caller, answer_by, &departure);
                 Ok(pb::Subject::from(created.await?))
             })

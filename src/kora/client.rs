@@ -26,6 +26,7 @@ pub struct Client {
     pub(super) retries: Arc<Retries>,
     tenant_id: Arc<str>,
     is_503_trusted: bool,
+    metrics: Metrics,
     pub(super) clock: Clock,
 }
 
@@ -45,6 +46,7 @@ impl Client {
             retries: Arc::new(Retries::new(metrics.clone())),
             tenant_id: account.tenant_id.as_str().into(),
             is_503_trusted: http.config.trust_503,
+            metrics: metrics.clone(),
             attempts: Arc::new(Attempts::new(
                 http.clone(),
                 account,
@@ -138,6 +140,7 @@ impl Client {
                 screening_answer::created(answer.status, &answer.body, request)
             })
             .await?;
+        self.metrics.left_out(&screening.odd_fields);
         let screening = with_request_id(screening, &answer);
         if screening.status == ScreeningStatus::Failed {
             return Err(CallError {
@@ -174,6 +177,7 @@ impl Client {
                 screening_answer::found(&answer.body, id)
             })
             .await?;
+        self.metrics.left_out(&screening.odd_fields);
         if request.include_raw_json {
             screening.raw_json = answer.body.clone();
         }

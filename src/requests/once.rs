@@ -145,12 +145,13 @@ impl<M: Answer> Leader<M> {
 
     /// Records how the request ended, and hands that over as soon as it is recorded; in time, if it is not.
     async fn record(self, result: Result<M, CallError>) {
+        let requests = self.requests.clone();
+        let room = requests.log.max_answer_bytes();
         let StoredEnd {
             state,
             answer,
             summary,
-        } = stored(&result, self.keeps_raw_json);
-        let requests = self.requests.clone();
+        } = stored(&result, self.keeps_raw_json, room, &requests.metrics);
         let recording = requests.log.finish(Ending {
             key: self.intent.key.clone(),
             attempt: self.intent.attempt,

@@ -249,14 +249,26 @@ impl JetStream {
     /// appended all the same.
     async fn append_and_show(
         &self,
-        event: NewEvent,
+        mut event: NewEvent,
         is_reconciled: bool,
     ) -> Result<Appended, AppendError> {
+        let cuts = event.fit(self.max_value_bytes());
+        if !cuts.is_empty() {
+            let screening_id = &event.keys.screening_id;
+            tracing::warn!(screening_id, %cuts, "parts of an event were left out: NATS has no room for them");
+            cuts.count(&self.waits.metrics.cuts);
+        }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
         }
         Ok(appended)
+    }
+
+    /// How large an event, or the answer of a request, may be on this server.
+    fn max_value_bytes(&self) -> usize {
+        let max_payload = self.events.connection.max_payload();
+        max_payload.saturating_sub(MESSAGE_OVERHEAD)
     }
 
     /// Waits until this replica's readers see a record. Whether they do in time.

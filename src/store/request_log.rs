@@ -10,7 +10,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{AppendError, ReadError};
-use crate::pb;
+use crate::{pb, screening::MAX_MESSAGE_BYTES};
 
 /// The number of the form of a request record without a summary, and of one with it.
 const FORMAT: u32 = 1;
@@ -59,6 +59,11 @@ pub trait RequestLog: Send + Sync + 'static {
     /// # Errors
     /// See [`ReadError`].
     fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>>;
+
+    /// How large the answer of an [`Ending`] may be, in bytes. A larger one may be refused.
+    fn max_answer_bytes(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
 }
 
 /// By what a request is known: the id is the caller's own.

@@ -5,6 +5,7 @@ mod cut_off;
 mod deaths;
 mod deliveries;
 mod gateways;
+mod large;
 mod outages;
 mod owners;
 mod races;

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    screening::MAX_MESSAGE_BYTES,
     store::{
         AppendError, Begun, Ending, Intent, ReadError, RequestKey, RequestLog, StoredRequest,
         StoredState, Summary,
@@ -268,5 +269,9 @@ impl RequestLog for JetStream {
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             Ok(read.await.unwrap_or_else(|_| late())?.is_some())
         })
+    }
+
+    fn max_answer_bytes(&self) -> usize {
+        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
     }
 }

@@ -80,6 +80,7 @@ impl Refused {
             let request = CreateSubject {
                 subject: SubjectProfile::default(),
                 request_id: None,
+                late_violations: Vec::new(),
             };
             let requester = Requester {
                 name: "caller".into(),
