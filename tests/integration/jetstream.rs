@@ -11,3 +11,4 @@ mod owners;
 mod races;
 mod secured;
 mod settings;
+mod windows;

@@ -146,7 +146,7 @@ impl Moved {
         let directory = tempfile::tempdir().unwrap();
         let log = in_directory(directory.path());
         let others = add_requests(&log).await;
-        let later = Timestamp::now() + SignedDuration::from_hours(1);
+        let later = Timestamp::now() + SignedDuration::from_mins(30);
         add_postponed_poll(&log, "scr_8", later).await;
         let polls = log.polls(10, Timestamp::MAX).await.unwrap().sound;
         log.close().await;
