@@ -119,6 +119,7 @@ pub(super) async fn open(
             space,
             clock,
             beginning: Mutex::default(),
+            unsure: Mutex::default(),
         }),
         waits,
     })

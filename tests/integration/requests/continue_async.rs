@@ -1,7 +1,9 @@
 //! A SYNC screening that Kora gives up on goes on as ASYNC where its caller asks for that, and never reads as
 //! something that did not happen.
 
+mod joiners;
 mod limits;
+mod subjects;
 
 use std::{sync::Arc, time::Duration};
 
