@@ -8,7 +8,9 @@
 use prost::Message;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::{Requests, permits::RecordPermit, screening_end::End, waiting::Waiting};
+use super::{
+    Requests, permits::RecordPermit, screening_end::End, settled::Settled, waiting::Waiting,
+};
 use crate::{
     error::{CallError, Reason},
     kora::{Departure, GivenUp, Lane},
@@ -112,7 +114,8 @@ impl Screen<'_> {
     async fn verdict_on(&self, taken: &Screening, before: u64) -> Option<Verdict> {
         let requests = self.requests;
         let pending = pb::Screening::from(taken.clone());
-        self.waiting.tell_interim(pending.encode_to_vec().into());
+        let pending = Settled::interim(pending.encode_to_vec().into());
+        self.waiting.tell_interim(pending);
         let until = self.waiting.latest().unwrap_or(self.answer_by);
         requests.await_end(taken, until, self.record).await;
         let end = tokio::select! {

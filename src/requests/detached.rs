@@ -74,10 +74,6 @@ impl Requests {
         answer_by: tokio::time::Instant,
     ) -> Result<Answered<M>, CallError> {
         let departure = GiveUpOnDrop(departure);
-        let interim = || {
-            let interim = waiting.interim()?;
-            Settled::interim(interim).answer().ok()
-        };
         let (mut is_due, mut is_stopping) = (false, false);
         loop {
             tokio::select! {
@@ -86,8 +82,8 @@ impl Requests {
                 () = sleep_until(answer_by), if !is_due => {
                     is_due = true;
                     let is_ending = departure.0.give_up(GivenUp::CallerGone);
-                    if let Some(answer) = interim() {
-                        return Ok(answer);
+                    if let Some(interim) = waiting.interim() {
+                        return interim.answer();
                     }
                     // Others may still wait for what follows an attempt after which nobody knows.
                     match departure.0.unknown_for() {
@@ -106,11 +102,14 @@ impl Requests {
                     let patience = if is_ending { LAST_WORD } else { Duration::ZERO };
                     return match timeout(patience, delivered).await {
                         Ok(Ok(answer)) => answer,
-                        _ => interim().ok_or_else(|| {
-                            let reason = departure.0.unknown_for();
-                            CallError::new(reason.unwrap_or(Reason::KoraOutcomeUnknown))
-                                .because("the gateway stopped before Kora answered")
-                        }),
+                        _ => waiting.interim().map_or_else(
+                            || {
+                                let reason = departure.0.unknown_for();
+                                Err(CallError::new(reason.unwrap_or(Reason::KoraOutcomeUnknown))
+                                    .because("the gateway stopped before Kora answered"))
+                            },
+                            Settled::answer,
+                        ),
                     };
                 }
             }

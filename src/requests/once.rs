@@ -130,7 +130,7 @@ impl Requests {
         };
         // Of one that was given up unsent, the record may still be on its way.
         let settled = joinable.settled.borrow().clone();
-        let interim = || joinable.waiting.interim().map(Settled::interim);
+        let interim = || joinable.waiting.interim();
         settled.or_else(interim).map(Some).ok_or(error)
     }
 }
@@ -279,27 +279,38 @@ impl<M: Answer> Leader<M> {
             answer,
             summary,
         };
-        let give_up = || requests.orders.give_up.started();
-        let writing = until_written(|| requests.log.finish(ending.clone()), give_up());
-        tokio::pin!(writing);
+        let first_try = requests.log.finish(ending.clone());
+        tokio::pin!(first_try);
         let result = result.map(|message| Answered {
             message,
             is_replay: false,
         });
-        let in_time = tokio::select! {
+        let settled = Settled::now(&result);
+        self.waiting.tell_interim(settled.clone());
+        let tried = tokio::select! {
             biased;
-            recorded = &mut writing => Some(recorded),
+            recorded = &mut first_try => Some(recorded),
             () = sleep_until(deliver_by) => None,
             // The store may be away: what is known is better than "unknown".
-            () = give_up() => None,
+            () = requests.orders.give_up.started() => None,
         };
-        let lead = self.hand_over(result);
+        let lead = self.hand_over_as(settled, result);
         drop(place);
-        let recorded = match in_time {
-            Some(recorded) => recorded,
-            None => {
+        let recorded = match tried {
+            Some(Ok(is_recorded)) => Ok(is_recorded),
+            tried => {
                 let _pending = requests.metrics.pending_record();
-                writing.await
+                let tried = match tried {
+                    Some(tried) => tried,
+                    None => first_try.await,
+                };
+                match tried {
+                    Ok(is_recorded) => Ok(is_recorded),
+                    Err(_) => {
+                        let give_up = requests.orders.give_up.started();
+                        until_written(|| requests.log.finish(ending.clone()), give_up).await
+                    }
+                }
             }
         };
         requests.note_unrecorded(recorded, state);
@@ -364,9 +375,13 @@ impl<M: Answer> Leader<M> {
     }
 
     fn hand_over(self, result: Result<Answered<M>, CallError>) -> Lead {
+        self.hand_over_as(Settled::now(&result), result)
+    }
+
+    /// Tells those who joined how the call ended, and its own caller.
+    fn hand_over_as(self, settled: Settled, result: Result<Answered<M>, CallError>) -> Lead {
         let is_for_its_deadline = Instant::now() >= self.answer_by
             && matches!(&result, Err(error) if error.reason == Reason::StoreUnavailable);
-        let settled = Settled::now(&result);
         self.lead.settle(if is_for_its_deadline {
             settled.given_up()
         } else {

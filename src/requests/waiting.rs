@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+
+use super::settled::Settled;
 
 /// All of them. Their number is bounded by that of the joins. Clones share them.
 #[derive(Clone, Default)]
@@ -17,8 +18,8 @@ struct Present {
     last_number: u64,
     /// Until when each of them waits.
     until: BTreeMap<u64, Instant>,
-    /// What they are answered if the call takes longer than they wait: an encoded message.
-    interim: Option<Bytes>,
+    /// What they are answered if the call takes longer than they wait.
+    interim: Option<Settled>,
 }
 
 /// One who waits, until this is dropped.
@@ -63,14 +64,13 @@ impl Waiting {
         }
     }
 
-    /// From now on, whoever waits too short for the end is answered with this message.
-    pub(super) fn tell_interim(&self, encoded: Bytes) {
-        self.0
-            .send_modify(|present| present.interim = Some(encoded));
+    /// From now on, whoever waits too short for the end gets this answer.
+    pub(super) fn tell_interim(&self, answer: Settled) {
+        self.0.send_modify(|present| present.interim = Some(answer));
     }
 
     /// What whoever waits too short for the end is answered, where that is known.
-    pub(super) fn interim(&self) -> Option<Bytes> {
+    pub(super) fn interim(&self) -> Option<Settled> {
         self.0.borrow().interim.clone()
     }
 }

@@ -89,7 +89,7 @@ async fn a_paid_answer_that_comes_during_a_standstill_is_recorded() {
     nats.freeze(true);
     told.notify_one();
     // Whoever asks meanwhile gets the answer from memory.
-    let joined = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "50S");
+    let joined = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "3S");
     let joined = joined.send(gateway.grpc).await;
     assert_eq!(joined.screening().screening_id, SCREENING_ID);
     sleep(STANDSTILL).await;
@@ -121,7 +121,7 @@ async fn a_stop_waits_for_what_is_still_to_be_written() {
     detached.abort();
     nats.freeze(true);
     told.notify_one();
-    one.wait_for_metric("requests_pending_records 1\n").await;
+    one.wait_for_metric("reconciler_pending_records 1\n").await;
     let stopping = tokio::spawn(one.stop());
     sleep(STANDSTILL).await;
     assert!(!stopping.is_finished());
