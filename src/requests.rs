@@ -10,6 +10,7 @@ mod continue_async;
 mod detached;
 mod fingerprint;
 mod in_flight;
+mod late_rules;
 mod metrics;
 mod once;
 mod permits;
@@ -34,7 +35,7 @@ pub use record::{RecordState, RequestRecord};
 use crate::{
     access::Share,
     error::{CallError, Reason, Violation},
-    kora::{self, Departure},
+    kora::{self, Departure, Requester},
     lifecycle::Shutdown,
     pb,
     reconciler::Reconciler,
@@ -81,8 +82,8 @@ pub struct Logs {
 
 /// One call, as far as it matters here.
 pub struct Call {
-    /// The caller's name.
-    pub caller: String,
+    /// Who makes it.
+    pub caller: Requester,
     /// When the caller has to be answered.
     pub answer_by: Instant,
     /// Where it gets its permits. They are given back when the call is over, whoever still waits.
@@ -168,6 +169,9 @@ impl Requests {
         let request_id = request.request_id;
         let (departure, waiting) = (Departure::default(), Waiting::default());
         let keeps_raw_json = request.include_raw_json;
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
@@ -175,6 +179,7 @@ impl Requests {
             // It is large, and is handed on several times.
             move |record| {
                 Box::pin(async move {
+                    late_rules::none(violations)?;
                     let screen = Screen {
                         requests: &requests,
                         request: &request,
@@ -220,11 +225,15 @@ impl Requests {
     ) -> Result<Answered<pb::Subject>, CallError> {
         let content = fingerprint::subject(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (kora, departure) = (self.kora.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             move |_| {
                 Box::pin(async move {
+                    late_rules::none(violations)?;
                     let created = kora.create_subject(&request, &caller, answer_by, &departure);
                     Ok(pb::Subject::from(created.await?))
                 })
@@ -254,7 +263,7 @@ impl Requests {
             return self.run_detached(call, departure, waiting, send).await;
         };
         let key = RequestKey {
-            caller: call.caller.clone(),
+            caller: call.caller.scope.to_string(),
             request_id,
         };
         let hold = (departure, waiting);

@@ -90,8 +90,8 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
             request_retention: request_retention?,
             request_bytes: request_bytes?,
         }),
-        EventLogPlace::Nats(server) => store::Place::Nats(store::jetstream::Config {
-            server,
+        EventLogPlace::Nats(servers) => store::Place::Nats(store::jetstream::Config {
+            servers,
             credentials_file,
             ca_file,
             stream_prefix: stream_prefix?,

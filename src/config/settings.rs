@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GATEWAY_EVENT_LOG",
         kind: Kind::Value("PLACE"),
         default: Some("file:./kora-gateway-data"),
-        help: "Where events are kept: file:DIR, or nats://HOST:PORT (tls://HOST:PORT) for several gateways",
+        help: "Where events are kept: file:DIR, or nats://HOST:PORT,… (tls://HOST:PORT,…) for several gateways",
     },
     Setting {
         name: "nats-credentials-file",

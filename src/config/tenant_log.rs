@@ -1,12 +1,6 @@
 //! What names one tenant's log: all that moving it needs.
 
-use super::{
-    Problems,
-    reader::Reader,
-    rooms::store_place,
-    sources::{Environment, Flags},
-    values,
-};
+use super::{Environment, Problems, reader::Reader, rooms::store_place, sources::Flags, values};
 use crate::store;
 
 /// The settings that name a tenant's log.

@@ -96,18 +96,36 @@ fn disk_size(text: &str) -> Result<u64, String> {
 pub(super) enum EventLogPlace {
     /// In this directory.
     Directory(PathBuf),
-    /// On the NATS server with this URL.
-    Nats(String),
+    /// On the NATS servers with these URLs, of one cluster.
+    Nats(Vec<String>),
 }
 
 pub(super) fn event_log(text: &str) -> Result<EventLogPlace, String> {
     if let Some(directory) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Ok(EventLogPlace::Directory(directory.into()));
     }
+    let servers: Vec<_> = text.split(',').collect();
+    for server in &servers {
+        check_nats_server(server)?;
+    }
+    let is_tls = |server: &&&str| server.starts_with("tls:");
+    match servers.iter().filter(is_tls).count() {
+        0 => {}
+        count if count == servers.len() => {}
+        _ => return Err("mixes nats:// and tls://: one would be reached in the clear".to_owned()),
+    }
+    Ok(EventLogPlace::Nats(
+        servers.into_iter().map(str::to_owned).collect(),
+    ))
+}
+
+fn check_nats_server(text: &str) -> Result<(), String> {
     let url = Url::parse(text)
         .ok()
+        // The parser takes blanks away that the client would not.
+        .filter(|_| text.bytes().all(|byte| byte.is_ascii_graphic()))
         .filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())
-        .ok_or_else(|| "is neither file:DIR nor nats://HOST:PORT".to_owned())?;
+        .ok_or_else(|| "is neither file:DIR nor nats://HOST:PORT,…".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
             "holds a user name or password: name a file with --nats-credentials-file".to_owned(),
@@ -116,7 +134,7 @@ pub(super) fn event_log(text: &str) -> Result<EventLogPlace, String> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err("holds more than HOST:PORT".to_owned());
     }
-    Ok(EventLogPlace::Nats(text.to_owned()))
+    Ok(())
 }
 
 /// What the names of streams begin with.
@@ -271,9 +289,14 @@ mod tests {
             "tls://nats.example:4222",
             "nats://nats",
         ] {
-            let nats = EventLogPlace::Nats(server.to_owned());
+            let nats = EventLogPlace::Nats(vec![server.to_owned()]);
             assert_eq!(event_log(server), Ok(nats));
         }
+        let two = ["tls://a:4222", "tls://b:4222"];
+        assert_eq!(
+            event_log(&two.join(",")),
+            Ok(EventLogPlace::Nats(two.map(str::to_owned).into()))
+        );
         for bad in [
             "file:",
             "./data",
@@ -285,6 +308,13 @@ mod tests {
             "nats://token@127.0.0.1:4222",
             "nats://127.0.0.1:4222/stream",
             "nats://127.0.0.1:4222?x=y",
+            "nats://a:4222,",
+            ",nats://a:4222",
+            "nats://a:4222, nats://b:4222",
+            "nats://a:4222,b:4222",
+            "nats://a:4222,file:./data",
+            "nats://a:4222,nats://user:secret@b:4222",
+            "nats://a:4222,tls://b:4222",
         ] {
             assert!(event_log(bad).is_err(), "{bad}");
         }

@@ -64,6 +64,7 @@ fn result(rpc: Rpc, answer: &[u8]) -> Result<request_record::Result, CallError> 
         _ => pb::Screening::decode(answer).map(|screening| {
             request_record::Result::Screening(pb::Screening {
                 raw_json: Vec::new(),
+                raw_json_omitted: false,
                 ..screening
             })
         }),

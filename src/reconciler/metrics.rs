@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::screening::CutCounter;
+
 /// The counters of the polls.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -19,6 +21,8 @@ pub struct Metrics {
     pending: Gauge,
     /// Answers that were about another subject than the screening's.
     other_subjects: Counter,
+    /// Events that were too large for clients, by what was left out of them.
+    pub(super) events_cut: CutCounter,
 }
 
 /// A screening that the store has not taken yet, until this is dropped.
@@ -51,6 +55,7 @@ impl Metrics {
             unrecorded: Counter::default(),
             pending: Gauge::default(),
             other_subjects: Counter::default(),
+            events_cut: CutCounter::default(),
         };
         registry.register(
             "reconciler_polls",
@@ -76,6 +81,11 @@ impl Metrics {
             "reconciler_other_subjects",
             "Answers to polls that were about another subject than the screening's, and ended nothing",
             metrics.other_subjects.clone(),
+        );
+        registry.register(
+            "reconciler_events_cut",
+            "RECONCILED events that were too large for clients, by the part that was left out",
+            metrics.events_cut.clone(),
         );
         metrics
     }

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::Metrics;
 use crate::{
     error::{CallError, Outcome, Reason, Resource, Violation},
     kora::{self, Lane},
     pb,
-    screening::{GetScreening, GetSubject, ScreeningStatus},
+    screening::{Cuts, GetScreening, GetSubject, ScreeningStatus, fit_screening, fit_subject},
     store::{StoredRequest, StoredState, Summary},
 };
 
@@ -29,6 +30,9 @@ pub(super) trait Answer: prost::Message + Default + Clone + 'static {
         caller: &str,
         answer_by: Instant,
     ) -> impl Future<Output = Result<Self, CallError>> + Send;
+
+    /// Makes it fit into so many bytes, and says what was left out for that.
+    fn fit(&mut self, room: usize) -> Cuts;
 }
 
 /// How a request ended, as it is stored.
@@ -82,6 +86,10 @@ impl Answer for pb::Screening {
         }
         Ok(screening.into())
     }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_screening(self, room)
+    }
 }
 
 impl Answer for pb::Subject {
@@ -104,6 +112,10 @@ impl Answer for pb::Subject {
         };
         let subject = kora.subject(&request, caller, answer_by).await?;
         Ok(subject.into())
+    }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_subject(self, room)
     }
 }
 
@@ -168,24 +180,23 @@ impl From<&CallError> for Failure {
     }
 }
 
-/// How a request is stored that was answered with this. Kora's body is large, and is kept only where it was asked for.
-pub(super) fn stored<M: Answer>(result: &Result<M, CallError>, keeps_raw_json: bool) -> StoredEnd {
+/// How a request is stored that was answered with this, in a store that takes answers of `room` bytes. Kora's body is large,
+/// and is kept only where it was asked for.
+pub(super) fn stored<M: Answer>(
+    result: &Result<M, CallError>,
+    keeps_raw_json: bool,
+    room: usize,
+    metrics: &Metrics,
+) -> StoredEnd {
     match result {
-        Ok(message) => {
-            let encoded = if keeps_raw_json {
-                message.encode_to_vec()
-            } else {
-                message.without_raw_json().encode_to_vec()
-            };
-            StoredEnd {
-                state: StoredState::Succeeded,
-                answer: encoded.into(),
-                summary: Summary {
-                    result_id: message.id().to_owned(),
-                    reason: String::new(),
-                },
-            }
-        }
+        Ok(message) => StoredEnd {
+            state: StoredState::Succeeded,
+            answer: stored_message(message, keeps_raw_json, room, metrics),
+            summary: Summary {
+                result_id: message.id().to_owned(),
+                reason: String::new(),
+            },
+        },
         Err(error) => StoredEnd {
             state: state_after(error.reason),
             answer: Failure::from(error).encode(),
@@ -198,6 +209,26 @@ pub(super) fn stored<M: Answer>(result: &Result<M, CallError>, keeps_raw_json: b
             },
         },
     }
+}
+
+fn stored_message<M: Answer>(
+    message: &M,
+    keeps_raw_json: bool,
+    room: usize,
+    metrics: &Metrics,
+) -> Bytes {
+    let mut stored = if keeps_raw_json {
+        message.clone()
+    } else {
+        message.without_raw_json()
+    };
+    let cuts = stored.fit(room);
+    if !cuts.is_empty() {
+        let id = message.id();
+        tracing::warn!(id, %cuts, "parts of a stored answer were left out: it was too large");
+        metrics.stored_cut(&cuts);
+    }
+    stored.encode_to_vec().into()
 }
 
 /// The error that a request was answered with, as far as it is still known.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{CallError, Reason},
-    kora::{Departure, GivenUp, Lane},
+    kora::{Departure, GivenUp, Lane, Requester},
     pb,
     screening::{GetScreening, Mode, ScreenRequest, Screening, ScreeningStatus, TimeoutPolicy},
 };
@@ -31,7 +31,7 @@ const MAX_READ: Duration = Duration::from_secs(5);
 pub(super) struct Screen<'a> {
     pub(super) requests: &'a Requests,
     pub(super) request: &'a ScreenRequest,
-    pub(super) caller: &'a str,
+    pub(super) caller: &'a Requester,
     /// When its own caller has to be answered.
     pub(super) answer_by: Instant,
     pub(super) departure: &'a Departure,
@@ -149,7 +149,7 @@ impl Screen<'_> {
             include_raw_json: true,
         };
         let kora = &self.requests.kora;
-        let read = kora.screening(&request, Lane::Interactive, self.caller, until);
+        let read = kora.screening(&request, Lane::Interactive, &self.caller.name, until);
         match timeout_at(until, read).await {
             Ok(Ok(screening)) => Some(screening),
             Ok(Err(error)) => {

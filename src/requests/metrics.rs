@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::screening::{CutCounter, Cuts};
+
 /// The counters of requests.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -19,6 +21,8 @@ pub struct Metrics {
     pending_records: Gauge,
     /// Events that would have ended a screening whose caller waits for it, and did not.
     unfit_ends: Family<Labels, Counter>,
+    /// Answers that were too large for the store, by what was left out of their records.
+    stored_cuts: CutCounter,
 }
 
 /// An end that the store has not taken yet, until this is dropped.
@@ -38,6 +42,7 @@ impl Metrics {
             unrecorded: Counter::default(),
             pending_records: Gauge::default(),
             unfit_ends: Family::default(),
+            stored_cuts: CutCounter::default(),
         };
         registry.register(
             "requests_with_id",
@@ -63,6 +68,11 @@ impl Metrics {
             "screening_ends_not_used",
             "Ends of continued screenings that were not answered: about another subject, or disputed by Kora's answer",
             metrics.unfit_ends.clone(),
+        );
+        registry.register(
+            "requests_answers_cut",
+            "Stored answers that were too large, by the part that was left out",
+            metrics.stored_cuts.clone(),
         );
         metrics
     }
@@ -108,6 +118,10 @@ impl Metrics {
         self.unfit_ends
             .get_or_create(&Labels { kind: "disputed" })
             .inc();
+    }
+
+    pub(super) fn stored_cut(&self, cuts: &Cuts) {
+        cuts.count(&self.stored_cuts);
     }
 
     fn count(&self, kind: &'static str) {

@@ -266,12 +266,13 @@ impl<M: Answer> Leader<M> {
         deliver_by: Instant,
         (place, record): (Place, RecordPermit),
     ) {
+        let requests = self.requests.clone();
+        let room = requests.log.max_answer_bytes();
         let StoredEnd {
             state,
             answer,
             summary,
-        } = stored(&result, self.keeps_raw_json);
-        let requests = self.requests.clone();
+        } = stored(&result, self.keeps_raw_json, room, &requests.metrics);
         let ending = Ending {
             key: self.intent.key.clone(),
             attempt: self.intent.attempt,

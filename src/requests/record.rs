@@ -40,25 +40,25 @@ pub struct RequestRecord {
 }
 
 impl Requests {
-    /// What became of a caller's request. Asks nobody but the store.
+    /// What became of the request with this id in a caller's scope. Asks nobody but the store.
     ///
     /// # Errors
     /// `REQUEST_NOT_FOUND`, `STORE_UNAVAILABLE`, `STORE_CORRUPT`; `DEADLINE_EXCEEDED` if the store has not answered
     /// by `answer_by`.
     pub async fn request(
         &self,
-        caller: &str,
+        scope: &str,
         request_id: Uuid,
         answer_by: Instant,
     ) -> Result<RequestRecord, CallError> {
-        let record = self.look_up(caller, request_id);
+        let record = self.look_up(scope, request_id);
         let in_time = timeout_at(answer_by, record).await;
         in_time.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
     }
 
-    async fn look_up(&self, caller: &str, request_id: Uuid) -> Result<RequestRecord, CallError> {
+    async fn look_up(&self, scope: &str, request_id: Uuid) -> Result<RequestRecord, CallError> {
         let key = RequestKey {
-            caller: caller.to_owned(),
+            caller: scope.to_owned(),
             request_id,
         };
         let was_in_flight = self.in_flight.has(&key);

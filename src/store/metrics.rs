@@ -5,7 +5,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::telemetry::{DURATION_BUCKETS, TenantLabel};
+use crate::{
+    screening::CutCounter,
+    telemetry::{DURATION_BUCKETS, TenantLabel},
+};
 
 /// The metrics of the store. Each log has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Metrics {
     pub(super) answers_evicted: Counter,
     /// Webhooks that told another end than the RECONCILED event that they replace.
     pub(super) disputed: Counter,
+    /// Events that were too large for NATS, by what was left out of them.
+    pub(super) cuts: CutCounter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
     /// How far the clock of NATS is ahead of this machine's, in seconds.
@@ -55,6 +60,7 @@ impl Metrics {
             request_bytes_limit: Gauge::default(),
             answers_evicted: Counter::default(),
             disputed: Counter::default(),
+            cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
             all_writable: Family::default(),
@@ -98,6 +104,11 @@ impl Metrics {
             "store_reconciled_disputed",
             "Webhooks that told another end than the RECONCILED event that they replace",
             metrics.disputed.clone(),
+        );
+        registry.register(
+            "store_events_cut",
+            "Events that were too large for NATS, by the part that was left out",
+            metrics.cuts.clone(),
         );
         registry.register_with_unit(
             "store_commit",

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{AppendError, ReadError};
-use crate::pb;
+use crate::{pb, screening::MAX_MESSAGE_BYTES};
 
 /// The number of the form of a request record without a summary, and of one with it.
 const FORMAT: u32 = 1;
@@ -53,12 +53,24 @@ pub trait RequestLog: Send + Sync + 'static {
     /// # Errors
     /// See [`ReadError`].
     fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>>;
+
+    /// Whether there are records of this scope. It is asked once in a while, and looks at a bounded number of records: in
+    /// a log with very many it can miss a scope that is neither among the oldest nor among the newest.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>>;
+
+    /// How large the answer of an [`Ending`] may be, in bytes. A larger one may be refused.
+    fn max_answer_bytes(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
 }
 
 /// By what a request is known: the id is the caller's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestKey {
-    /// The caller's name.
+    /// The scope of the caller's ids: the name that it had when the first of them was recorded.
     pub caller: String,
     /// The caller's id of the request.
     pub request_id: Uuid,

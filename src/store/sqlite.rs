@@ -24,6 +24,7 @@ mod request_usage;
 mod requests;
 mod retention;
 mod schema;
+mod scopes;
 mod snapshot;
 mod transaction;
 mod waiting;
@@ -256,5 +257,9 @@ impl RequestLog for Sqlite {
 
     fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>> {
         Box::pin(self.readers.request(key))
+    }
+
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        Box::pin(self.readers.has_scope(scope))
     }
 }

@@ -4,6 +4,7 @@ mod disk;
 mod request_space;
 mod versions;
 mod waiting;
+mod windows;
 
 use std::{path::PathBuf, time::Duration};
 

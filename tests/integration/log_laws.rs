@@ -48,6 +48,9 @@ pub struct Hands(Arc<AtomicI64>);
 pub trait Place: Send + Sync + Sized + 'static {
     type Log: EventLog + PollLog + RequestLog;
 
+    /// Whether the newest event stays, however old it is.
+    const KEEPS_NEWEST: bool;
+
     /// A place that keeps events for very long.
     fn new() -> impl Future<Output = Self> + Send;
 

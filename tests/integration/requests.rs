@@ -3,6 +3,7 @@
 mod continue_async;
 mod endings;
 mod evicted;
+mod late_rules;
 mod pending_records;
 mod places;
 mod raw_bodies;

@@ -244,7 +244,7 @@ def test_the_callers_and_what_they_may_do_are_listed(tmp_path: Path) -> None:
     ended = run("check-config", "--config", str(file), "--event-log", f"file:{tmp_path}/data")
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = [line.split() for line in ended.stdout.splitlines()]
-    assert ["kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
+    assert ["kyc", "kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
     assert ["callers", str(file), "2023-11-14T22:13:20Z"] in rows
 
 

@@ -86,7 +86,10 @@ impl Room {
     ) -> impl Future<Output = Answer> + Send + 'static {
         let answer_by = Instant::now() + wait;
         let call = Call {
-            caller: key().caller,
+            caller: Requester {
+                name: "caller".into(),
+                scope: key().caller.into(),
+            },
             answer_by,
             claimant: self.permits.claimant("caller".into(), 1, answer_by),
             message: None,

@@ -140,6 +140,10 @@ impl RequestLog for SlowStore {
             Ok(stored)
         })
     }
+
+    fn has_scope(&self, _: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        unreachable!("nobody asks for scopes here")
+    }
 }
 
 impl PollLog for SlowStore {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
     stream::{self, Stream},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -14,17 +14,33 @@ use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    request_log::Records, settings, space::Space, writer::Writer,
+    refusal, request_log::Records, settings, space::Space, writer::Writer,
 };
 use crate::{
     clock::Clock,
     store::{HotTail, Metrics, ReadError, request_space::RequestSpace, writable::Writable},
 };
 
-/// The code of NATS's errors that pass.
-const SERVICE_UNAVAILABLE: usize = 503;
-
+/// Opens a tenant's log, and creates it where there is none.
 pub(super) async fn open(
+    connection: Connection,
+    config: &Config,
+    tenant: &str,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<JetStream, OpenError> {
+    let refused = connection.refused();
+    let opened = open_on(connection, config, tenant, clock, metrics).await;
+    // NATS does not answer a request that the user has no right to.
+    opened.map_err(|error| match (error, refused.since()) {
+        (OpenError::Unreachable(_), Some(right)) => OpenError::Misconfigured(format!(
+            "NATS refuses a right to the user of --nats-credentials-file: {right}"
+        )),
+        (error, _) => error,
+    })
+}
+
+async fn open_on(
     connection: Connection,
     config: &Config,
     tenant: &str,
@@ -159,13 +175,13 @@ pub(super) async fn create_or_verify(
             match created {
                 Err(error) if is_there_already(&error.kind()) => {
                     let found = connection.jetstream.get_stream(&name).await;
-                    found.map_err(|error| OpenError::Unreachable(error.to_string()))?
+                    found.map_err(|error| not_found(&name, &error))?
                 }
-                Err(error) => return Err(not_created(&name, error.kind())),
+                Err(error) => return Err(not_created(&name, &error)),
                 Ok(created) => created,
             }
         }
-        Err(error) => return Err(OpenError::Unreachable(error.to_string())),
+        Err(error) => return Err(not_found(&name, &error)),
         Ok(found) => found,
     };
     let info = found.cached_info();
@@ -183,7 +199,7 @@ pub(super) async fn existing(connection: &Connection, name: &str) -> Result<Stre
         Err(error) if is_missing(&error.kind()) => Err(OpenError::Refused(format!(
             "there is no stream {name} on NATS"
         ))),
-        Err(error) => Err(OpenError::Unreachable(error.to_string())),
+        Err(error) => Err(not_found(name, &error)),
         Ok(found) => Ok(found),
     }
 }
@@ -198,20 +214,17 @@ fn is_there_already(kind: &CreateStreamErrorKind) -> bool {
         if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
-fn not_created(name: &str, kind: CreateStreamErrorKind) -> OpenError {
-    match kind {
-        // The cluster's servers have not found each other yet, or they are too few.
-        CreateStreamErrorKind::JetStream(error)
-            if error.error_code() == ErrorCode::CLUSTER_NO_PEERS
-                || error.code() == SERVICE_UNAVAILABLE =>
-        {
-            OpenError::Unreachable(error.to_string())
-        }
-        // It cannot be created so: not enough room, no right to.
-        CreateStreamErrorKind::JetStream(error) => {
-            OpenError::Refused(format!("NATS does not create the stream {name}: {error}"))
-        }
-        other => OpenError::Unreachable(other.to_string()),
+fn not_found(name: &str, error: &GetStreamError) -> OpenError {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(error) => refusal::of_stream(name, &error),
+        _ => OpenError::Unreachable(error.to_string()),
+    }
+}
+
+fn not_created(name: &str, error: &CreateStreamError) -> OpenError {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => refusal::of_stream(name, &error),
+        _ => OpenError::Unreachable(error.to_string()),
     }
 }
 

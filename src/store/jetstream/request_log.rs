@@ -16,11 +16,12 @@ use super::{
     JetStream, WRITE_TIMEOUT,
     bucket::{ABSENT, Bucket},
     owners::Owners,
-    request_value::{Damaged, Owned, key},
+    request_value::{self, Damaged, Owned, key},
     space::Space,
 };
 use crate::{
     clock::Clock,
+    screening::MAX_MESSAGE_BYTES,
     store::{
         AppendError, Begun, Ending, Intent, ReadError, RequestContent, RequestKey, RequestLog,
         StoredRequest, StoredState, Summary,
@@ -294,5 +295,19 @@ impl RequestLog for JetStream {
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             read.await.unwrap_or_else(|_| late())
         })
+    }
+
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        Box::pin(async move {
+            // A wildcard: the newest record of any id.
+            let any = request_value::any_in(&scope);
+            let read = timeout(READ_TIMEOUT, self.records.bucket.get(&any));
+            let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
+            Ok(read.await.unwrap_or_else(|_| late())?.is_some())
+        })
+    }
+
+    fn max_answer_bytes(&self) -> usize {
+        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
     }
 }

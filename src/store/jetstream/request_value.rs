@@ -68,6 +68,11 @@ pub(super) fn key(key: &RequestKey) -> String {
     format!("{PREFIX}{}.{}", hex(key.caller.as_bytes()), key.request_id)
 }
 
+/// What matches the keys of all requests of a scope.
+pub(super) fn any_in(scope: &str) -> String {
+    format!("{PREFIX}{}.*", hex(scope.as_bytes()))
+}
+
 impl Owned {
     pub(super) fn encode(&self) -> Bytes {
         let bytes_of = |id: Uuid| Bytes::copy_from_slice(id.as_bytes());

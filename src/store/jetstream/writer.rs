@@ -18,7 +18,7 @@ use super::{
     supersession::{Place, place_of},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, STEP_TOLERANCE},
     event::Identity,
     store::{
         AppendError, Appended, Metrics, ReadError, record::body_id_prefix, writable::Writable,
@@ -181,9 +181,12 @@ impl Writer {
             Identity::Vendor(_) => Known::Same,
             Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => NO,
             Identity::Body(_) => {
-                // By the server's clock alone: gateways' clocks differ. One from the future tells nothing.
-                let age = u128::try_from(self.owners.server_time() - taken);
-                if age.is_ok_and(|age| age < self.dedup_window.as_nanos()) {
+                // By the server's clock, since gateways' clocks differ; a time from the future tells nothing. One that was
+                // imported is as old as its own time says. Better twice than lost.
+                let age = self.owners.server_time() - taken;
+                let own_age = self.clock.now().as_nanosecond() - found.receive_time.as_nanosecond();
+                let window = i128::try_from(self.dedup_window.as_nanos()).unwrap_or(i128::MAX);
+                if -STEP_TOLERANCE.as_nanos() < age && age.max(own_age) < window {
                     Known::Same
                 } else {
                     Known::No {

@@ -103,7 +103,6 @@ async fn the_requests_of_an_older_version_stay_what_they_were() {
             log.polls(1, Timestamp::MAX).await.unwrap(),
             Polls::default()
         );
-        append(&log, "a").await;
         log.close().await;
     }
 }

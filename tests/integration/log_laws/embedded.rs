@@ -13,6 +13,8 @@ const BRIEF: Duration = Duration::from_secs(3600);
 impl Place for event_log::Place {
     type Log = Sqlite;
 
+    const KEEPS_NEWEST: bool = true;
+
     async fn new() -> Self {
         event_log::Place::new()
     }

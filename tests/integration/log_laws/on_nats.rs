@@ -25,7 +25,7 @@ impl NatsPlace {
     pub fn on(server: NatsServer) -> Self {
         NatsPlace {
             config: jetstream::Config {
-                server: server.url(),
+                servers: vec![server.url()],
                 credentials_file: None,
                 ca_file: None,
                 stream_prefix: "kora-gateway".to_owned(),
@@ -50,6 +50,9 @@ impl NatsPlace {
 impl Place for NatsPlace {
     type Log = JetStream;
 
+    /// The server deletes by age.
+    const KEEPS_NEWEST: bool = false;
+
     async fn new() -> Self {
         NatsPlace::on(NatsServer::start())
     }
@@ -63,6 +66,7 @@ impl Place for NatsPlace {
     async fn brief() -> Self {
         let mut place = Self::new().await;
         place.config.retention_age = BRIEF;
+        place.config.dedup_window = BRIEF;
         place
     }
 

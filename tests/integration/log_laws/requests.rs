@@ -13,6 +13,7 @@ laws! {
     only_the_attempt_that_is_recorded_ends_and_only_once,
     of_many_that_begin_at_once_one_wins,
     one_with_other_content_never_takes_a_place,
+    a_scope_is_there_while_it_has_a_record,
     a_record_is_there_after_a_restart,
     what_an_earlier_process_left_open_is_marked_as_abandoned_and_never_begun_again,
     an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken,
@@ -82,6 +83,19 @@ async fn only_the_attempt_that_is_recorded_ends_and_only_once<P: Place>() {
     assert_eq!((found.state, &found.answer[..]), (succeeded, &b"done"[..]));
     let begun = log.begin(intent(id, first)).await.unwrap();
     assert_eq!(begun, Begun::Found(found));
+}
+
+async fn a_scope_is_there_while_it_has_a_record<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let has = async |name: &str| log.has_scope(name.to_owned()).await.unwrap();
+    let (name, id) = ("a caller.>*", Uuid::new_v4());
+    assert!(!has(name).await);
+    log.begin(intent(id, Uuid::new_v4())).await.unwrap();
+    assert!(has(name).await);
+    for other in ["a", "a caller", "*", ">"] {
+        assert!(!has(other).await, "{other}");
+    }
 }
 
 async fn of_many_that_begin_at_once_one_wins<P: Place>() {

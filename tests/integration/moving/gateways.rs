@@ -60,7 +60,7 @@ fn in_directory(directory: &Path) -> Sqlite {
 
 async fn on_nats(server: &NatsServer) -> JetStream {
     let mut config = NatsPlace::new().await.config;
-    config.server = server.url();
+    config.servers = vec![server.url()];
     let metrics = Metrics::register(&mut Registry::default());
     let opened = JetStream::open(&config, TENANT_ID, Clock::system(), metrics).await;
     opened.unwrap()
@@ -146,7 +146,7 @@ impl Moved {
         let directory = tempfile::tempdir().unwrap();
         let log = in_directory(directory.path());
         let others = add_requests(&log).await;
-        let later = Timestamp::now() + SignedDuration::from_hours(1);
+        let later = Timestamp::now() + SignedDuration::from_mins(30);
         add_postponed_poll(&log, "scr_8", later).await;
         let polls = log.polls(10, Timestamp::MAX).await.unwrap().sound;
         log.close().await;
