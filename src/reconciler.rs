@@ -11,7 +11,7 @@ mod rounds;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub use metrics::Metrics;
 
@@ -75,21 +75,32 @@ impl Reconciler {
         }
     }
 
-    /// Has a screening of this subject, whose id is empty where it is not known, wait for its end. Returns when that is durable, however long it takes, or when the store cannot
-    /// take it before `stop`, which is counted.
+    /// Has a screening of this subject, whose id is empty where it is not known, wait for its end. Says when the store
+    /// was asked once. Returns when it is durable, however long that takes, or when the store cannot take it before
+    /// `stop`, which is counted.
     pub async fn expect(
         &self,
         screening_id: String,
         subject_id: String,
+        asked: oneshot::Sender<()>,
         stop: impl Future<Output = ()>,
     ) {
         let first_poll = after(self.clock.now(), self.config.first_pause);
-        let _pending = self.metrics.pending_poll();
         let add = || {
             let (screening_id, subject_id) = (screening_id.clone(), subject_id.clone());
             self.log.add_poll(screening_id, subject_id, first_poll)
         };
-        match until_written(add, stop).await {
+        let first_try = add().await;
+        // Whoever waited for it may have gone.
+        let _ = asked.send(());
+        let added = match first_try {
+            Ok(is_added) => Ok(is_added),
+            Err(_) => {
+                let _pending = self.metrics.pending_poll();
+                until_written(add, stop).await
+            }
+        };
+        match added {
             Ok(true) => self.added.notify_one(),
             Ok(false) => {}
             Err(error) => {

@@ -22,7 +22,7 @@ mod waiting;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, oneshot},
     time::{Instant, timeout_at},
 };
 use tokio_util::task::TaskTracker;
@@ -207,11 +207,14 @@ impl Requests {
         let reconciler = self.reconciler.clone();
         let (id, subject_id) = (screening.screening_id.clone(), screening.subject_id.clone());
         let (give_up, record) = (self.orders.give_up.clone(), record.clone());
-        let recording = self.calls.spawn(async move {
-            reconciler.expect(id, subject_id, give_up.started()).await;
+        let (asked, is_asked) = oneshot::channel();
+        self.calls.spawn(async move {
+            reconciler
+                .expect(id, subject_id, asked, give_up.started())
+                .await;
             drop(record);
         });
-        let _ = timeout_at(answer_by - POLL_RESERVE, recording).await;
+        let _ = timeout_at(answer_by - POLL_RESERVE, is_asked).await;
     }
 
     /// Creates a subject.
