@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -131,6 +131,19 @@ impl Record {
             hash.update(part);
         }
         hash.digest()
+    }
+}
+
+/// The `receive_time` of an event after one with the time `last`. A log's time never goes back, although clocks can be set
+/// back and those of several machines differ. The id of an event that Kora gave none is made of its time, so that time has
+/// to be new: an earlier event with the same body and time may be trimmed by now, and still be known to subscribers.
+pub(super) fn receive_time(now: Timestamp, last: Timestamp, identity: &Identity) -> Timestamp {
+    const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
+    // As a record keeps it, so that memory and disk tell the same time.
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
+    match identity {
+        Identity::Body(_) if now <= last => last + ONE_MILLISECOND,
+        _ => now.max(last),
     }
 }
 

@@ -27,6 +27,7 @@ mod transaction;
 mod waiting;
 mod writer;
 mod writing;
+mod young;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

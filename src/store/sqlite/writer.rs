@@ -20,6 +20,7 @@ use super::{
     schema::{Opened, checkpoint},
     transaction::{Committed, PAGE_BYTES, Terms},
     waiting::Waiting,
+    young::Young,
 };
 use crate::{
     clock::LogTime,
@@ -40,6 +41,7 @@ pub(super) struct Writer {
     request_retention: Duration,
     log_time: LogTime,
     marking: Marking,
+    young: Young,
     seen: Seen,
     is_broken: bool,
     bytes_since_checkpoint: u64,
@@ -56,12 +58,13 @@ pub(super) struct Seen {
 impl Writer {
     pub(super) fn new(opened: Opened, config: &Config, log_time: LogTime, seen: Seen) -> Self {
         Writer {
-            opened,
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
-            marking: Marking::new(&log_time),
+            marking: Marking::default(),
+            young: Young::after(&opened.state),
+            opened,
             log_time,
             seen,
             is_broken: false,
@@ -129,9 +132,9 @@ impl Writer {
 
     /// One transaction: when it returns, all of it is on disk.
     fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
-        let (now, log_time) = self.log_time.now();
-        let limits = self.limits(log_time);
-        let oldest_request = before(now, self.request_retention);
+        let now = self.log_time.now();
+        let limits = self.limits(now.log_time);
+        let oldest_request = before(now.time, self.request_retention);
         let Opened {
             connection,
             id,
@@ -140,21 +143,24 @@ impl Writer {
         } = &mut self.opened;
         let terms = Terms {
             log_id: *id,
-            now,
-            log_time,
+            now: now.time,
+            log_time: now.log_time,
             dedup_window: self.dedup_window,
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = state.head.position.sequence;
         let mut committed = Committed::new(*state);
+        self.young
+            .move_along(&transaction, &now, &mut committed.state)?;
         for operation in operations {
             committed.apply(&transaction, terms, operation)?;
         }
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
         committed.forgotten = requests::trim(&transaction, oldest_request)?;
-        self.marking.write_if_due(&transaction, &self.log_time)?;
+        self.marking.write_if_due(&transaction, &now)?;
         transaction.commit()?;
         self.marking.written();
+        self.young.moved(&now);
         Ok(committed)
     }
 
