@@ -38,7 +38,7 @@ pub fn schedules_on_nats() -> BoxedStrategy<Schedule> {
         .prop_map(|operations| Schedule {
             settings: Settings {
                 retention_age: Duration::from_secs(3650 * 86_400),
-                retention_bytes: 1 << 30,
+                retention_bytes: 4 << 20,
                 dedup_window: Duration::from_secs(86_400),
                 request_retention: Duration::from_secs(365 * 86_400),
             },

@@ -54,8 +54,13 @@ impl<P: Place> Gateway<P> {
         self.update_requests();
     }
 
-    /// Something was written, perhaps a record with this time.
-    pub fn committed(&mut self, record: Option<Timestamp>) {
+    /// Something was written, perhaps an event with this time.
+    pub fn committed(&mut self, receive_time: Option<Timestamp>) {
+        // A log that keeps time knows gateway time from it, also where `receive_time` stands still.
+        let record = receive_time.map(|time| match P::KEEPS_TIME {
+            true => self.clock.now(),
+            false => time,
+        });
         self.trust.committed(&self.machine, record, P::KEEPS_TIME);
     }
 

@@ -64,9 +64,7 @@ impl<P: Place> Gateway<P> {
             (Begun::Found(found), Some(known)) if found.attempt == known.attempt => {}
             _ => panic!("{begun:?}"),
         }
-        let mut record = None;
         if begun == Begun::New {
-            record = Some(self.clock.now());
             let request = Request {
                 id,
                 attempt,
@@ -75,7 +73,7 @@ impl<P: Place> Gateway<P> {
             };
             self.requests.known.insert(number, request);
         }
-        self.committed(record);
+        self.committed(None);
     }
 
     pub async fn finish(&mut self, which: Index, how: Outcome) {
@@ -96,8 +94,7 @@ impl<P: Place> Gateway<P> {
         if is_recorded {
             open.state = State::Ended(state, self.trust.now(&self.machine));
         }
-        let record = is_recorded.then(|| self.clock.now());
-        self.committed(record);
+        self.committed(None);
     }
 
     /// Another process has read what the last one left open.
