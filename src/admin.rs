@@ -55,11 +55,15 @@ async fn livez(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    match admin.readiness.is_ready() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
+    if admin.readiness.is_ready() {
+        return (StatusCode::OK, "ready\n".to_owned());
     }
+    let text = match admin.readiness.waits_for() {
+        Some(what) => format!("not ready: {what}\n"),
+        None => "not ready\n".to_owned(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 async fn metrics_text(

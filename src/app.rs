@@ -6,6 +6,8 @@ mod metrics;
 mod moving;
 mod open_files;
 mod opening;
+mod reload;
+mod scopes;
 mod serving;
 mod status;
 mod stop;
@@ -24,13 +26,14 @@ use crate::{
     clock::Clock,
     config::Config,
     kora,
-    lifecycle::{Readiness, Shutdown},
+    lifecycle::{Readiness, Reload, Shutdown},
     store,
     telemetry::Metrics,
     webhook::SecretOwners,
 };
 use metrics::RoomMetrics;
 use opening::open_logs;
+use reload::Followed;
 use status::Status;
 use stop::{Living, Orders, ended};
 use tenant::{Shared, Tenant};
@@ -44,6 +47,8 @@ pub struct Surroundings {
     pub readiness: Readiness,
     /// Tells the gateway to stop.
     pub shutdown: Shutdown,
+    /// Tells the gateway to read secrets, certificates and callers again at once.
+    pub reload: Reload,
 }
 
 /// Why a gateway cannot start.
@@ -70,13 +75,25 @@ pub enum StartError {
 /// # Errors
 /// If the gateway could not start.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let http = kora::HttpClient::new(&config.kora)?;
+    let http = http_client(config)?;
     let metrics = kora::Metrics::register(&mut Metrics::registry());
     for tenant in &config.tenants {
         let (clock, orders) = (Clock::system(), kora::Orders::default());
         kora::Client::new(&http, &tenant.kora, clock, metrics.clone(), orders)?;
     }
     Ok(())
+}
+
+/// Where Kora is reached in the clear alone, which only an emulator is, missing certificates keep nobody from trying it.
+fn http_client(config: &Config) -> Result<kora::HttpClient, kora::SetupError> {
+    let mut tenants = config.tenants.iter();
+    let is_plain =
+        config.emulator.is_some() || tenants.all(|tenant| tenant.kora.base_url.scheme() == "http");
+    if is_plain && config.kora.ca_file.is_none() {
+        kora::HttpClient::without_tls(&config.kora)
+    } else {
+        kora::HttpClient::new(&config.kora)
+    }
 }
 
 /// Runs a gateway until it is told to stop and everything in it has ended, at the latest
@@ -93,9 +110,10 @@ pub async fn run(
         clock,
         readiness,
         shutdown,
+        reload,
     } = surroundings;
     let orders = Orders::new(shutdown);
-    let http = kora::HttpClient::new(&config.kora)?;
+    let http = http_client(&config)?;
     let emulator = emulation::start(
         &mut config,
         listeners.emulator,
@@ -106,7 +124,14 @@ pub async fn run(
     clock.register_metrics(&mut registry);
     let status = Status::new(readiness).await;
     let admin = serving::admin(listeners.admin, &status, &clock, &metrics, &orders);
-    let opened = open_logs(&mut config, &clock, &metrics.store, &orders.stop).await;
+    let opened = open_logs(
+        &mut config,
+        &clock,
+        &metrics.store,
+        &orders.stop,
+        &status.readiness,
+    )
+    .await;
     let (storage, logs) = match opened {
         Ok(Some(opened)) => opened,
         not_opened => {
@@ -154,6 +179,9 @@ pub async fn run(
     if let Some(file) = config.callers_file.clone() {
         followers.spawn(file.follow(config.callers.clone()));
     }
+    followers.spawn(Followed::of(&config).reload(reload));
+    let request_logs = tenants.iter().map(Tenant::request_log).collect();
+    followers.spawn(scopes::follow(config.callers.clone(), request_logs));
     status
         .follow(&tenants, config.store.is_shared(), &mut followers)
         .await;

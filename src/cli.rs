@@ -10,6 +10,7 @@ mod emulator;
 mod failure;
 mod gateway_args;
 mod print;
+mod reload;
 mod serve;
 mod setting_flags;
 mod store;
@@ -22,11 +23,15 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Environment, telemetry};
+use crate::{
+    config::{Environment, NotUtf8},
+    telemetry,
+};
 use setting_flags::SettingFlags;
 
 /// The exit code for a wrong command line or a bad configuration (`EX_USAGE` of sysexits).
@@ -84,8 +89,17 @@ struct ServeArgs {
     settings: SettingFlags,
 }
 
+/// How long the end waits for the last lines to be written: nobody may be reading them.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 /// Runs the verb of `args` with this environment.
 pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let code = run_verb(args, environment).await;
+    telemetry::flush(LAST_LINES);
+    code
+}
+
+async fn run_verb(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let verb = match CommandLine::try_parse_from(args) {
         Ok(CommandLine { verb }) => verb,
         Err(error) => {
@@ -115,10 +129,16 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, environment: &Environ
     }
 }
 
+/// What `RUST_LOG` says.
+fn log_directives(environment: &Environment) -> Result<Option<&str>, String> {
+    let directives = environment.get("RUST_LOG");
+    directives.map_err(|NotUtf8| "RUST_LOG is not UTF-8".to_owned())
+}
+
 /// Sends the logs to stderr, as `RUST_LOG` says.
 fn init_logging(environment: &Environment, default: &str) -> Result<(), ExitCode> {
-    let directives = environment.get("RUST_LOG").map_or(default, String::as_str);
-    telemetry::log_filter(Some(directives))
+    log_directives(environment)
+        .and_then(|directives| telemetry::log_filter(Some(directives.unwrap_or(default))))
         .and_then(telemetry::init_logging)
         .map_err(|problem| complain(BAD_CONFIGURATION, problem))
 }
@@ -130,8 +150,6 @@ fn say(line: impl std::fmt::Display) {
 
 /// Prints a complaint on stderr, each of its lines as one of its own, and returns the exit code.
 fn complain(code: u8, complaint: impl std::fmt::Display) -> ExitCode {
-    for line in complaint.to_string().lines() {
-        let _ = writeln!(io::stderr().lock(), "error: {line}");
-    }
+    telemetry::complain(complaint);
     ExitCode::from(code)
 }

@@ -4,6 +4,7 @@
 //! that is wrong is reported at once, by the name of the setting.
 
 mod callers;
+mod environment;
 mod loaded;
 mod ports;
 mod reader;
@@ -19,10 +20,11 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use secrecy::ExposeSecret;
 
 pub use callers::{CallersFile, MAX_CALLERS};
-pub use loaded::Loaded;
+pub use environment::{Environment, NotUtf8};
+pub use loaded::{Fixed, Loaded};
 pub use reader::{Effective, GivenSecret, Problem};
 pub use settings::{Kind, SETTINGS, Setting};
-pub use sources::{Environment, Flags, Origin};
+pub use sources::{Flags, Origin};
 pub use tenant_log::{TENANT_LOG_SETTINGS, TenantLog};
 pub use tenants::{MAX_TENANTS, Tenant};
 pub use values::is_loopback;
@@ -107,10 +109,11 @@ impl Config {
             effective,
             secrets,
             problems,
+            warnings: found,
         } = reader.close();
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded {
-                warnings: warnings(&config),
+                warnings: warnings(&config).into_iter().chain(found).collect(),
                 config,
                 effective,
                 secrets,

@@ -177,6 +177,14 @@ impl CallError {
         }
     }
 
+    /// The request breaks rules, and nothing was sent.
+    pub fn invalid(violations: Vec<Violation>) -> Self {
+        CallError {
+            violations,
+            ..CallError::new(Reason::InvalidRequest)
+        }
+    }
+
     /// The gateway is stopping, and nothing was sent.
     pub fn draining() -> Self {
         CallError {

@@ -5,6 +5,7 @@
 
 mod content;
 mod filter;
+mod fit;
 mod position;
 mod token;
 mod watch;

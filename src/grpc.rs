@@ -102,7 +102,8 @@ where
         tenants,
         clock,
     } = sources;
-    let compliance = ComplianceServiceServer::new(service::Compliance::new(clock))
+    let compliance = service::Compliance::new(clock, metrics.answers_cut.clone());
+    let compliance = ComplianceServiceServer::new(compliance)
         .max_decoding_message_size(config.max_request_bytes);
     // Version 1 and the alpha that many tools still ask for.
     let reflection = || {

@@ -31,7 +31,7 @@ mod transmission;
 mod tries;
 mod violations;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
@@ -71,6 +71,15 @@ pub struct Account {
     pub api_key: Secret,
     /// The tenant's id at Kora.
     pub tenant_id: String,
+}
+
+/// Whom something is created for.
+#[derive(Clone, Debug)]
+pub struct Requester {
+    /// The caller's name; callers take turns in the rate limit.
+    pub name: Arc<str>,
+    /// The scope of its request ids, which makes idempotency keys and outlives the name.
+    pub scope: Arc<str>,
 }
 
 /// The orders of a stop that concern reads. What creates something is taken back by its [`Departure`].

@@ -3,12 +3,15 @@
 mod signals;
 mod watchdog;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use signals::{STOPPED_AT_ONCE, stop_on_signals};
+pub use signals::{STOPPED_AT_ONCE, serve_signals, stop_on_signals};
 pub use watchdog::Watchdog;
 
 /// How far a gateway is.
@@ -24,22 +27,62 @@ pub enum Phase {
 
 /// The one gateway's phase, for everyone to see.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Phase>>);
+pub struct Readiness {
+    phase: Arc<watch::Sender<Phase>>,
+    /// What a gateway that starts is waiting for, where it is known.
+    waits_for: Arc<Mutex<Option<String>>>,
+}
 
 /// The order to stop, given once.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(CancellationToken);
 
+/// The order to read again at once what can change while the gateway runs. It can be given any number of times.
+#[derive(Clone, Debug)]
+pub struct Reload(watch::Sender<u64>);
+
+/// The orders to reload that one follower has yet to see. Orders that come in quick succession are seen as one.
+#[derive(Debug)]
+pub struct ReloadRequests(watch::Receiver<u64>);
+
+impl Default for Reload {
+    fn default() -> Self {
+        Reload(watch::Sender::new(0))
+    }
+}
+
+impl Reload {
+    /// Gives the order.
+    pub fn request(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    /// The orders from now on.
+    pub fn requests(&self) -> ReloadRequests {
+        ReloadRequests(self.0.subscribe())
+    }
+}
+
+impl ReloadRequests {
+    /// Waits for the next order; `false` once none can come any more.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
 impl Default for Readiness {
     fn default() -> Self {
-        Readiness(Arc::new(watch::Sender::new(Phase::Starting)))
+        Readiness {
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+            waits_for: Arc::default(),
+        }
     }
 }
 
 impl Readiness {
     /// Everything that the gateway needs is there. Has no effect on one that was told to stop.
     pub fn ready(&self) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let starts = *phase == Phase::Starting;
             if starts {
                 *phase = Phase::Ready;
@@ -50,7 +93,7 @@ impl Readiness {
 
     /// Something that the gateway needs is gone for now. Has no effect on one that was told to stop.
     pub fn not_ready(&self) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let was_ready = *phase == Phase::Ready;
             if was_ready {
                 *phase = Phase::Starting;
@@ -61,17 +104,31 @@ impl Readiness {
 
     /// The gateway was told to stop; it never gets ready again.
     pub fn drain(&self) {
-        self.0.send_replace(Phase::Draining);
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Sets what the gateway waits for before it can be ready, in words for the operator; `None` where it goes on.
+    pub fn set_waits_for(&self, what: Option<String>) {
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What the gateway waits for before it can be ready, where it is known.
+    pub fn waits_for(&self) -> Option<String> {
+        let waits_for = self.waits_for.lock();
+        waits_for.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether an orchestrator should send calls here.
     pub fn is_ready(&self) -> bool {
-        *self.0.borrow() == Phase::Ready
+        *self.phase.borrow() == Phase::Ready
     }
 
     /// The phase and its changes.
     pub fn subscribe(&self) -> watch::Receiver<Phase> {
-        self.0.subscribe()
+        self.phase.subscribe()
     }
 }
 

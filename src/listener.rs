@@ -15,6 +15,7 @@ mod pace;
 mod peer;
 pub mod pem;
 mod places;
+mod resets;
 mod tls;
 
 use std::{convert::Infallible, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -32,10 +33,12 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
+pub use exchanges::HeadersTooLarge;
 pub use metrics::Metrics;
 pub use peer::PeerNames;
 pub use pem::Unusable;
 pub use places::PlaceClaim;
+pub use resets::CallProgress;
 pub use tls::{Tls, TlsError, TlsFile, TlsFiles};
 
 use crate::lifecycle::Shutdown;
@@ -44,6 +47,7 @@ use exchanges::Exchanges;
 use metrics::Unopened;
 use opening::{Opened, Version};
 use places::{Place, Places};
+use resets::Calls;
 
 /// How many connections may wait to be accepted, where the system allows it: what is beyond gets no answer, or a reset.
 const BACKLOG: u32 = 4096;
@@ -299,14 +303,22 @@ where
             ending: self.stop.child(),
             peer,
             streams: Streams::default(),
+            calls: Calls::default(),
         };
         let age = patience.random_age();
         match (version, *protocol) {
+            (Version::Http1, Protocol::Http2) => {
+                self.metrics.unopened(self.name, Unopened::Failed);
+                http1::refuse(io).await;
+            }
             (
                 Version::Http1,
                 Protocol::Http1 { header_timeout } | Protocol::Http1OrHttp2 { header_timeout },
             ) => http1::serve(io, exchanges, header_timeout, age, self.stop).await,
-            _ => http2::serve(io, exchanges, &self.config, age, self.stop, self.metrics).await,
+            _ => {
+                let (name, config) = (self.name, &self.config);
+                http2::serve(name, io, exchanges, config, age, self.stop, self.metrics).await;
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod continue_async;
 mod detached;
 mod fingerprint;
 mod in_flight;
+mod late_rules;
 mod metrics;
 mod once;
 mod record;
@@ -30,7 +31,7 @@ pub use record::{RecordState, RequestRecord};
 use crate::{
     access::Share,
     error::{CallError, Reason, Violation},
-    kora::{self, Departure},
+    kora::{self, Departure, Requester},
     lifecycle::Shutdown,
     pb,
     reconciler::Reconciler,
@@ -74,8 +75,8 @@ pub struct Logs {
 
 /// One call, as far as it matters here.
 pub struct Call {
-    /// The caller's name.
-    pub caller: String,
+    /// Who makes it.
+    pub caller: Requester,
     /// When the caller has to be answered.
     pub answer_by: Instant,
     /// Its place among the calls in flight; it is given back when the call is over, whoever still waits.
@@ -145,7 +146,7 @@ impl Requests {
         }
     }
 
-    /// Screens a party. The answer holds Kora's body.
+    /// Screens a party. The answer holds Kora's body, unless it is a replay of one whose record was not to keep it.
     ///
     /// # Errors
     /// Those of [`kora::Client::screen`]; `REQUEST_ID_REUSED`, `STORE_UNAVAILABLE`, and what an earlier request
@@ -157,17 +158,23 @@ impl Requests {
     ) -> Result<Answered<pb::Screening>, CallError> {
         let content = fingerprint::screening(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
+        let keeps_raw_json = request.include_raw_json;
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             // It is large, and is handed on several times.
             Box::pin(async move {
+                late_rules::none(violations)?;
                 requests
                     .screen_to_the_end(request, caller, answer_by, departure)
                     .await
             })
         };
-        self.run(request_id, content, call, departure, send).await
+        self.run(request_id, content, keeps_raw_json, call, departure, send)
+            .await
     }
 
     /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
@@ -192,21 +199,28 @@ impl Requests {
     ) -> Result<Answered<pb::Subject>, CallError> {
         let content = fingerprint::subject(&request);
         let (request_id, departure) = (request.request_id, Departure::default());
+        let violations = request.late_violations.clone();
+        self.check_late_rules(&violations, request_id, &content, &call)
+            .await?;
         let send = {
             let (kora, departure) = (self.kora.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
             Box::pin(async move {
+                late_rules::none(violations)?;
                 let created = kora.create_subject(&request, &caller, answer_by, &departure);
                 Ok(pb::Subject::from(created.await?))
             })
         };
-        self.run(request_id, content, call, departure, send).await
+        // A subject's answer holds no body of Kora's.
+        self.run(request_id, content, false, call, departure, send)
+            .await
     }
 
     async fn run<M: Answer>(
         &self,
         request_id: Option<Uuid>,
         content: RequestContent,
+        keeps_raw_json: bool,
         call: Call,
         departure: Departure,
         send: impl Future<Output = Result<M, CallError>> + Send + 'static,
@@ -218,10 +232,11 @@ impl Requests {
             return self.run_detached(call, departure, send).await;
         };
         let key = RequestKey {
-            caller: call.caller.clone(),
+            caller: call.caller.scope.to_string(),
             request_id,
         };
-        self.run_once(key, content, call, departure, send).await
+        self.run_once(key, content, keeps_raw_json, call, departure, send)
+            .await
     }
 }
 

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const READ_AT_ONCE: usize = 8;
 static READING: Semaphore = Semaphore::const_new(READ_AT_ONCE);
 
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// How large the file may be.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
@@ -101,6 +104,13 @@ impl Secret {
         is_changed()
     }
 
+    /// Has the file looked at now, or a second after the last time.
+    pub fn look_again(&self) {
+        if let Some(source) = &self.source {
+            source.asked.notify_one();
+        }
+    }
+
     /// Reads the file whenever it changes, under this name of this tenant in the log, and takes what it holds if `claim`
     /// lets it. Ends at once where there is no file.
     pub async fn follow(
@@ -120,12 +130,16 @@ impl Secret {
             let Some(read) = source.read().await else {
                 return;
             };
-            let replaced = read.and_then(|text| self.replace(text, &claim));
+            let left_out = read.as_ref().ok().and_then(|read| read.left_out);
+            let replaced = read.and_then(|read| self.replace(read.text, &claim));
             match replaced {
                 Ok(is_new) => {
                     last_failure = None;
                     if is_new {
                         tracing::info!(tenant, secret = name, "a secret has changed");
+                        if let Some(left_out) = left_out {
+                            tracing::warn!(tenant, secret = name, left_out, "not part of a secret");
+                        }
                     }
                 }
                 Err(error) if last_failure.as_ref() != Some(&error) => {
@@ -162,7 +176,7 @@ impl Secret {
 
 impl Source {
     /// Reads the file once more. Only a panic, which is reported, or the end of the runtime prevent it.
-    async fn read(&self) -> Option<Result<SecretString, String>> {
+    async fn read(&self) -> Option<Result<FileText, String>> {
         let _turn = READING.acquire().await.ok()?;
         let (file, check) = (self.file.clone(), self.check);
         spawn_blocking(move || read(&file, check)).await.ok()
@@ -175,11 +189,20 @@ impl From<&str> for Secret {
     }
 }
 
-/// What a file holds, without the space around it.
+/// What was read from a file.
+#[derive(Debug)]
+pub struct FileText {
+    /// The secret.
+    pub text: SecretString,
+    /// What editors add to files and is never part of a secret, where there was any.
+    pub left_out: Option<&'static str>,
+}
+
+/// What a file holds, without the space around it, a byte order mark, and the carriage returns of its line ends.
 ///
 /// # Errors
 /// Why it holds no secret. Nothing names the file: its name can be the secret, given by mistake.
-pub fn read(file: &Path, check: Check) -> Result<SecretString, String> {
+pub fn read(file: &Path, check: Check) -> Result<FileText, String> {
     let unreadable = |error: io::Error| format!("cannot be read from its file: {error}");
     let mut text = String::new();
     // A pipe or a device does not say how long it is.
@@ -188,12 +211,22 @@ pub fn read(file: &Path, check: Check) -> Result<SecretString, String> {
     if read.map_err(unreadable)? as u64 > MAX_FILE_BYTES {
         return Err("has a file of more than 64 KiB".to_owned());
     }
-    if text.trim().is_empty() {
+    let (has_mark, has_crlf) = (text.starts_with(BYTE_ORDER_MARK), text.contains("\r\n"));
+    let text = text.trim_start_matches(BYTE_ORDER_MARK).trim();
+    if text.is_empty() {
         return Err("has an empty file".to_owned());
     }
-    let secret = SecretString::from(text.trim());
+    let secret = SecretString::from(text.replace("\r\n", "\n"));
     check(&secret)?;
-    Ok(secret)
+    Ok(FileText {
+        text: secret,
+        left_out: match (has_mark, has_crlf) {
+            (true, true) => Some("a byte order mark and carriage returns"),
+            (true, false) => Some("a byte order mark"),
+            (false, true) => Some("carriage returns"),
+            (false, false) => None,
+        },
+    })
 }
 
 /// Its name can be the secret, given by mistake.
@@ -225,7 +258,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         fs::write(&file, "one\n").unwrap();
-        let secret = Secret::in_file(read(&file, is_short).unwrap(), file.clone(), is_short);
+        let secret = Secret::in_file(read(&file, is_short).unwrap().text, file.clone(), is_short);
         let follow = tokio::spawn(secret.clone().follow("test", "t".to_owned(), |_| Ok(())));
         assert_eq!(text(&secret), "one");
         assert!(!secret.has_changed_since(0).await);
@@ -241,6 +274,29 @@ mod tests {
         assert!(!secret.has_changed_since(number).await);
         assert_eq!(text(&secret), "two");
         follow.abort();
+    }
+
+    #[test]
+    fn what_editors_add_to_a_file_is_no_part_of_the_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        for (bytes, expected, left_out) in [
+            ("one\ntwo\n", "one\ntwo", None),
+            ("\u{feff}one\n", "one", Some("a byte order mark")),
+            ("one\r\ntwo\r\n", "one\ntwo", Some("carriage returns")),
+            (
+                "\u{feff} one\r\n",
+                "one",
+                Some("a byte order mark and carriage returns"),
+            ),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            let read = read(&file, is_short).unwrap();
+            let found = (read.text.expose_secret(), read.left_out);
+            assert_eq!(found, (expected, left_out), "{bytes:?}");
+        }
+        fs::write(&file, "\u{feff}\r\n").unwrap();
+        assert!(read(&file, is_short).is_err());
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod poll_log;
 pub(crate) mod properties;
 mod record;
 mod request_log;
+mod request_space;
 mod sqlite;
 pub mod transfer;
 mod writable;
@@ -35,6 +36,7 @@ pub use poll_log::{Poll, PollLog, Polls};
 pub use record::Record;
 pub use request_log::{
     Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredRequest, StoredState,
+    Summary,
 };
 pub use sqlite::Sqlite;
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub retention_bytes: u64,
     /// For how long a body without an id of Kora's is known again.
     pub dedup_window: Duration,
-    /// How long request records are kept.
+    /// How long request records are kept after the end of their request.
     pub request_retention: Duration,
+    /// How many bytes of request records a log keeps.
+    pub request_bytes: u64,
 }

@@ -24,8 +24,10 @@ pub struct Rights(BTreeSet<Right>);
 /// A caller as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Its name, for records, logs and fairness.
+    /// Its name, for logs, metrics and fairness.
     pub name: Arc<str>,
+    /// The scope that its request ids are kept in, where that is not its name: the name that it had before.
+    pub ids_of: Option<Arc<str>>,
     /// The hashes of its tokens.
     pub tokens: Vec<TokenHash>,
     /// The names that its certificates have: URIs, and DNS names in lower case.
@@ -79,11 +81,18 @@ impl Caller {
     pub fn anonymous(tenants: impl IntoIterator<Item = String>) -> Self {
         Caller {
             name: ANONYMOUS.into(),
+            ids_of: None,
             tokens: Vec::new(),
             certificate_names: Vec::new(),
             tenants: tenants.into_iter().collect(),
             rights: Rights::all(),
         }
+    }
+
+    /// What its request records and idempotency keys are kept under. It must never change for a caller whose ids are
+    /// known: a known id in another scope is a new one, and is sent again.
+    pub fn scope(&self) -> &Arc<str> {
+        self.ids_of.as_ref().unwrap_or(&self.name)
     }
 
     /// The tenant that it acts for where it names none: its only one.

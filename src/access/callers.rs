@@ -111,6 +111,11 @@ impl Callers {
 }
 
 impl Changes {
+    /// Waits for the next one. False if there can be none any more.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+
     /// Whether there was one since this was asked last.
     pub fn have_happened(&mut self) -> bool {
         let have_happened = self.0.has_changed().unwrap_or(false);

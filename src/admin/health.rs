@@ -5,12 +5,17 @@
 //! write; they are for dashboards alone: a dependency that all replicas share being down makes none of them
 //! unready.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
+use futures_util::{Stream, StreamExt, stream};
 use tokio::{sync::watch, time};
+use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::{
     ServingStatus,
-    pb::health_server::HealthServer,
+    pb::{
+        HealthCheckRequest, HealthCheckResponse, health_check_response,
+        health_server::{Health, HealthServer},
+    },
     server::{HealthReporter, health_reporter},
 };
 
@@ -20,7 +25,16 @@ use crate::{
 };
 
 /// The standard's service.
-pub type HealthService = HealthServer<tonic_health::server::HealthService>;
+pub type HealthService = HealthServer<KnownNames>;
+
+/// The names that the service knows from the start; no other one is added later.
+const NAMES: [(&str, ServingStatus); 5] = [
+    ("", ServingStatus::NotServing),
+    (pb::SERVICE_NAME, ServingStatus::NotServing),
+    ("kora", ServingStatus::Unknown),
+    ("store", ServingStatus::Unknown),
+    ("liveness", ServingStatus::Serving),
+];
 
 /// How often liveness is looked at.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,20 +42,52 @@ const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How large a request may be, which holds a name alone.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
 
+/// tonic's service, except that `Watch` of an unknown name stays open and tells `SERVICE_UNKNOWN`, as the protocol
+/// requires (`grpc/health/v1/health.proto`). tonic ends such a stream.
+#[derive(Debug)]
+pub struct KnownNames(tonic_health::server::HealthService);
+
+#[async_trait]
+impl Health for KnownNames {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.0.check(request).await
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        match self.0.watch(request).await {
+            Ok(response) => Ok(response.map(|statuses| Box::pin(statuses) as Self::WatchStream)),
+            Err(status) if status.code() == Code::NotFound => {
+                let unknown = HealthCheckResponse {
+                    status: health_check_response::ServingStatus::ServiceUnknown.into(),
+                };
+                let unknown = stream::iter([Ok(unknown)]).chain(stream::pending());
+                Ok(Response::new(Box::pin(unknown)))
+            }
+            Err(status) => Err(status),
+        }
+    }
+}
+
 /// The service, and the reporter that [`follow_health`] feeds.
 pub async fn health() -> (HealthReporter, HealthService) {
     let (reporter, _) = health_reporter();
-    for name in ["", pb::SERVICE_NAME] {
-        reporter
-            .set_service_status(name, ServingStatus::NotServing)
-            .await;
+    for (name, status) in NAMES {
+        reporter.set_service_status(name, status).await;
     }
-    reporter
-        .set_service_status("kora", ServingStatus::Unknown)
-        .await;
     let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    let service = HealthServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-    (reporter, service)
+    let service = HealthServer::new(KnownNames(service));
+    (
+        reporter,
+        service.max_decoding_message_size(MAX_REQUEST_BYTES),
+    )
 }
 
 /// Says that calls can come. To be called before anybody else hears of it, so that whoever does and asks

@@ -3,13 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use tokio::{task, time::sleep};
+use tokio::{
+    task,
+    time::{Instant, sleep},
+};
 
 use super::{StartError, stop::close_all};
 use crate::{
     clock::Clock,
     config::Config,
-    lifecycle::Shutdown,
+    lifecycle::{Readiness, Shutdown},
     store::{
         self, Directory, Logs, Place,
         jetstream::{Nats, OpenError},
@@ -18,6 +21,9 @@ use crate::{
 
 /// How long to wait before NATS is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a start waits for somebody to correct a setting of NATS or a right on it. Then it ends.
+const MISTAKE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many logs are opened at a time: each waits for the disk, or for NATS, again and again.
 const OPENED_AT_ONCE: usize = 16;
@@ -36,10 +42,11 @@ pub(super) async fn open_logs(
     clock: &Clock,
     metrics: &store::Metrics,
     stop: &Shutdown,
+    readiness: &Readiness,
 ) -> Result<Option<(Storage, Vec<Logs>)>, StartError> {
     let storage = tokio::select! {
         () = stop.started() => return Ok(None),
-        storage = Storage::open(&config.store) => storage?,
+        storage = Storage::open(&config.store, readiness) => storage?,
     };
     if let Storage::Nats(nats) = &storage {
         config.webhook.max_bytes = webhook_limit(config, nats.max_event_bytes())?;
@@ -47,7 +54,8 @@ pub(super) async fn open_logs(
     let logs = config.tenants.iter().map(|tenant| {
         // The log keeps its name when a gateway gets more tenants.
         let (storage, name) = (storage.clone(), tenant.kora.tenant_id.clone());
-        storage.open_log(name, clock.clone(), metrics.of_tenant(&tenant.name))
+        let metrics = metrics.of_tenant(&tenant.name);
+        storage.open_log(name, clock.clone(), metrics, readiness)
     });
     let mut opening = stream::iter(logs.collect::<Vec<_>>()).buffered(OPENED_AT_ONCE);
     let mut logs = Vec::with_capacity(config.tenants.len());
@@ -74,7 +82,7 @@ pub(super) async fn open_logs(
 }
 
 impl Storage {
-    async fn open(place: &Place) -> Result<Self, StartError> {
+    async fn open(place: &Place, readiness: &Readiness) -> Result<Self, StartError> {
         match place.clone() {
             Place::Directory(config) => {
                 let path = config.directory.clone();
@@ -83,11 +91,7 @@ impl Storage {
                 Ok(Storage::Directory(config, Arc::new(directory)))
             }
             Place::Nats(config) => {
-                let nats = loop {
-                    if let Some(connected) = unless_away(Nats::connect(&config).await).await {
-                        break connected?;
-                    }
-                };
+                let nats = until_open(readiness, || Nats::connect(&config)).await?;
                 Ok(Storage::Nats(Box::new(nats)))
             }
         }
@@ -98,17 +102,16 @@ impl Storage {
         name: String,
         clock: Clock,
         metrics: store::Metrics,
+        readiness: &Readiness,
     ) -> Result<Logs, StartError> {
         match self {
             Storage::Directory(config, directory) => {
                 Ok(Logs::in_directory(directory, config, name, clock, metrics).await?)
             }
-            Storage::Nats(nats) => loop {
-                let opened = nats.open(&name, clock.clone(), metrics.clone()).await;
-                if let Some(opened) = unless_away(opened).await {
-                    return Ok(Logs::on_nats(opened?));
-                }
-            },
+            Storage::Nats(nats) => {
+                let open = || nats.open(&name, clock.clone(), metrics.clone());
+                Ok(Logs::on_nats(until_open(readiness, open).await?))
+            }
         }
     }
 
@@ -120,15 +123,42 @@ impl Storage {
     }
 }
 
-/// What came of it, unless NATS does not answer: that is told, and can be tried again after a pause.
-async fn unless_away<T>(opened: Result<T, OpenError>) -> Option<Result<T, OpenError>> {
-    match opened {
-        Err(error @ OpenError::Unreachable(_)) => {
-            tracing::warn!(%error, "waiting for NATS");
-            sleep(PAUSE).await;
-            None
+/// Tries until it succeeds. A NATS that is away is waited for, however long; what it refuses for a mistake, as long as
+/// somebody may correct that. Meanwhile `/readyz` says what the start waits for.
+///
+/// # Errors
+/// What has to be changed.
+async fn until_open<T, F: Future<Output = Result<T, OpenError>>>(
+    readiness: &Readiness,
+    mut open: impl FnMut() -> F,
+) -> Result<T, OpenError> {
+    let mut mistaken_since = None;
+    loop {
+        let error = match open().await {
+            Ok(opened) => {
+                readiness.set_waits_for(None);
+                return Ok(opened);
+            }
+            Err(error) => error,
+        };
+        match &error {
+            OpenError::Refused(_) => return Err(error),
+            OpenError::Unreachable(_) => {
+                mistaken_since = None;
+                tracing::warn!(%error, "waiting for NATS");
+            }
+            OpenError::Misconfigured(_) => {
+                let since = *mistaken_since.get_or_insert_with(Instant::now);
+                let left = MISTAKE_PATIENCE.saturating_sub(since.elapsed());
+                if left.is_zero() {
+                    return Err(error);
+                }
+                let seconds = left.as_secs();
+                tracing::error!(%error, seconds, "the start ends unless this is corrected");
+            }
         }
-        opened => Some(opened),
+        readiness.set_waits_for(Some(format!("waiting for NATS: {error}")));
+        sleep(PAUSE).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rooms of one tenant: its Kora, its log, and what stands between them. Tenants share nothing but the way to Kora,
 //! the place of the logs, and the ports.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 use tokio::{
     sync::watch,
@@ -17,7 +19,7 @@ use crate::{
     reconciler::Reconciler,
     requests::{self, Requests},
     secret::Secret,
-    store::Logs,
+    store::{Logs, RequestLog},
     webhook::{self, SecretOwners},
 };
 
@@ -145,6 +147,11 @@ impl Tenant {
     pub(super) fn start_polling(&self, orders: &Orders) -> JoinHandle<()> {
         let polling = self.reconciler.clone().run(orders.stop.clone());
         tokio::spawn(polling)
+    }
+
+    /// Its name, and its request records.
+    pub(super) fn request_log(&self) -> (String, Arc<dyn RequestLog>) {
+        (self.name.clone(), Arc::clone(&self.log.requests))
     }
 
     /// Its log, to be closed when everything else of it has ended.

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use comfy_table::{Row, Table, presets};
 use jiff::fmt::temporal::DateTimePrinter;
 
-use super::{BAD_CONFIGURATION, ServeArgs, complain, say};
+use super::{BAD_CONFIGURATION, ServeArgs, complain, log_directives, say};
 use crate::{
     access::{Caller, Right},
     app,
@@ -21,8 +21,8 @@ pub(super) fn check_config(args: ServeArgs, environment: &Environment) -> ExitCo
         Ok(loaded) => loaded,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
     };
-    let directives = environment.get("RUST_LOG").map(String::as_str);
-    if let Err(problem) = telemetry::log_filter(directives) {
+    let filter = log_directives(environment).and_then(telemetry::log_filter);
+    if let Err(problem) = filter {
         return complain(BAD_CONFIGURATION, problem);
     }
     if let Err(error) = app::check(&loaded.config) {
@@ -93,13 +93,21 @@ fn callers(listed: &[Arc<Caller>]) -> Table {
         let tenants = caller.tenants.iter().map(String::as_str);
         [
             caller.name.to_string(),
+            caller.scope().to_string(),
             caller.tokens.len().to_string(),
             caller.certificate_names.join(", "),
             tenants.collect::<Vec<_>>().join(", "),
             rights.map(Right::name).collect::<Vec<_>>().join(", "),
         ]
     });
-    let header = ["caller", "tokens", "certificate names", "tenants", "rights"];
+    let header = [
+        "caller",
+        "request ids of",
+        "tokens",
+        "certificate names",
+        "tenants",
+        "rights",
+    ];
     table(header, rows)
 }
 

@@ -11,7 +11,7 @@ use crate::{
     app::{self, Listeners, Surroundings},
     clock::Clock,
     config::{Config, Environment, Flags},
-    lifecycle::{Phase, Readiness, Shutdown, stop_on_signals},
+    lifecycle::{Phase, Readiness, Reload, Shutdown, stop_on_signals},
 };
 
 /// Free ports of the loopback interface.
@@ -49,6 +49,7 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
         clock: Clock::with_step_hold(loaded.config.clock_step_hold),
         readiness: Readiness::default(),
         shutdown: shutdown.clone(),
+        reload: Reload::default(),
     };
     let mut phase = surroundings.readiness.subscribe();
     let gateway = tokio::spawn(app::run(loaded.config, listeners, surroundings));
@@ -69,6 +70,8 @@ pub(super) async fn demo(once: bool, environment: &Environment) -> ExitCode {
     shutdown.start();
     match (told, gateway.await) {
         (Ok(()), Ok(Ok(()))) => ExitCode::SUCCESS,
+        // Why nobody answered the story.
+        (_, Ok(Err(error))) => complain(1, error),
         (Err(problem), _) => complain(1, problem),
         (Ok(()), _) => complain(1, "the gateway did not stop cleanly"),
     }

@@ -4,12 +4,13 @@ mod send;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use super::{BAD_CONFIGURATION, complain, init_logging, say};
+use super::{BAD_CONFIGURATION, complain, init_logging};
 use crate::{
     config::{Emulator, Environment, Flags},
     emulator,
     lifecycle::{Shutdown, stop_on_signals},
     listener::Listener,
+    telemetry,
 };
 
 #[derive(clap::Args)]
@@ -58,11 +59,11 @@ async fn serve(settings: Emulator) -> std::io::Result<()> {
     let shutdown = Shutdown::default();
     stop_on_signals(shutdown.clone())?;
     let listener = Listener::bind("emulator", settings.addr).await?;
-    say(format_args!(
+    telemetry::print(format_args!(
         "listening {} {}",
         listener.name(),
         listener.addr()
     ));
-    say("ready");
+    telemetry::print("ready");
     emulator::serve(listener.into_socket(), settings.config, shutdown.started()).await
 }

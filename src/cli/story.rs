@@ -201,7 +201,7 @@ mod tests {
         app::{self, Listeners, Surroundings},
         clock::Clock,
         config::{Config, Environment},
-        lifecycle::{Readiness, Shutdown},
+        lifecycle::{Readiness, Reload, Shutdown},
     };
 
     #[tokio::test]
@@ -215,6 +215,7 @@ mod tests {
             clock: Clock::system(),
             readiness: Readiness::default(),
             shutdown: Shutdown::default(),
+            reload: Reload::default(),
         };
         let shutdown = surroundings.shutdown.clone();
         let gateway = tokio::spawn(app::run(loaded.config, listeners, surroundings));

@@ -121,7 +121,8 @@ fn with_tls(
 }
 
 fn token(file: &Path) -> Result<SecretString, BadFlag> {
-    secret::read(file, check_token).map_err(BadFlag::Token)
+    let read = secret::read(file, check_token);
+    read.map(|read| read.text).map_err(BadFlag::Token)
 }
 
 fn check_token(token: &SecretString) -> Result<(), &'static str> {

@@ -4,12 +4,15 @@ mod entry;
 mod file;
 mod reading;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 pub use file::CallersFile;
 
 use super::reader::{Problem, Reader};
-use crate::access::{Ambiguous, Caller, Callers};
+use crate::access::{ANONYMOUS, Ambiguous, Caller, Callers};
 use entry::Entry;
 
 /// The key in the file.
@@ -50,7 +53,7 @@ pub(super) fn callers(
     // A pipe can be read once alone.
     let path = reader.file().filter(|path| path.is_file());
     let path = path.map(Path::to_owned);
-    Some((callers, path.map(|path| CallersFile { path, around })))
+    Some((callers, path.map(|path| CallersFile::new(path, around))))
 }
 
 impl Surroundings {
@@ -87,10 +90,12 @@ impl Surroundings {
         }
         if problems.is_empty() {
             problems.extend(twins(&callers));
+            problems.extend(shared_scopes(&callers));
         }
-        match problems.is_empty() {
-            true => Ok(callers),
-            false => Err(problems),
+        if problems.is_empty() {
+            Ok(callers)
+        } else {
+            Err(problems)
         }
     }
 }
@@ -103,6 +108,33 @@ fn twins(callers: &[Caller]) -> Option<Problem> {
         key: format!("{CALLERS}[{position}].{key}"),
         what: "has something twice, or what another caller is known by".to_owned(),
     })
+}
+
+/// Each caller that would see another one's request ids. Only those of the time before there were names may be shared.
+fn shared_scopes(callers: &[Caller]) -> Vec<Problem> {
+    let mut names = BTreeMap::new();
+    let mut scopes: BTreeMap<_, usize> = BTreeMap::new();
+    for (number, caller) in callers.iter().enumerate() {
+        names.insert(&caller.name, number);
+        *scopes.entry(caller.scope()).or_default() += 1;
+    }
+    let problem = |(number, caller): (usize, &Caller)| {
+        let ids_of = caller.ids_of.as_ref()?;
+        let what = if &**ids_of == ANONYMOUS {
+            return None;
+        } else if names.get(ids_of).is_some_and(|other| *other != number) {
+            "is the name of another caller"
+        } else if scopes[ids_of] > 1 {
+            "is that of another caller too"
+        } else {
+            return None;
+        };
+        Some(Problem {
+            key: format!("{CALLERS}[{number}].ids_of"),
+            what: what.to_owned(),
+        })
+    };
+    callers.iter().enumerate().filter_map(problem).collect()
 }
 
 #[cfg(test)]

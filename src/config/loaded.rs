@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Effective, GivenSecret, Tenant};
+use super::{Config, Effective, GivenSecret, Tenant, tenants::TENANTS};
 use crate::webhook;
 
 /// How much longer than an attempt at Kora a stop should be allowed to take.
@@ -24,7 +24,56 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// What only a restart changes, to be compared with what is configured later. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    settings: Vec<(&'static str, Option<String>)>,
+    /// Where each secret is; what it is can change at any time.
+    secrets: Vec<(String, String)>,
+    /// Name, id at Kora and base URL.
+    tenants: Vec<[String; 3]>,
+}
+
+impl Fixed {
+    /// The names of what is different `now`.
+    pub fn changes<'a>(&self, now: &'a Fixed) -> Vec<&'a str> {
+        let settings = now.settings.iter();
+        let settings = settings.filter(|setting| !self.settings.contains(setting));
+        let mut changes: Vec<_> = settings.map(|(name, _)| *name).collect();
+        let secrets = now.secrets.iter();
+        let secrets = secrets.filter(|secret| !self.secrets.contains(secret));
+        changes.extend(secrets.map(|(name, _)| name.as_str()));
+        if now.tenants != self.tenants {
+            changes.push(TENANTS);
+        }
+        changes.dedup();
+        changes
+    }
+}
+
 impl Loaded {
+    /// What only a restart changes.
+    pub fn fixed(&self) -> Fixed {
+        let settings = self.effective.iter();
+        let secrets = self.secrets.iter();
+        let tenants = self.config.tenants.iter();
+        Fixed {
+            settings: settings.map(|one| (one.name, one.value.clone())).collect(),
+            secrets: secrets
+                .map(|one| (one.name.clone(), one.from.clone()))
+                .collect(),
+            tenants: tenants
+                .map(|one| {
+                    [
+                        one.name.clone(),
+                        one.kora.tenant_id.clone(),
+                        one.kora.base_url.to_string(),
+                    ]
+                })
+                .collect(),
+        }
+    }
+
     /// Who may do everything; `None` where callers are listed.
     pub fn everyone(&self) -> Option<&'static str> {
         if !self.config.callers.are_everyone() {

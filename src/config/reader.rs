@@ -9,8 +9,9 @@ use url::Url;
 pub use secrets::GivenSecret;
 
 use super::{
+    environment::Environment,
     settings::{Kind, SETTINGS, Setting},
-    sources::{CONFIG_FLAG, Environment, Flags, Origin, Sources},
+    sources::{CONFIG_FLAG, Flags, Origin, Sources},
     values,
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Reader<'a> {
     effective: Vec<Effective>,
     secrets: Vec<GivenSecret>,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
 }
 
 /// What was found, and what is wrong.
@@ -49,6 +51,8 @@ pub(super) struct Closed {
     /// In the order in which they were read.
     pub(super) secrets: Vec<GivenSecret>,
     pub(super) problems: Vec<Problem>,
+    /// What is taken, and should be looked at. Never a value.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Reads a value; an error says what is wrong with it.
@@ -63,7 +67,11 @@ impl<'a> Reader<'a> {
             effective: Vec::new(),
             secrets: Vec::new(),
             problems: Vec::new(),
+            warnings: environment.unknown(),
         };
+        for variable in environment.unreadable_settings() {
+            reader.problem(&variable, "is not UTF-8");
+        }
         if let Err(what) = opened {
             reader.problem(CONFIG_FLAG, what);
         }
@@ -81,6 +89,7 @@ impl<'a> Reader<'a> {
             effective: self.effective,
             secrets: self.secrets,
             problems: self.problems,
+            warnings: self.warnings,
         }
     }
 

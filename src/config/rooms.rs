@@ -75,7 +75,8 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
         let problem = "is longer than retention-age: what is not kept is not known again";
         reader.problem("dedup-window", problem);
     }
-    let request_retention = reader.value("request-retention", values::period);
+    let request_retention = reader.value("request-retention", values::request_retention);
+    let request_bytes = reader.value("request-size", values::request_bytes);
     let credentials_file = reader.optional("nats-credentials-file", values::existing_file);
     let ca_file = reader.optional("nats-ca-file", values::path);
     let stream_prefix = reader.value("nats-stream-prefix", values::stream_prefix);
@@ -87,9 +88,10 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
             retention_bytes: retention_bytes?,
             dedup_window: dedup_window?,
             request_retention: request_retention?,
+            request_bytes: request_bytes?,
         }),
-        EventLogPlace::Nats(server) => store::Place::Nats(store::jetstream::Config {
-            server,
+        EventLogPlace::Nats(servers) => store::Place::Nats(store::jetstream::Config {
+            servers,
             credentials_file,
             ca_file,
             stream_prefix: stream_prefix?,
@@ -98,6 +100,7 @@ pub(super) fn store_place(reader: &mut Reader<'_>) -> Option<store::Place> {
             retention_bytes: retention_bytes?,
             dedup_window: dedup_window?,
             request_retention: request_retention?,
+            request_bytes: request_bytes?,
         }),
     })
 }

@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GATEWAY_EVENT_LOG",
         kind: Kind::Value("PLACE"),
         default: Some("file:./kora-gateway-data"),
-        help: "Where events are kept: file:DIR, or nats://HOST:PORT (tls://HOST:PORT) for several gateways",
+        help: "Where events are kept: file:DIR, or nats://HOST:PORT,… (tls://HOST:PORT,…) for several gateways",
     },
     Setting {
         name: "nats-credentials-file",
@@ -181,7 +181,14 @@ pub const SETTINGS: &[Setting] = &[
         env: "GATEWAY_REQUEST_RETENTION",
         kind: Kind::Value("DURATION"),
         default: Some("7d"),
-        help: "How long the records of requests with a request_id are kept",
+        help: "How long the records of requests with a request_id are kept after the request ended; at least 1h",
+    },
+    Setting {
+        name: "request-size",
+        env: "GATEWAY_REQUEST_SIZE",
+        kind: Kind::Value("BYTES"),
+        default: Some("2GiB"),
+        help: "How many bytes of request records a tenant keeps; beyond that the oldest answers are evicted; at least 1MiB",
     },
     Setting {
         name: "dedup-window",

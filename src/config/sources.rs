@@ -10,22 +10,20 @@ use std::{
 
 use super::{
     callers::CALLERS,
+    environment::Environment,
     settings::{Kind, SETTINGS, Setting},
     tenants::TENANTS,
 };
 
 /// The flag and variable that name the file.
 pub(super) const CONFIG_FLAG: &str = "config";
-const CONFIG_ENV: &str = "GATEWAY_CONFIG";
+pub(super) const CONFIG_ENV: &str = "GATEWAY_CONFIG";
 
 /// The keys of the file that are no settings.
 const LISTS: [&str; 2] = [CALLERS, TENANTS];
 
 /// How large the file may be: enough for every tenant and caller that there can be.
 const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// The environment, handed in.
-pub type Environment = BTreeMap<String, String>;
 
 /// The flags that were given, by their names without dashes; `config` names the file.
 #[derive(Clone, Default)]
@@ -87,11 +85,11 @@ impl<'a> Sources<'a> {
 
     fn file_name(&self) -> Option<Found> {
         let flag = self.flags.0.get(CONFIG_FLAG);
-        let variable = self.environment.get(CONFIG_ENV);
+        let variable = self.environment.get(CONFIG_ENV).ok().flatten();
         let by_flag = flag.map(|name| (name.clone(), Origin::Flag(CONFIG_FLAG)));
         by_flag.or_else(|| {
             let origin = Origin::Environment(CONFIG_ENV.to_owned());
-            variable.map(|name| (name.clone(), origin))
+            variable.map(|name| (name.to_owned(), origin))
         })
     }
 
@@ -150,10 +148,11 @@ impl<'a> Sources<'a> {
         Ok(None)
     }
 
-    /// An empty variable is as good as none.
+    /// An empty variable is as good as none. One that is not UTF-8 is reported when the sources are opened.
     fn variable(&self, name: &str) -> Option<Found> {
-        let text = self.environment.get(name).filter(|text| !text.is_empty())?;
-        Some((text.clone(), Origin::Environment(name.to_owned())))
+        let text = self.environment.get(name).ok().flatten();
+        let text = text.filter(|text| !text.is_empty())?;
+        Some((text.to_owned(), Origin::Environment(name.to_owned())))
     }
 
     fn file_value(&self, key: &str) -> Option<Found> {

@@ -1,12 +1,6 @@
 //! What names one tenant's log: all that moving it needs.
 
-use super::{
-    Problems,
-    reader::Reader,
-    rooms::store_place,
-    sources::{Environment, Flags},
-    values,
-};
+use super::{Environment, Problems, reader::Reader, rooms::store_place, sources::Flags, values};
 use crate::store;
 
 /// The settings that name a tenant's log.
@@ -20,6 +14,7 @@ pub const TENANT_LOG_SETTINGS: &[&str] = &[
     "retention-age",
     "retention-size",
     "request-retention",
+    "request-size",
     "dedup-window",
 ];
 

@@ -21,6 +21,10 @@ const MAX_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
 const MIN_DISK_BYTES: u64 = 64 << 10;
 const MAX_DISK_BYTES: u64 = 1 << 50;
 
+/// The least that is kept of request records.
+const MIN_REQUEST_RETENTION: Duration = Duration::from_secs(3600);
+const MIN_REQUEST_BYTES: u64 = 1 << 20;
+
 /// How long the beginning of the names of streams may be.
 const MAX_STREAM_PREFIX: usize = 32;
 
@@ -54,15 +58,37 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long request records are kept. A call lasts up to 10 min: a record that goes while its request can still
+/// be repeated has the request sent twice.
+pub(super) fn request_retention(text: &str) -> Result<Duration, String> {
+    let period = period(text)?;
+    if period < MIN_REQUEST_RETENTION {
+        return Err("is not between 1h and 10 years".to_owned());
+    }
+    Ok(period)
+}
+
 /// How much is kept on disk.
 pub(super) fn disk_bytes(text: &str) -> Result<u64, String> {
-    let size: ByteSize = text
-        .parse()
-        .map_err(|_| "is not a size such as 10GiB".to_owned())?;
-    match size.as_u64() {
+    match disk_size(text)? {
         size @ MIN_DISK_BYTES..=MAX_DISK_BYTES => Ok(size),
         _ => Err("is not between 64KiB and 1PiB".to_owned()),
     }
+}
+
+/// How much of request records is kept.
+pub(super) fn request_bytes(text: &str) -> Result<u64, String> {
+    match disk_size(text)? {
+        size @ MIN_REQUEST_BYTES..=MAX_DISK_BYTES => Ok(size),
+        _ => Err("is not between 1MiB and 1PiB".to_owned()),
+    }
+}
+
+fn disk_size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "is not a size such as 10GiB".to_owned())?;
+    Ok(size.as_u64())
 }
 
 /// Where the event log is.
@@ -70,18 +96,36 @@ pub(super) fn disk_bytes(text: &str) -> Result<u64, String> {
 pub(super) enum EventLogPlace {
     /// In this directory.
     Directory(PathBuf),
-    /// On the NATS server with this URL.
-    Nats(String),
+    /// On the NATS servers with these URLs, of one cluster.
+    Nats(Vec<String>),
 }
 
 pub(super) fn event_log(text: &str) -> Result<EventLogPlace, String> {
     if let Some(directory) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Ok(EventLogPlace::Directory(directory.into()));
     }
+    let servers: Vec<_> = text.split(',').collect();
+    for server in &servers {
+        check_nats_server(server)?;
+    }
+    let is_tls = |server: &&&str| server.starts_with("tls:");
+    match servers.iter().filter(is_tls).count() {
+        0 => {}
+        count if count == servers.len() => {}
+        _ => return Err("mixes nats:// and tls://: one would be reached in the clear".to_owned()),
+    }
+    Ok(EventLogPlace::Nats(
+        servers.into_iter().map(str::to_owned).collect(),
+    ))
+}
+
+fn check_nats_server(text: &str) -> Result<(), String> {
     let url = Url::parse(text)
         .ok()
+        // The parser takes blanks away that the client would not.
+        .filter(|_| text.bytes().all(|byte| byte.is_ascii_graphic()))
         .filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())
-        .ok_or_else(|| "is neither file:DIR nor nats://HOST:PORT".to_owned())?;
+        .ok_or_else(|| "is neither file:DIR nor nats://HOST:PORT,…".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
             "holds a user name or password: name a file with --nats-credentials-file".to_owned(),
@@ -90,7 +134,7 @@ pub(super) fn event_log(text: &str) -> Result<EventLogPlace, String> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err("holds more than HOST:PORT".to_owned());
     }
-    Ok(EventLogPlace::Nats(text.to_owned()))
+    Ok(())
 }
 
 /// What the names of streams begin with.
@@ -245,9 +289,14 @@ mod tests {
             "tls://nats.example:4222",
             "nats://nats",
         ] {
-            let nats = EventLogPlace::Nats(server.to_owned());
+            let nats = EventLogPlace::Nats(vec![server.to_owned()]);
             assert_eq!(event_log(server), Ok(nats));
         }
+        let two = ["tls://a:4222", "tls://b:4222"];
+        assert_eq!(
+            event_log(&two.join(",")),
+            Ok(EventLogPlace::Nats(two.map(str::to_owned).into()))
+        );
         for bad in [
             "file:",
             "./data",
@@ -259,6 +308,13 @@ mod tests {
             "nats://token@127.0.0.1:4222",
             "nats://127.0.0.1:4222/stream",
             "nats://127.0.0.1:4222?x=y",
+            "nats://a:4222,",
+            ",nats://a:4222",
+            "nats://a:4222, nats://b:4222",
+            "nats://a:4222,b:4222",
+            "nats://a:4222,file:./data",
+            "nats://a:4222,nats://user:secret@b:4222",
+            "nats://a:4222,tls://b:4222",
         ] {
             assert!(event_log(bad).is_err(), "{bad}");
         }

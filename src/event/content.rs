@@ -12,18 +12,17 @@ use prost::{
 };
 use sha2::{Digest, Sha256};
 
-use super::Keys;
+use super::{Keys, fit::fit_event};
 use crate::{
     pb,
     screening::{
-        JsonObject, Match, RiskBand, Screening, object_to_wire, risk_band_to_wire,
-        timestamp_to_wire,
+        Cuts, JsonObject, MAX_MESSAGE_BYTES, Match, Part, RiskBand, Screening, object_to_wire,
+        risk_band_to_wire, timestamp_to_wire,
     },
 };
 
-/// How large an event may be without its raw body. One whose payload is larger travels without it: clients
-/// refuse messages above 4 MiB unless they are told otherwise.
-pub const MAX_EVENT_BYTES: usize = 3 << 20;
+/// How large an event may be without its raw body. Of one that is larger, parts of the payload are left out.
+pub const MAX_EVENT_BYTES: usize = MAX_MESSAGE_BYTES;
 
 /// The number of `Event.raw_json`.
 pub const RAW_JSON_TAG: u32 = 11;
@@ -95,6 +94,8 @@ pub struct NewEvent {
     pub content: Bytes,
     /// The exact body of the webhook, or of Kora's answer, encoded as the field `Event.raw_json`.
     pub raw: Bytes,
+    /// What was left out of it because it was too large.
+    pub cuts: Cuts,
 }
 
 const RAW_IS_A_FIELD: &str = "the raw body was encoded as a field";
@@ -133,15 +134,35 @@ impl NewEvent {
             source: source.into(),
             ..content.into()
         };
-        if event.encoded_len() > MAX_EVENT_BYTES {
-            event.payload = None;
-        }
+        let cuts = fit_event(&mut event, MAX_EVENT_BYTES);
         NewEvent {
             identity,
             keys,
             content: event.encode_to_vec().into(),
             raw: raw_json(body),
+            cuts,
         }
+    }
+
+    /// Makes it fit into a store that takes so many bytes of an event, and says what was left out for that. The body of
+    /// a RECONCILED event goes first; that of a webhook, which Kora signed, never goes.
+    pub fn fit(&mut self, max_bytes: usize) -> Cuts {
+        let mut cuts = Cuts::default();
+        if self.size() <= max_bytes {
+            return cuts;
+        }
+        let Ok(mut event) = pb::Event::decode(&self.content[..]) else {
+            return cuts;
+        };
+        if event.source() == pb::EventSource::Reconciled {
+            self.raw = raw_json(&[]);
+            event.raw_json_omitted = true;
+            cuts.add(Part::RawJson);
+        }
+        let room = max_bytes.saturating_sub(self.raw.len());
+        cuts.extend(fit_event(&mut event, room));
+        self.content = event.encode_to_vec().into();
+        cuts
     }
 
     /// The same, as one that replaces another.
@@ -220,6 +241,7 @@ impl From<Payload> for pb::event::Payload {
                     risk_band,
                     risk_band_code,
                     fields: Some(object_to_wire(fields)),
+                    fields_omitted: false,
                 })
             }
         }
@@ -292,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_clients_would_refuse_is_left_out() {
+    fn what_makes_an_event_too_large_for_clients_is_left_out() {
         let of_size = |size: usize| {
             let fields = json!({ "text": "x".repeat(size) });
             let mut content = content("risk.threshold_breached");
@@ -313,7 +335,45 @@ mod tests {
         );
         let large = of_size(MAX_EVENT_BYTES);
         let read = pb::Event::decode(&large.content[..]).unwrap();
-        assert!(read.payload.is_none());
+        let Some(pb::event::Payload::RiskThresholdBreached(breach)) = read.payload else {
+            panic!("no payload");
+        };
+        assert!(breach.fields.is_none() && breach.fields_omitted);
+        assert_eq!(breach.subject_id, "subj_1");
+        assert_eq!(large.cuts.to_string(), "event_fields");
         assert_eq!(read.r#type, "risk.threshold_breached");
+    }
+
+    #[test]
+    fn a_store_with_less_room_gets_a_webhook_with_its_body() {
+        let body = vec![b'x'; 1000];
+        let fields = json!({ "text": "x".repeat(100) });
+        let mut content = content("screening.match_found");
+        content.payload = Some(Payload::Match {
+            screening_id: "scr_1".to_owned(),
+            found: Match::from_kora(fields.as_object().unwrap().clone()),
+        });
+        let mut event = NewEvent::from_webhook(Identity::Body([0; 32]), content, &body);
+        let whole = event.size();
+        assert!(event.fit(whole).is_empty());
+        let cuts = event.fit(whole - 1);
+        assert_eq!(cuts.to_string(), "match_fields");
+        assert_eq!(event.body_identity(), Identity::of_body(&body));
+        let cuts = event.fit(event.raw.len());
+        assert_eq!(cuts.to_string(), "match_fields,payload");
+        let read = pb::Event::decode(&event.content[..]).unwrap();
+        assert!(read.payload.is_none() && read.payload_omitted);
+        assert_eq!(event.body_identity(), Identity::of_body(&body));
+    }
+
+    #[test]
+    fn a_store_with_less_room_gets_a_reconciled_event_without_its_body() {
+        let mut event = NewEvent::reconciled(content("screening.completed"), &[b'x'; 1000]);
+        let cuts = event.fit(900);
+        assert_eq!(cuts.to_string(), "raw_json");
+        let whole = [&event.content[..], &event.raw[..]].concat();
+        let read = pb::Event::decode(&whole[..]).unwrap();
+        assert!(read.raw_json.is_empty() && read.raw_json_omitted);
+        assert_eq!(read.r#type, "screening.completed");
     }
 }

@@ -9,7 +9,7 @@ use prost::{
 };
 
 use crate::{
-    event::ResumeToken,
+    event::{MAX_EVENT_BYTES, ResumeToken},
     pb::{self, watch_events_response::Signal},
     store::Record,
 };
@@ -22,6 +22,9 @@ pub(super) const MAX_BYTES: usize = 64 << 10;
 
 /// The number of `WatchEventsResponse.events`.
 const EVENTS_TAG: u32 = 1;
+
+/// `Event.raw_json_omitted`, field 12, set.
+const RAW_JSON_OMITTED: [u8; 2] = [12 << 3, 1];
 
 /// A `WatchEventsResponse`.
 pub struct Message {
@@ -66,6 +69,12 @@ impl Message {
         self.events.len()
     }
 
+    /// The events whose bodies were asked for and left out, because clients could not take them.
+    pub(super) fn without_bodies(&self) -> impl Iterator<Item = &Record> {
+        let events = self.events.iter().map(Arc::as_ref);
+        events.filter(|record| self.include_raw_json && is_too_large(record))
+    }
+
     /// How many bytes [`Message::encode`] writes.
     pub fn encoded_len(&self) -> usize {
         let events = self.events.iter().map(|record| {
@@ -81,9 +90,7 @@ impl Message {
             encode_key(EVENTS_TAG, WireType::LengthDelimited, out);
             encode_varint(event_len(record, self.include_raw_json) as u64, out);
             out.put_slice(&record.event);
-            if self.include_raw_json {
-                out.put_slice(&record.raw);
-            }
+            out.put_slice(body_of(record, self.include_raw_json));
         }
         self.rest.encode_raw(out);
     }
@@ -91,10 +98,22 @@ impl Message {
 
 /// How large an event of a message is.
 pub(super) fn event_len(record: &Record, include_raw_json: bool) -> usize {
-    match include_raw_json {
-        true => record.event.len() + record.raw.len(),
-        false => record.event.len(),
+    record.event.len() + body_of(record, include_raw_json).len()
+}
+
+/// What a message has of an event's body. One that would make it too large for clients is left out, and that is told.
+fn body_of(record: &Record, include_raw_json: bool) -> &[u8] {
+    if !include_raw_json {
+        return &[];
     }
+    if is_too_large(record) {
+        return &RAW_JSON_OMITTED;
+    }
+    &record.raw
+}
+
+fn is_too_large(record: &Record) -> bool {
+    record.event.len() + record.raw.len() > MAX_EVENT_BYTES
 }
 
 impl fmt::Debug for Message {

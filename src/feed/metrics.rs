@@ -13,6 +13,7 @@ pub struct Metrics {
     delivered: Counter,
     gaps: Counter,
     ended: Family<EndLabels, Counter>,
+    without_bodies: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,7 @@ impl Metrics {
             delivered: Counter::default(),
             gaps: Counter::default(),
             ended: Family::default(),
+            without_bodies: Counter::default(),
         };
         registry.register(
             "watch_streams_open",
@@ -59,6 +61,11 @@ impl Metrics {
             "Streams that ended, by reason",
             metrics.ended.clone(),
         );
+        registry.register(
+            "watch_bodies_omitted",
+            "Events sent without the body that was asked for, because clients could not have taken them with it",
+            metrics.without_bodies.clone(),
+        );
         metrics
     }
 
@@ -74,6 +81,11 @@ impl Metrics {
 impl OpenStream {
     pub(super) fn sent(&self, events: usize) {
         self.metrics.delivered.inc_by(events as u64);
+    }
+
+    /// An event was sent without its body.
+    pub(super) fn sent_without_body(&self) {
+        self.metrics.without_bodies.inc();
     }
 
     /// How many streams are open.

@@ -95,6 +95,14 @@ impl Subscription {
                 self.heartbeat_at = now + self.request.heartbeat_interval;
                 self.gather_until = now + self.gathering();
                 self.stream.sent(message.event_count());
+                for record in message.without_bodies() {
+                    let event_id = &record.event_id;
+                    tracing::info!(
+                        event_id,
+                        "an event was sent without its body: it is too large for clients"
+                    );
+                    self.stream.sent_without_body();
+                }
                 Some(Ok(message))
             }
             Ok(None) => {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, header::CONTENT_TYPE};
+use http::{Extensions, HeaderMap, Request, header::CONTENT_TYPE};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     access::Shares,
     error::{CallError, Reason},
+    listener::{CallProgress, HeadersTooLarge},
     requests::Place,
 };
 
@@ -34,6 +35,9 @@ pub(super) const REPLAY: &str = "x-idempotent-replay";
 
 /// Its value.
 pub(super) const IS_REPLAY: &str = "true";
+
+/// What a request says that it is (gRPC over HTTP/2: `Content-Type`). Parameters may follow.
+const MEDIA_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 
 /// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
 const MAX_CALL_ID_BYTES: usize = 128;
@@ -56,6 +60,7 @@ pub(super) struct Admission {
     arrival: Arc<Arrival>,
     places: Shares,
     entered: Arc<AtomicBool>,
+    progress: CallProgress,
 }
 
 impl Admission {
@@ -78,6 +83,7 @@ impl Admission {
     /// kept until it is over.
     pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.entered.store(true, Ordering::Relaxed);
+        self.progress.admit(self.rpc.is_paid());
         self.arrival.finish()
     }
 
@@ -122,6 +128,7 @@ pub(super) fn admit<B>(
         arrival: Arc::clone(&arrival),
         places: places.clone(),
         entered: Arc::default(),
+        progress: request.extensions().get().cloned().unwrap_or_default(),
     };
     request.extensions_mut().insert(admission.clone());
     let request = request.map(|body| Arriving::new(body, arrival));
@@ -146,9 +153,67 @@ pub(super) fn call_id(headers: &HeaderMap) -> String {
         .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
-/// Whether it says that it is gRPC.
+/// Whether it says that it is gRPC with protobuf messages. gRPC-Web and gRPC with JSON begin with the same letters, and
+/// their clients could not read the answer.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let mut named = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (named.next(), named.next()) else {
+        return false;
+    };
+    let media_type = value.as_bytes().split(|byte| *byte == b';').next();
+    let media_type = media_type.unwrap_or_default().trim_ascii();
+    MEDIA_TYPES
+        .iter()
+        .any(|accepted| media_type.eq_ignore_ascii_case(accepted.as_bytes()))
+}
+
+/// Refuses a request whose headers were too large to be kept.
+///
+/// # Errors
+/// `MALFORMED_REQUEST`.
+pub(super) fn check_headers(extensions: &Extensions) -> Result<(), CallError> {
+    match extensions.get::<HeadersTooLarge>() {
+        None => Ok(()),
+        Some(HeadersTooLarge) => {
+            Err(CallError::new(Reason::MalformedRequest).because("the headers exceed 16 KiB"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_taken(content_types: &[&str]) -> bool {
+        let values = content_types.iter().map(|value| value.parse().unwrap());
+        is_grpc(&values.map(|value| (CONTENT_TYPE, value)).collect())
+    }
+
+    #[test]
+    fn only_grpc_with_protobuf_is_taken() {
+        for taken in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC",
+            "application/grpc;charset=utf-8",
+            "application/grpc+proto ; x=y",
+        ] {
+            assert!(is_taken(&[taken]), "{taken}");
+        }
+        for other in [
+            "",
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpc-web-text",
+            "application/grpc+json",
+            "application/grpcx",
+            "application/grpc+proto2",
+            "application/json",
+            "application/json;application/grpc",
+        ] {
+            assert!(!is_taken(&[other]), "{other}");
+        }
+        assert!(!is_taken(&[]));
+        assert!(!is_taken(&["application/grpc", "application/grpc+json"]));
+    }
 }

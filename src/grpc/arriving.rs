@@ -60,7 +60,8 @@ where
             Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
         };
         let Some(data) = frame.data_ref() else {
-            return Poll::Ready(Some(Ok(frame)));
+            // Requests of gRPC have no trailers; what a client sends nevertheless must not stay in memory with the call.
+            return Poll::Ready(None);
         };
         let to_come = self.announced.follow(data);
         Poll::Ready(Some(match self.arrival.grow(data.len(), to_come) {

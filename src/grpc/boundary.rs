@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -26,11 +26,13 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::{
-    admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, is_grpc, overloaded},
+    admission::{
+        Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, check_headers, is_grpc, overloaded,
+    },
     arrival::Arrivals,
     arriving::Arriving,
     failure_log,
-    gate::{Gate, Pass},
+    gate::{Gate, Pass, Who},
     metrics::Metrics,
     rpc::Rpc,
     standard::{Standard, yielding},
@@ -41,6 +43,10 @@ use crate::{
     error::{CallError, Reason},
     lifecycle::Shutdown,
 };
+
+/// What a request is answered whose content type is not that of gRPC with protobuf.
+const UNSUPPORTED_MEDIA_TYPE: &str =
+    "This port speaks gRPC: the content type is application/grpc or application/grpc+proto.\n";
 
 /// The boundary around the routes.
 #[derive(Clone)]
@@ -123,7 +129,12 @@ where
         if !is_grpc(request.headers()) {
             return Box::pin(std::future::ready(Ok(unsupported_media_type())));
         }
+        let headers = check_headers(request.extensions());
         if Standard::is_path(path) {
+            if let Err(error) = headers {
+                let status = status_of(&error, None, &call_id(request.headers()));
+                return Box::pin(std::future::ready(Ok(status.into_http())));
+            }
             let (request, arrival) = self.way_in.standard.begin(request);
             let answer = self.routes.call(request);
             return Box::pin(async move { Ok(yielding(answer.await?, arrival)) });
@@ -135,7 +146,10 @@ where
         let in_flight = self.way_in.calls.token();
         let stop = self.way_in.stop.clone();
         let gate = &self.way_in.gate;
-        let (who, pass) = gate.enter(request.headers(), request.extensions());
+        let (who, pass) = match headers {
+            Ok(()) => gate.enter(request.headers(), request.extensions()),
+            Err(error) => (Who::default(), Err(error)),
+        };
         let admitted =
             pass.and_then(|pass| self.way_in.admit(request, rpc, received, &call_id, pass));
         let admitted =
@@ -228,9 +242,11 @@ fn cause_of(
     }
 }
 
-/// What the protocol asks for when a request is no gRPC at all.
+/// What the protocol asks for when a request is not gRPC.
 fn unsupported_media_type() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Body::new(UNSUPPORTED_MEDIA_TYPE.to_owned()));
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let text = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(CONTENT_TYPE, text);
     response
 }

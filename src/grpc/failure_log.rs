@@ -6,11 +6,21 @@ use tonic::Code;
 use tracing::Level;
 
 use super::{gate::Who, metrics::code_name, rpc::Rpc};
-use crate::error::{CallError, Outcome, Reason};
+use crate::{
+    error::{CallError, Outcome, Reason},
+    telemetry::Throttle,
+};
+
+/// Anybody who reaches the port can be refused.
+static UNAUTHENTICATED: Throttle = Throttle::new("call failed: UNAUTHENTICATED");
 
 /// One line for one failed call: ids, the names of caller and tenant, reason and causes, and nothing that a caller or Kora
-/// wrote.
+/// wrote. Calls of nobody known are logged up to a limit.
 pub(super) fn write(error: &CallError, rpc: Option<Rpc>, call_id: &str, code: Code, who: &Who) {
+    let is_stranger = error.reason == Reason::Unauthenticated && who.caller().is_empty();
+    if is_stranger && !UNAUTHENTICATED.allows() {
+        return;
+    }
     let method = rpc.map_or("unknown", Rpc::name);
     let code = code_name(code);
     let reason = error.reason.name();

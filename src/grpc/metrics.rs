@@ -10,12 +10,14 @@ use prometheus_client::{
 use tonic::Code;
 
 use super::rpc::Rpc;
-use crate::telemetry::DURATION_BUCKETS;
+use crate::{screening::CutCounter, telemetry::DURATION_BUCKETS};
 
 /// The metrics of the callers' API.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
+    /// Answers that were too large for clients, by what was left out of them.
+    pub(super) answers_cut: CutCounter,
 }
 
 /// Counts one call, however it ends: a call that is dropped was cancelled by its caller.
@@ -44,7 +46,13 @@ impl Metrics {
             Unit::Seconds,
             calls.clone(),
         );
-        Metrics { calls }
+        let answers_cut = CutCounter::default();
+        registry.register(
+            "answers_cut",
+            "Answers that were too large for clients, by the part that was left out",
+            answers_cut.clone(),
+        );
+        Metrics { calls, answers_cut }
     }
 
     /// Starts the clock of a call. Methods that do not exist share one name, whatever callers make up.

@@ -30,11 +30,13 @@ pub(super) fn to_wire(
     call_id: &str,
 ) -> Result<pb::RequestRecord, CallError> {
     let outcome = record.outcome();
+    let result_evicted = matches!(record.state, RecordState::Evicted(_));
     let (state, result, error) = match record.state {
         RecordState::InFlight => (RequestState::InFlight, None, None),
         RecordState::Succeeded(answer) => {
             (RequestState::Succeeded, Some(result(rpc, &answer)?), None)
         }
+        RecordState::Evicted(id) => (RequestState::Succeeded, Some(id_alone(rpc, id)), None),
         RecordState::Failed(error) => {
             let status = status_of(&error, Some(rpc), call_id);
             // The details of a status are the whole google.rpc.Status.
@@ -51,6 +53,7 @@ pub(super) fn to_wire(
         error,
         create_time: Some(timestamp_to_wire(record.create_time)),
         finish_time: record.finish_time.map(timestamp_to_wire),
+        result_evicted,
     })
 }
 
@@ -61,11 +64,26 @@ fn result(rpc: Rpc, answer: &[u8]) -> Result<request_record::Result, CallError> 
         _ => pb::Screening::decode(answer).map(|screening| {
             request_record::Result::Screening(pb::Screening {
                 raw_json: Vec::new(),
+                raw_json_omitted: false,
                 ..screening
             })
         }),
     };
     result.map_err(|_| unreadable("the stored answer cannot be read"))
+}
+
+/// What is left of an answer that was evicted.
+fn id_alone(rpc: Rpc, id: String) -> request_record::Result {
+    match rpc {
+        Rpc::CreateSubject => request_record::Result::Subject(pb::Subject {
+            subject_id: id,
+            ..pb::Subject::default()
+        }),
+        _ => request_record::Result::Screening(pb::Screening {
+            screening_id: id,
+            ..pb::Screening::default()
+        }),
+    }
 }
 
 fn state_of(outcome: Option<Outcome>) -> RequestState {

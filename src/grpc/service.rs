@@ -1,5 +1,7 @@
 //! The methods of the API: a valid request out of the wire's message, the answer into one.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
@@ -11,20 +13,57 @@ use super::{
 use crate::{
     clock::Clock,
     error::CallError,
-    kora::Lane,
-    pb::{self, compliance_service_server::ComplianceService},
+    kora::{Lane, Requester},
+    pb::{self, compliance_service_server::ComplianceService, request_record},
     requests::{Call, Place},
-    screening::{CreateSubject, GetRequest, GetScreening, GetSubject, ScreenRequest},
+    screening::{
+        CreateSubject, CutCounter, Cuts, GetRequest, GetScreening, GetSubject, MAX_MESSAGE_BYTES,
+        ScreenRequest, fit_screening, fit_subject,
+    },
 };
 
 /// Answers the calls.
 pub(super) struct Compliance {
     clock: Clock,
+    /// Answers that were too large for clients.
+    cut: CutCounter,
 }
 
 impl Compliance {
-    pub(super) fn new(clock: Clock) -> Self {
-        Compliance { clock }
+    pub(super) fn new(clock: Clock, cut: CutCounter) -> Self {
+        Compliance { clock, cut }
+    }
+
+    /// The screening as clients can take it.
+    fn fitted(&self, mut screening: pb::Screening) -> pb::Screening {
+        let cuts = fit_screening(&mut screening, MAX_MESSAGE_BYTES);
+        self.tell(&cuts, &screening.screening_id);
+        screening
+    }
+
+    /// The subject as clients can take it.
+    fn fitted_subject(&self, mut subject: pb::Subject) -> pb::Subject {
+        let cuts = fit_subject(&mut subject, MAX_MESSAGE_BYTES);
+        self.tell(&cuts, &subject.subject_id);
+        subject
+    }
+
+    fn fitted_result(&self, result: request_record::Result) -> request_record::Result {
+        match result {
+            request_record::Result::Screening(screening) => {
+                request_record::Result::Screening(self.fitted(screening))
+            }
+            request_record::Result::Subject(subject) => {
+                request_record::Result::Subject(self.fitted_subject(subject))
+            }
+        }
+    }
+
+    fn tell(&self, cuts: &Cuts, id: &str) {
+        if !cuts.is_empty() {
+            tracing::warn!(id, %cuts, "parts of an answer were left out: it was too large for clients");
+            cuts.count(&self.cut);
+        }
     }
 }
 
@@ -48,9 +87,10 @@ impl ComplianceService for Compliance {
         let mut screening = answered.message;
         if !include_raw_json {
             screening.raw_json.clear();
+            screening.raw_json_omitted = false;
         }
         let response = pb::ScreenResponse {
-            screening: Some(screening),
+            screening: Some(self.fitted(screening)),
         };
         Ok(answer(response, answered.is_replay))
     }
@@ -72,7 +112,7 @@ impl ComplianceService for Compliance {
             .screening(&request, Lane::Interactive, caller, answer_by)
             .await?;
         Ok(Response::new(pb::GetScreeningResponse {
-            screening: Some(screening.into()),
+            screening: Some(self.fitted(screening.into())),
         }))
     }
 
@@ -90,7 +130,7 @@ impl ComplianceService for Compliance {
         let call = call(&pass, answer_by, place);
         let answered = pass.tenant.requests.create_subject(request, call).await?;
         let response = pb::CreateSubjectResponse {
-            subject: Some(answered.message),
+            subject: Some(self.fitted_subject(answered.message)),
         };
         Ok(answer(response, answered.is_replay))
     }
@@ -109,7 +149,7 @@ impl ComplianceService for Compliance {
         let (kora, caller) = (&pass.tenant.kora, &pass.caller.name);
         let subject = kora.subject(&request, caller, answer_by).await?;
         Ok(Response::new(pb::GetSubjectResponse {
-            subject: Some(subject.into()),
+            subject: Some(self.fitted_subject(subject.into())),
         }))
     }
 
@@ -125,14 +165,16 @@ impl ComplianceService for Compliance {
             answer_by,
             ..
         } = admission;
-        let (requests, caller) = (&pass.tenant.requests, &pass.caller.name);
+        let (requests, scope) = (&pass.tenant.requests, pass.caller.scope());
         let record = requests
-            .request(caller, request.request_id, answer_by)
+            .request(scope, request.request_id, answer_by)
             .await?;
         let rpc = record::rpc_of(&record)?;
         pass.check_rpc(rpc)?;
+        let mut record = record::to_wire(record, rpc, &call_id)?;
+        record.result = record.result.map(|result| self.fitted_result(result));
         Ok(Response::new(pb::GetRequestResponse {
-            record: Some(record::to_wire(record, rpc, &call_id)?),
+            record: Some(record),
         }))
     }
 }
@@ -151,7 +193,10 @@ async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError>
 
 fn call(pass: &Pass, answer_by: Instant, place: Place) -> Call {
     Call {
-        caller: pass.caller.name.to_string(),
+        caller: Requester {
+            name: Arc::clone(&pass.caller.name),
+            scope: Arc::clone(pass.caller.scope()),
+        },
         answer_by,
         place,
     }

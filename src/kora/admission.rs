@@ -6,10 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     Metrics,
-    attempt::MIN_TIME_TO_SEND,
     breaker::{self, Breaker},
     exchange::Answer,
-    pacing::{Lane, Paced, Pacer, Permit},
+    pacing::{Kind, Paced, Pacer, Permit},
 };
 use crate::{
     clock::Clock,
@@ -25,7 +24,7 @@ pub(super) struct Admission {
 /// Who waits for an answer of Kora's, and until when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
-    lane: Lane,
+    kind: Kind,
     /// The name of the caller; callers take turns.
     caller: &'a str,
     /// The caller is answered by then.
@@ -52,9 +51,7 @@ impl Admission {
     /// `RATE_PACED` if the turn would come too late, `KORA_CIRCUIT_OPEN`. Nothing was sent.
     pub(super) async fn admit(&self, asker: Asker<'_>) -> Result<Admitted, CallError> {
         self.breaker.check()?;
-        let turn = self
-            .pacer
-            .turn(asker.lane, asker.caller, last_turn(asker.wait_until));
+        let turn = self.pacer.turn(asker.kind, asker.caller, asker.wait_until);
         let permit = turn.await?;
         match self.breaker.admit() {
             Ok(circuit) => Ok(Admitted { permit, circuit }),
@@ -68,14 +65,14 @@ impl Admission {
     /// How long the asker would wait for a turn now.
     pub(super) fn wait(&self, asker: Asker<'_>) -> Duration {
         self.pacer
-            .wait(asker.lane, asker.caller, last_turn(asker.wait_until))
+            .wait(asker.kind.lane, asker.caller, asker.wait_until)
     }
 }
 
 impl<'a> Asker<'a> {
-    pub(super) fn new(lane: Lane, caller: &'a str, wait_until: Instant) -> Self {
+    pub(super) fn new(kind: Kind, caller: &'a str, wait_until: Instant) -> Self {
         Asker {
-            lane,
+            kind,
             caller,
             wait_until,
         }
@@ -123,13 +120,6 @@ impl From<Paced> for CallError {
     }
 }
 
-/// The last moment at which a turn is of use.
-fn last_turn(wait_until: Instant) -> Instant {
-    wait_until
-        .checked_sub(MIN_TIME_TO_SEND)
-        .unwrap_or(wait_until)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -137,6 +127,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::kora::{Endpoint, Lane};
 
     fn admission() -> Admission {
         let metrics = Metrics::register(&mut Registry::default());
@@ -144,11 +135,11 @@ mod tests {
     }
 
     fn asker() -> Asker<'static> {
-        Asker::new(
-            Lane::Interactive,
-            "a",
-            Instant::now() + Duration::from_secs(10),
-        )
+        let kind = Kind {
+            endpoint: Endpoint::GetSubject,
+            lane: Lane::Interactive,
+        };
+        Asker::new(kind, "a", Instant::now() + Duration::from_secs(10))
     }
 
     /// An answer that leaves so many requests for a minute.

@@ -20,6 +20,7 @@ use super::{
     departure::Departure,
     ended::{Ended, Outcome},
     exchange::{Answer, exchange},
+    pacing::MIN_TIME_TO_SEND,
     refusal::lost_reason,
     transmission::Transmission,
 };
@@ -27,10 +28,6 @@ use crate::{
     clock::Clock,
     error::{CallError, Reason},
 };
-
-/// A POST that has less time than this is not sent: it would hardly be answered in time, and its caller
-/// would be left not knowing.
-pub(super) const MIN_TIME_TO_SEND: Duration = Duration::from_millis(10);
 
 /// Makes attempts.
 pub(super) struct Attempts {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Account, Departure, Endpoint, HttpClient, Lane, Metrics, Orders, SetupError, admission::Asker,
-    attempt::Attempts, exchange::Answer, idempotency::idempotency_key, order::Order,
-    refusal::Asked, request_body, retrying::Retries, screening_answer, subject_answer,
-    violations::Sent,
+    Account, Departure, Endpoint, HttpClient, Lane, Metrics, Orders, Requester, SetupError,
+    admission::Asker, attempt::Attempts, exchange::Answer, idempotency::idempotency_key,
+    order::Order, refusal::Asked, request_body, retrying::Retries, screening_answer,
+    subject_answer, violations::Sent,
 };
 use crate::{
     clock::Clock,
@@ -26,6 +26,7 @@ pub struct Client {
     pub(super) retries: Arc<Retries>,
     tenant_id: Arc<str>,
     is_503_trusted: bool,
+    metrics: Metrics,
     pub(super) clock: Clock,
 }
 
@@ -45,6 +46,7 @@ impl Client {
             retries: Arc::new(Retries::new(metrics.clone())),
             tenant_id: account.tenant_id.as_str().into(),
             is_503_trusted: http.config.trust_503,
+            metrics: metrics.clone(),
             attempts: Arc::new(Attempts::new(
                 http.clone(),
                 account,
@@ -70,7 +72,7 @@ impl Client {
     pub async fn screen(
         &self,
         request: &ScreenRequest,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -86,7 +88,7 @@ impl Client {
     pub async fn screen_again_as_async(
         &self,
         request: &ScreenRequest,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -102,7 +104,7 @@ impl Client {
         &self,
         request: &ScreenRequest,
         key_name: &str,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Screening, CallError> {
@@ -110,6 +112,9 @@ impl Client {
             Party::Inline(profile) => (None, Some(&profile.additional_fields)),
             Party::Known(id) => (Some(Resource::Subject(id.clone())), None),
         };
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, &caller.scope, key_name, id));
         let asked = Asked {
             endpoint: Endpoint::CreateScreening,
             resource,
@@ -117,11 +122,9 @@ impl Client {
                 screening: Some(&request.additional_fields),
                 subject,
             },
+            has_idempotency_key: key.is_some(),
             is_503_trusted: self.is_503_trusted,
         };
-        let key = request
-            .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, key_name, id));
         let lane = match request.mode {
             Mode::Sync => Lane::Interactive,
             Mode::Async => Lane::Background,
@@ -129,7 +132,7 @@ impl Client {
         let order = Order {
             body: request_body::screening(request),
             key,
-            asker: Asker::new(lane, caller, wait_until),
+            asker: Asker::new(asked.kind(lane), &caller.name, wait_until),
             departure,
         };
         let (screening, answer) = self
@@ -137,6 +140,7 @@ impl Client {
                 screening_answer::created(answer.status, &answer.body, request)
             })
             .await?;
+        self.metrics.left_out(&screening.odd_fields);
         let screening = with_request_id(screening, &answer);
         if screening.status == ScreeningStatus::Failed {
             return Err(CallError {
@@ -164,14 +168,16 @@ impl Client {
             endpoint: Endpoint::GetScreening,
             resource: Some(Resource::Screening(id.clone())),
             sent: Sent::default(),
+            has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(lane, caller, wait_until);
+        let asker = Asker::new(asked.kind(lane), caller, wait_until);
         let (mut screening, answer) = self
             .get(&asked, id, asker, |answer| {
                 screening_answer::found(&answer.body, id)
             })
             .await?;
+        self.metrics.left_out(&screening.odd_fields);
         if request.include_raw_json {
             screening.raw_json = answer.body.clone();
         }
@@ -186,10 +192,13 @@ impl Client {
     pub async fn create_subject(
         &self,
         request: &CreateSubject,
-        caller: &str,
+        caller: &Requester,
         wait_until: Instant,
         departure: &Departure,
     ) -> Result<Subject, CallError> {
+        let key = request
+            .request_id
+            .map(|id| idempotency_key(&self.tenant_id, &caller.scope, "CreateSubject", id));
         let asked = Asked {
             endpoint: Endpoint::CreateSubject,
             resource: None,
@@ -197,15 +206,13 @@ impl Client {
                 screening: None,
                 subject: Some(&request.subject.additional_fields),
             },
+            has_idempotency_key: key.is_some(),
             is_503_trusted: self.is_503_trusted,
         };
-        let key = request
-            .request_id
-            .map(|id| idempotency_key(&self.tenant_id, caller, "CreateSubject", id));
         let order = Order {
             body: request_body::subject(request),
             key,
-            asker: Asker::new(Lane::Interactive, caller, wait_until),
+            asker: Asker::new(asked.kind(Lane::Interactive), &caller.name, wait_until),
             departure,
         };
         let created = self.post(&asked, &order, |answer| {
@@ -229,9 +236,10 @@ impl Client {
             endpoint: Endpoint::GetSubject,
             resource: Some(Resource::Subject(id.clone())),
             sent: Sent::default(),
+            has_idempotency_key: false,
             is_503_trusted: self.is_503_trusted,
         };
-        let asker = Asker::new(Lane::Interactive, caller, wait_until);
+        let asker = Asker::new(asked.kind(Lane::Interactive), caller, wait_until);
         let found = self.get(&asked, id, asker, |answer| {
             subject_answer::found(&answer.body, id)
         });

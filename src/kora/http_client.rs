@@ -1,10 +1,16 @@
 //! The HTTP client: its settings, and what it trusts. All tenants share one, with its connections and certificates;
 //! what makes a request a tenant's own is in its headers.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fs, io, iter,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use reqwest::{Certificate, Client, Proxy, redirect, retry};
-use thiserror::Error;
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect, retry};
+use tokio_rustls::rustls;
 
 use super::Config;
 
@@ -19,7 +25,7 @@ pub struct HttpClient {
 }
 
 /// Why the client cannot be set up. No message holds a secret.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The CA file cannot be read.
     #[error("the Kora CA file {} cannot be read: {source}", path.display())]
@@ -35,6 +41,12 @@ pub enum SetupError {
     /// The tenant id cannot be sent in a header.
     #[error("the Kora tenant id holds characters that a header cannot have")]
     TenantId,
+    /// Nothing is there to know Kora's server by.
+    #[error(
+        "there are no CA certificates on this system to verify Kora's server by: install the package ca-certificates, \
+         or name a file of them with --kora-ca-file; SSL_CERT_FILE and SSL_CERT_DIR, where they are set, must name some"
+    )]
+    NoSystemCertificates(#[source] reqwest::Error),
     /// The HTTP client refuses its settings.
     #[error("the HTTP client for Kora cannot be built: {0}")]
     Client(#[source] reqwest::Error),
@@ -46,8 +58,33 @@ impl HttpClient {
     /// # Errors
     /// If a setting cannot be used.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let builder = match &config.ca_file {
+            Some(path) => builder(config)?.tls_certs_only(authorities(path)?),
+            None => builder(config)?,
+        };
+        Self::build(builder, config)
+    }
+
+    /// The same for a Kora that speaks plain HTTP on loopback alone, as the emulator does. It trusts no certificate, and
+    /// needs none.
+    ///
+    /// # Errors
+    /// If a setting cannot be used.
+    pub fn without_tls(config: &Config) -> Result<Self, SetupError> {
+        Self::build(builder(config)?.tls_certs_only([]), config)
+    }
+
+    fn build(builder: ClientBuilder, config: &Config) -> Result<Self, SetupError> {
+        let is_system_trusted = config.ca_file.is_none();
+        let client = builder.build().map_err(|error| {
+            if is_system_trusted && has_no_certificates(&error) {
+                SetupError::NoSystemCertificates(error)
+            } else {
+                SetupError::Client(error)
+            }
+        })?;
         Ok(HttpClient {
-            client: client(config)?,
+            client,
             config: Arc::new(config.clone()),
         })
     }
@@ -55,7 +92,7 @@ impl HttpClient {
 
 /// HTTP/1.1 only, and nothing that sends a request a second time by itself: the proof that a request was
 /// not sent rests on both.
-fn client(config: &Config) -> Result<Client, SetupError> {
+fn builder(config: &Config) -> Result<ClientBuilder, SetupError> {
     let mut builder = Client::builder()
         .http1_only()
         .retry(retry::never())
@@ -69,16 +106,25 @@ fn client(config: &Config) -> Result<Client, SetupError> {
         // Only https, which a proxy cannot read: plain HTTP is for loopback, and stays there.
         builder = builder.proxy(Proxy::https(proxy.clone()).map_err(SetupError::Client)?);
     }
-    if let Some(path) = &config.ca_file {
-        let pem = fs::read(path).map_err(|source| SetupError::CaFile {
-            path: path.clone(),
-            source,
-        })?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| SetupError::NoCertificate(path.clone()))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    builder.build().map_err(SetupError::Client)
+    Ok(builder)
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, SetupError> {
+    let pem = fs::read(path).map_err(|source| SetupError::CaFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| SetupError::NoCertificate(path.to_owned()))
+}
+
+/// The platform's verifier has no other error before it has seen a certificate.
+fn has_no_certificates(error: &reqwest::Error) -> bool {
+    let first: &(dyn Error + 'static) = error;
+    let causes = iter::successors(Some(first), |&error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref())
+        .any(|cause| matches!(cause, rustls::Error::General(_)))
 }

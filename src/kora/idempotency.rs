@@ -9,10 +9,10 @@ use uuid::{Uuid, uuid};
 const NAME_SPACE: Uuid = uuid!("6f0c2d5e-0a52-4d0c-9c5b-4a3f7f7f3b1d");
 
 /// The key of one request: the same on every attempt and after every restart, another for every other
-/// tenant, caller, RPC or `request_id`.
-pub(super) fn idempotency_key(tenant: &str, caller: &str, rpc: &str, request_id: Uuid) -> Uuid {
-    // No name contains the separator: tenants are header values, callers configured names.
-    let name = [tenant, caller, rpc, &request_id.to_string()].join("\0");
+/// tenant, scope, RPC or `request_id`. The scope is the caller's, which outlives its name.
+pub(super) fn idempotency_key(tenant: &str, scope: &str, rpc: &str, request_id: Uuid) -> Uuid {
+    // No name contains the separator: tenants are header values, scopes configured names.
+    let name = [tenant, scope, rpc, &request_id.to_string()].join("\0");
     Uuid::new_v5(&NAME_SPACE, name.as_bytes())
 }
 

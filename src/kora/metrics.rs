@@ -12,6 +12,7 @@ use prometheus_client::{
 use super::{Endpoint, breaker::Position, pacing};
 use crate::{
     error::Reason,
+    screening::OddFields,
     telemetry::{DURATION_BUCKETS, TenantLabel},
 };
 
@@ -36,6 +37,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
     retries: Family<RetryLabels, Counter>,
     retries_refused: Counter,
+    odd_fields: Family<FieldLabels, Counter>,
     circuit_state: Gauge,
     circuit_states: Family<TenantLabel, Gauge>,
     circuit_openings: Counter,
@@ -46,6 +48,11 @@ pub struct Metrics {
 struct RequestLabels {
     endpoint: &'static str,
     status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FieldLabels {
+    field: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +68,7 @@ impl Metrics {
             requests: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             retries: Family::default(),
             retries_refused: Counter::default(),
+            odd_fields: Family::default(),
             circuit_state: Gauge::default(),
             circuit_states: Family::default(),
             circuit_openings: Counter::default(),
@@ -81,6 +89,11 @@ impl Metrics {
             "kora_retries_refused",
             "Retries refused because too few calls succeed to pay for them",
             metrics.retries_refused.clone(),
+        );
+        registry.register(
+            "kora_odd_fields",
+            "Optional fields of Kora's answers that were left out because they could not be read, by field",
+            metrics.odd_fields.clone(),
         );
         registry.register(
             "kora_circuit_state",
@@ -134,6 +147,13 @@ impl Metrics {
     /// No other attempt is made, because the budget is spent.
     pub(super) fn retry_refused(&self) {
         self.retries_refused.inc();
+    }
+
+    /// These fields of an answer were left out.
+    pub(super) fn left_out(&self, odd: &OddFields) {
+        for field in odd.names() {
+            self.odd_fields.get_or_create(&FieldLabels { field }).inc();
+        }
     }
 
     pub(super) fn circuit_is(&self, position: Position) {

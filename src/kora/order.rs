@@ -5,15 +5,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::{
-    Client, Departure,
+    Client, Departure, Endpoint,
     admission::Asker,
     exchange::Answer,
     refusal::{Asked, refusal},
     tries::Tries,
 };
 use crate::{
-    error::{CallError, Reason},
-    screening::Unreadable,
+    error::{CallError, Reason, Resource},
+    screening::{KoraObject, Unreadable},
 };
 
 /// What is created, and for whom.
@@ -163,9 +163,21 @@ impl Client {
         match parse(&answer) {
             Ok(read) => Ok((read, answer)),
             Err(unreadable) => Err(CallError {
+                resource: resource_of(asked, &answer),
                 kora_request_id: answer.kora_request_id(),
                 ..CallError::new(Reason::KoraResponseInvalid).because(unreadable)
             }),
         }
+    }
+}
+
+/// What the answer is about though the rest of it cannot be read: what was created, if its id can be read; what was
+/// asked for.
+fn resource_of(asked: &Asked<'_>, answer: &Answer) -> Option<Resource> {
+    let id = |field| KoraObject::read(&answer.body).ok()?.id(field).ok();
+    match asked.endpoint {
+        Endpoint::CreateScreening => id("screening_id").map(Resource::Screening),
+        Endpoint::CreateSubject => id("subject_id").map(Resource::Subject),
+        Endpoint::GetScreening | Endpoint::GetSubject => asked.resource.clone(),
     }
 }

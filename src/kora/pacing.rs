@@ -4,10 +4,12 @@
 //! rate-limits). A call asks for its turn before it is sent, and the permit is told how it ended. Nothing
 //! is shared with other gateways that use the same key: each follows what it is told.
 
+mod answer_time;
 mod budget;
 mod forecast;
 mod lanes;
 mod metrics;
+mod opening;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -27,10 +29,15 @@ use tokio::{
 use crate::clock::Clock;
 use budget::Ticket;
 use lanes::Place;
-use queue::{Queue, Turn};
+use queue::{Joined, Queue, Turn};
 
+pub(super) use answer_time::Kind;
 pub use lanes::Lane;
 pub(super) use metrics::Metrics;
+
+/// A request that has less time than this until its deadline is not sent: it would hardly be answered in
+/// time, and the caller of a POST would be left not knowing.
+pub(super) const MIN_TIME_TO_SEND: Duration = Duration::from_millis(100);
 
 /// Gives turns, for one key. Clones share everything.
 ///
@@ -41,10 +48,11 @@ pub(super) struct Pacer(Arc<Shared>);
 /// The right to send one request. Dropped without a word, it counts as sent and not answered.
 pub(super) struct Permit {
     ticket: Option<Ticket>,
+    kind: Kind,
     pacer: Pacer,
 }
 
-/// The turn would come after the deadline. Nothing was sent.
+/// The turn would come too late for an answer before the deadline. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Paced {
     /// A call that comes back after so long, and has as much time again, is expected to have its turn.
@@ -76,30 +84,37 @@ impl Pacer {
         }))
     }
 
-    /// Waits for the turn of `caller`, who can use one until `deadline`. Dropping the future gives the
+    /// Waits for the turn of `caller`, who has to be answered by `deadline`. Dropping the future gives the
     /// turn up.
     ///
     /// # Errors
-    /// At once if the turn would come too late, as far as can be told; else as soon as that is seen, and
-    /// at `deadline` at the latest.
+    /// At once if the turn would come too late for an answer, as far as can be told; else as soon as that is
+    /// seen.
     pub(super) async fn turn(
         &self,
-        lane: Lane,
+        kind: Kind,
         caller: &str,
         deadline: Instant,
     ) -> Result<Permit, Paced> {
-        let (place, turn) = self.queue().join(lane, caller, deadline, Instant::now())?;
+        let permit = |ticket| Permit {
+            ticket: Some(ticket),
+            kind,
+            pacer: self.clone(),
+        };
+        let joined = self.queue().join(kind, caller, deadline, Instant::now())?;
+        let (place, turn) = match joined {
+            Joined::Turn(ticket) => return Ok(permit(ticket)),
+            Joined::Waits(place, turn) => (place, turn),
+        };
+        let last_turn = place.deadline;
         let mut waiting = Waiting {
             place,
             turn,
             pacer: self.clone(),
         };
         self.keep_time();
-        match time::timeout_at(deadline, &mut waiting.turn).await {
-            Ok(Ok(turn)) => Ok(Permit {
-                ticket: Some(turn?),
-                pacer: self.clone(),
-            }),
+        match time::timeout_at(last_turn, &mut waiting.turn).await {
+            Ok(Ok(turn)) => Ok(permit(turn?)),
             // The sender is gone only if the queue is; there is no turn to wait for.
             Ok(Err(_)) | Err(_) => {
                 let now = Instant::now();
@@ -158,8 +173,9 @@ impl Permit {
     pub(super) fn answered(mut self, status: StatusCode, headers: &HeaderMap) {
         if let Some(ticket) = self.ticket.take() {
             let time_of_day = self.pacer.0.clock.now();
+            let asked = (ticket, self.kind);
             self.pacer.change(|queue, now| {
-                queue.answered(ticket, status, headers, (now, time_of_day));
+                queue.answered(asked, status, headers, (now, time_of_day));
             });
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::retry::budget::{Budget, TpsBudget};
 
-use super::{Endpoint, Metrics, attempt::MIN_TIME_TO_SEND};
+use super::{Endpoint, Metrics, pacing::MIN_TIME_TO_SEND};
 use crate::error::{CallError, Reason};
 
 /// How many attempts one call has.

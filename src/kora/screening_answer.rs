@@ -9,6 +9,9 @@ use crate::screening::{
     KoraObject, Mode, Party, ScreenRequest, Screening, ScreeningStatus, Unreadable,
 };
 
+/// What the metric of odd fields calls a byte order mark before the JSON.
+const BYTE_ORDER_MARK: &str = "byte_order_mark";
+
 /// Reads the answer to a new screening. What Kora leaves out is filled in from the request.
 pub(super) fn created(
     status: StatusCode,
@@ -19,15 +22,16 @@ pub(super) fn created(
     // Kora answers an ASYNC screening with 202 and, for certain, no more than its id (Kora docs:
     // screening-flow). A synchronous answer has to say how far it is.
     let may_be_bare = status == StatusCode::ACCEPTED || request.mode == Mode::Async;
-    let unsaid = (may_be_bare && !answer.has("decision")).then_some(ScreeningStatus::PendingUnsaid);
+    let is_bare = !answer.has_in_any_spelling("decision");
+    let unsaid = (may_be_bare && is_bare).then_some(ScreeningStatus::PendingUnsaid);
     let mut screening = Screening::from_kora(&answer, unsaid)?;
     if let Party::Known(subject_id) = &request.party {
-        if !answer.has("subject_id") {
+        let field = "subject_id";
+        if !answer.has(field) {
+            answer.twins_say(field, subject_id)?;
             screening.subject_id.clone_from(subject_id);
         } else if screening.subject_id != *subject_id {
-            return Err(Unreadable::OtherId {
-                field: "subject_id",
-            });
+            return Err(Unreadable::OtherId { field });
         }
     }
     screening.mode = screening.mode.or(Some(request.mode));
@@ -35,17 +39,25 @@ pub(super) fn created(
     if screening.checks.is_empty() {
         screening.checks.clone_from(&request.checks);
     }
+    note_byte_order_mark(&mut screening, body);
     screening.raw_json = body.clone();
     Ok(screening)
 }
 
 /// Reads the screening that was asked for by id.
 pub(super) fn found(body: &Bytes, screening_id: &str) -> Result<Screening, Unreadable> {
-    let screening = Screening::from_kora(&KoraObject::read(body)?, None)?;
+    let mut screening = Screening::from_kora(&KoraObject::read(body)?, None)?;
     if screening.screening_id != screening_id {
         return Err(Unreadable::OtherId {
             field: "screening_id",
         });
     }
+    note_byte_order_mark(&mut screening, body);
     Ok(screening)
+}
+
+fn note_byte_order_mark(screening: &mut Screening, body: &[u8]) {
+    if KoraObject::has_byte_order_mark(body) {
+        screening.odd_fields.note(BYTE_ORDER_MARK);
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Endpoint, retrying::Retries};
-use crate::error::CallError;
+use super::{Endpoint, retry_hint::DEFAULT_WAIT, retrying::Retries};
+use crate::error::{CallError, Reason};
 
 /// The attempts of one call.
 pub(super) struct Tries<'a> {
@@ -71,12 +71,18 @@ impl<'a> Tries<'a> {
         self.with(error)
     }
 
-    /// Only what creates something has to tell the highest outcome; of a read, the last error is news.
+    /// Only what creates something has to tell the highest outcome; of a read, the last error is news. A
+    /// caller always hears when to come back from a Kora that is unavailable; the pause before the gateway's
+    /// own next attempt is random where Kora names none.
     fn with(&mut self, later: CallError) -> CallError {
-        match self.failed.take() {
+        let mut error = match self.failed.take() {
             Some(earlier) if self.endpoint.is_post() => earlier.worse(later),
             _ => later,
+        };
+        if error.reason == Reason::KoraUnavailable {
+            error.retry_after.get_or_insert(DEFAULT_WAIT);
         }
+        error
     }
 }
 
@@ -85,7 +91,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::{error::Reason, kora::Metrics};
+    use crate::kora::Metrics;
 
     /// What two attempts came to, of which the first one is followed by another.
     fn told(endpoint: Endpoint, first: Reason, last: Reason) -> [Reason; 2] {

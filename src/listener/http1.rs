@@ -29,6 +29,11 @@ const MAX_BUFFER_BYTES: usize = 64 << 10;
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// What HTTP/1.1 is answered on a port that speaks gRPC alone.
+const NO_HTTP1: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 88\r\n\r\n\
+    This port speaks gRPC over HTTP/2. Probes over HTTP/1.1 are answered on the admin port.\n";
+
 /// How long a client that was told so has to read it and to close.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -76,9 +81,15 @@ pub(super) async fn serve<IO, S, B>(
         let Parts { io, read_buf, .. } = connection.into_parts();
         if has_begun(&read_buf) {
             // The client may be gone.
-            let _ = timeout(LINGER, answer_late(io.into_inner())).await;
+            let _ = timeout(LINGER, answer_and_close(io.into_inner(), REQUEST_TIMEOUT)).await;
         }
     }
+}
+
+/// Tells a client that it speaks HTTP/1.1 to a port that does not.
+pub(super) async fn refuse(io: impl AsyncRead + AsyncWrite + Unpin) {
+    // The client may be gone.
+    let _ = timeout(LINGER, answer_and_close(io, NO_HTTP1)).await;
 }
 
 /// Whether a part of a head is there. Empty lines before it do not count.
@@ -87,8 +98,11 @@ fn has_begun(buffered: &[u8]) -> bool {
 }
 
 /// A socket that is closed with something unread in it is reset, and the answer is lost with it.
-async fn answer_late(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    stream.write_all(REQUEST_TIMEOUT).await?;
+async fn answer_and_close(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &[u8],
+) -> io::Result<()> {
+    stream.write_all(answer).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(MAX_LINGER_BYTES);
     copy(&mut rest, &mut sink()).await?;

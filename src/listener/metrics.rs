@@ -12,6 +12,7 @@ pub struct Metrics {
     open: Family<PortLabels, Gauge>,
     unopened: Family<UnopenedLabels, Counter>,
     stalled: Counter,
+    reset_too_often: Family<PortLabels, Counter>,
 }
 
 /// Why a connection ended before its client had spoken as it should.
@@ -59,6 +60,11 @@ impl Metrics {
             "Answers that were cut because their client did not take them",
             metrics.stalled.clone(),
         );
+        registry.register(
+            "connections_reset_too_often",
+            "HTTP/2 connections that took no new calls because their client had reset too many, by listener",
+            metrics.reset_too_often.clone(),
+        );
         metrics
     }
 
@@ -68,6 +74,7 @@ impl Metrics {
             open: Family::default(),
             unopened: Family::default(),
             stalled: Counter::default(),
+            reset_too_often: Family::default(),
         }
     }
 
@@ -89,6 +96,11 @@ impl Metrics {
 
     pub(super) fn stalled(&self) {
         self.stalled.inc();
+    }
+
+    pub(super) fn reset_too_often(&self, listener: &'static str) {
+        let labels = PortLabels { listener };
+        self.reset_too_often.get_or_create_owned(&labels).inc();
     }
 }
 

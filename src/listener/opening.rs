@@ -95,9 +95,11 @@ async fn read_preface(
     loop {
         let known = head.len().min(PREFACE.len());
         if head[..known] != PREFACE[..known] {
-            return match is_http1_spoken {
-                true => Ok((head, Version::Http1)),
-                false => Err(ErrorKind::InvalidData.into()),
+            // Methods of HTTP/1.1 are written in capitals (RFC 9110, 9.1). Who begins like that can read an answer.
+            return if is_http1_spoken || head[0].is_ascii_uppercase() {
+                Ok((head, Version::Http1))
+            } else {
+                Err(ErrorKind::InvalidData.into())
             };
         }
         if has_settings(&head)? {
@@ -200,8 +202,10 @@ mod tests {
             let begin = begin.as_bytes();
             let expected = Some((begin.to_vec(), Version::Http1));
             assert_eq!(read(begin, true).await, expected);
-            assert_eq!(read(begin, false).await, None);
+            assert_eq!(read(begin, false).await, expected, "it can be told so");
         }
+        let hello = b"\x16\x03\x01\x02\0";
+        assert_eq!(read(hello, false).await, None);
         assert_eq!(read(b"PRI", true).await, None);
     }
 

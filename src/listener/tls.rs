@@ -3,7 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{sync::watch, task::spawn_blocking, time};
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+    time,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -38,6 +42,7 @@ pub struct Tls {
     alpn: &'static [u8],
     /// What new connections get.
     current: watch::Sender<Arc<ServerConfig>>,
+    asked: Arc<Notify>,
 }
 
 /// One of the files.
@@ -78,7 +83,13 @@ impl Tls {
             current: watch::Sender::new(Arc::new(config)),
             files,
             alpn,
+            asked: Arc::default(),
         })
+    }
+
+    /// Has the files looked at now.
+    pub fn look_again(&self) {
+        self.asked.notify_one();
     }
 
     /// Accepts one connection with what was read last.
@@ -112,7 +123,7 @@ impl Tls {
                 }
                 last = Some(seen);
             }
-            time::sleep(LOOK_AGAIN).await;
+            let _ = time::timeout(LOOK_AGAIN, self.asked.notified()).await;
         }
     }
 }

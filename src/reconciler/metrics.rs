@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::screening::CutCounter;
+
 /// The counters of the polls.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -15,6 +17,8 @@ pub struct Metrics {
     given_up: Counter,
     /// Screenings that the store could not take.
     unrecorded: Counter,
+    /// Events that were too large for clients, by what was left out of them.
+    pub(super) events_cut: CutCounter,
 }
 
 /// What became of a poll.
@@ -42,6 +46,7 @@ impl Metrics {
             polls: Family::default(),
             given_up: Counter::default(),
             unrecorded: Counter::default(),
+            events_cut: CutCounter::default(),
         };
         registry.register(
             "reconciler_polls",
@@ -57,6 +62,11 @@ impl Metrics {
             "reconciler_unrecorded",
             "Screenings that will not be polled, because the store could not take them",
             metrics.unrecorded.clone(),
+        );
+        registry.register(
+            "reconciler_events_cut",
+            "RECONCILED events that were too large for clients, by the part that was left out",
+            metrics.events_cut.clone(),
         );
         metrics
     }

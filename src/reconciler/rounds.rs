@@ -139,6 +139,11 @@ impl Reconciler {
         let Some(event) = result::event(screening) else {
             return Ok(Ending::Unfinished);
         };
+        if !event.cuts.is_empty() {
+            let (screening_id, cuts) = (&event.keys.screening_id, &event.cuts);
+            tracing::warn!(screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            cuts.count(&self.metrics.events_cut);
+        }
         Ok(match self.log.reconcile(event).await? {
             Appended::New => Ending::Reconciled,
             Appended::Duplicate => Ending::Overtaken,

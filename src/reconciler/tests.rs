@@ -15,7 +15,7 @@ use crate::{
     store::{AppendError, Appended, Poll, Polls, ReadError},
 };
 
-/// A log with one poll that is due in a day, or that cannot be read.
+/// A log with one poll that is due in half an hour, or that cannot be read.
 struct Quiet {
     is_readable: bool,
     reads: AtomicU32,
@@ -30,7 +30,7 @@ impl PollLog for Quiet {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let poll = Poll {
             screening_id: "scr_1".to_owned(),
-            next_poll: after(Timestamp::UNIX_EPOCH, Duration::from_secs(24 * 60 * 60)),
+            next_poll: after(Timestamp::UNIX_EPOCH, Duration::from_secs(30 * 60)),
             attempts: 0,
             create_time: Timestamp::UNIX_EPOCH,
         };

@@ -2,17 +2,44 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use super::Metrics;
 use crate::{
     error::{CallError, Outcome, Reason, Resource, Violation},
+    kora::{self, Lane},
     pb,
-    store::StoredState,
+    screening::{Cuts, GetScreening, GetSubject, ScreeningStatus, fit_screening, fit_subject},
+    store::{StoredRequest, StoredState, Summary},
 };
 
 /// A message that answers a request.
 pub(super) trait Answer: prost::Message + Default + Clone + 'static {
     /// Kora's id of what was created.
     fn id(&self) -> &str;
+
+    /// The same without Kora's body.
+    #[must_use]
+    fn without_raw_json(&self) -> Self;
+
+    /// Reads from Kora what was created with this id, for a caller who waits until `answer_by`. Never creates
+    /// anything.
+    fn read(
+        kora: &kora::Client,
+        id: &str,
+        caller: &str,
+        answer_by: Instant,
+    ) -> impl Future<Output = Result<Self, CallError>> + Send;
+
+    /// Makes it fit into so many bytes, and says what was left out for that.
+    fn fit(&mut self, room: usize) -> Cuts;
+}
+
+/// How a request ended, as it is stored.
+pub(super) struct StoredEnd {
+    pub(super) state: StoredState,
+    pub(super) answer: Bytes,
+    pub(super) summary: Summary,
 }
 
 /// A failure as it is stored: what the caller was told, without the cause.
@@ -33,11 +60,62 @@ impl Answer for pb::Screening {
     fn id(&self) -> &str {
         &self.screening_id
     }
+
+    fn without_raw_json(&self) -> Self {
+        pb::Screening {
+            raw_json: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    async fn read(
+        kora: &kora::Client,
+        id: &str,
+        caller: &str,
+        answer_by: Instant,
+    ) -> Result<Self, CallError> {
+        let request = GetScreening {
+            screening_id: id.to_owned(),
+            include_raw_json: true,
+        };
+        let reading = kora.screening(&request, Lane::Interactive, caller, answer_by);
+        let screening = reading.await?;
+        // A screening that fails is an error of Screen, also one that fails later.
+        if screening.status == ScreeningStatus::Failed {
+            return Err(screening_failed(screening.screening_id));
+        }
+        Ok(screening.into())
+    }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_screening(self, room)
+    }
 }
 
 impl Answer for pb::Subject {
     fn id(&self) -> &str {
         &self.subject_id
+    }
+
+    fn without_raw_json(&self) -> Self {
+        self.clone()
+    }
+
+    async fn read(
+        kora: &kora::Client,
+        id: &str,
+        caller: &str,
+        answer_by: Instant,
+    ) -> Result<Self, CallError> {
+        let request = GetSubject {
+            subject_id: id.to_owned(),
+        };
+        let subject = kora.subject(&request, caller, answer_by).await?;
+        Ok(subject.into())
+    }
+
+    fn fit(&mut self, room: usize) -> Cuts {
+        fit_subject(self, room)
     }
 }
 
@@ -107,11 +185,82 @@ impl From<&CallError> for Failure {
     }
 }
 
-/// The state of a request that was answered, and what is stored of the answer.
-pub(super) fn stored<M: Answer>(result: &Result<M, CallError>) -> (StoredState, Bytes) {
+/// How a request is stored that was answered with this, in a store that takes answers of `room` bytes. Kora's body is large,
+/// and is kept only where it was asked for.
+pub(super) fn stored<M: Answer>(
+    result: &Result<M, CallError>,
+    keeps_raw_json: bool,
+    room: usize,
+    metrics: &Metrics,
+) -> StoredEnd {
     match result {
-        Ok(message) => (StoredState::Succeeded, message.encode_to_vec().into()),
-        Err(error) => (state_after(error.reason), Failure::from(error).encode()),
+        Ok(message) => StoredEnd {
+            state: StoredState::Succeeded,
+            answer: stored_message(message, keeps_raw_json, room, metrics),
+            summary: Summary {
+                result_id: message.id().to_owned(),
+                reason: String::new(),
+            },
+        },
+        Err(error) => StoredEnd {
+            state: state_after(error.reason),
+            answer: Failure::from(error).encode(),
+            summary: Summary {
+                result_id: match (error.reason, &error.resource) {
+                    (Reason::ScreeningFailed, Some(Resource::Screening(id))) => id.clone(),
+                    _ => String::new(),
+                },
+                reason: error.reason.name().to_owned(),
+            },
+        },
+    }
+}
+
+fn stored_message<M: Answer>(
+    message: &M,
+    keeps_raw_json: bool,
+    room: usize,
+    metrics: &Metrics,
+) -> Bytes {
+    let mut stored = if keeps_raw_json {
+        message.clone()
+    } else {
+        message.without_raw_json()
+    };
+    let cuts = stored.fit(room);
+    if !cuts.is_empty() {
+        let id = message.id();
+        tracing::warn!(id, %cuts, "parts of a stored answer were left out: it was too large");
+        metrics.stored_cut(&cuts);
+    }
+    stored.encode_to_vec().into()
+}
+
+/// The error that a request was answered with, as far as it is still known.
+pub(super) fn stored_error(found: &StoredRequest) -> CallError {
+    match found.state {
+        StoredState::InFlight | StoredState::Abandoned | StoredState::Succeeded => {
+            Reason::KoraOutcomeUnknown.into()
+        }
+        StoredState::Failed | StoredState::MayBeRepeated if found.is_evicted => {
+            let Summary { result_id, reason } = &found.summary;
+            match Reason::from_name(reason) {
+                Some(Reason::ScreeningFailed) if !result_id.is_empty() => {
+                    screening_failed(result_id.clone())
+                }
+                Some(reason) => reason.into(),
+                None => CallError::new(Reason::KoraOutcomeUnknown)
+                    .because("the stored reason cannot be read"),
+            }
+        }
+        StoredState::Failed | StoredState::MayBeRepeated => Failure::decode(&found.answer),
+    }
+}
+
+fn screening_failed(screening_id: String) -> CallError {
+    CallError {
+        resource: Some(Resource::Screening(screening_id)),
+        ..CallError::new(Reason::ScreeningFailed)
     }
 }
 

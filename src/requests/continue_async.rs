@@ -11,7 +11,7 @@ use super::Requests;
 use crate::{
     error::{CallError, Reason},
     event::{SCREENING_COMPLETED, SCREENING_FAILED},
-    kora::Departure,
+    kora::{Departure, Requester},
     pb,
     screening::{Mode, ScreenRequest, Screening, ScreeningStatus, TimeoutPolicy},
     store::Record,
@@ -31,7 +31,7 @@ impl Requests {
     pub(super) async fn screen_to_the_end(
         &self,
         request: ScreenRequest,
-        caller: String,
+        caller: Requester,
         answer_by: Instant,
         departure: Departure,
     ) -> Result<pb::Screening, CallError> {

@@ -164,6 +164,7 @@ mod tests {
             request_id: None,
             on_timeout: TimeoutPolicy::Fail,
             additional_fields: object(json!({"a": {"x": 1, "y": [1, "2"]}, "b": null})),
+            late_violations: Vec::new(),
             include_raw_json: false,
         }
     }
@@ -230,6 +231,7 @@ mod tests {
         let mut create = CreateSubject {
             subject: profile,
             request_id: None,
+            late_violations: Vec::new(),
         };
         let first = subject(&create);
         assert_eq!(first.rpc, "CreateSubject");

@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::screening::{CutCounter, Cuts};
+
 /// The counters of requests.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -15,6 +17,8 @@ pub struct Metrics {
     continued: Family<Labels, Counter>,
     /// Answers that came and could not be recorded.
     unrecorded: Counter,
+    /// Answers that were too large for the store, by what was left out of their records.
+    stored_cuts: CutCounter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +33,7 @@ impl Metrics {
             requests: Family::default(),
             continued: Family::default(),
             unrecorded: Counter::default(),
+            stored_cuts: CutCounter::default(),
         };
         registry.register(
             "requests_with_id",
@@ -44,6 +49,11 @@ impl Metrics {
             "requests_unrecorded",
             "Answers that came and could not be recorded; the same request again is UNKNOWN",
             metrics.unrecorded.clone(),
+        );
+        registry.register(
+            "requests_answers_cut",
+            "Stored answers that were too large, by the part that was left out",
+            metrics.stored_cuts.clone(),
         );
         metrics
     }
@@ -70,6 +80,10 @@ impl Metrics {
 
     pub(super) fn unrecorded(&self) {
         self.unrecorded.inc();
+    }
+
+    pub(super) fn stored_cut(&self, cuts: &Cuts) {
+        cuts.count(&self.stored_cuts);
     }
 
     fn count(&self, kind: &'static str) {

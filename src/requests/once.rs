@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::{
     Answered, COME_BACK_AFTER, Call, Requests,
-    answer::{Answer, stored},
+    answer::{Answer, StoredEnd, stored},
     detached::{Delivery, deliver, panicked},
     in_flight::{Joinable, Lead, Role},
     settled::Settled,
 };
 use crate::{
-    error::{CallError, Reason},
+    error::{CallError, Outcome, Reason},
     kora::Departure,
     store::{
         AppendError, Begun, Ending, Intent, RequestContent, RequestKey, StoredRequest, StoredState,
@@ -35,14 +35,17 @@ struct Leader<M> {
     departure: Departure,
     delivery: Delivery<M>,
     answer_by: Instant,
+    keeps_raw_json: bool,
 }
 
 impl Requests {
-    /// Sends a request if it is new, and otherwise answers what is known of it.
+    /// Sends a request if it is new, and otherwise answers what is known of it. Its record keeps Kora's body if
+    /// `keeps_raw_json`.
     pub(super) async fn run_once<M: Answer>(
         &self,
         key: RequestKey,
         content: RequestContent,
+        keeps_raw_json: bool,
         call: Call,
         departure: Departure,
         send: impl Future<Output = Result<M, CallError>> + Send + 'static,
@@ -75,6 +78,7 @@ impl Requests {
             departure: departure.clone(),
             delivery,
             answer_by,
+            keeps_raw_json,
         };
         self.calls.spawn(async move {
             leader.run(send).await;
@@ -118,7 +122,7 @@ impl<M: Answer> Leader<M> {
             }
             Ok(Begun::Found(found)) => {
                 let result = match self.end_elsewhere(found).await {
-                    Ok(found) => self.replay(found),
+                    Ok(found) => self.replay(found).await,
                     Err(error) => Err(error),
                 };
                 self.hand_over(result);
@@ -129,6 +133,9 @@ impl<M: Answer> Leader<M> {
                 self.hand_over(Err(error));
             }
             // There is nothing to take back.
+            Ok(Begun::Full) => {
+                self.hand_over(Err(not_begun("request records fill --request-size")));
+            }
             Err(error @ AppendError::Unavailable) => {
                 self.hand_over(Err(not_begun(error)));
             }
@@ -138,13 +145,19 @@ impl<M: Answer> Leader<M> {
 
     /// Records how the request ended, and hands that over as soon as it is recorded; in time, if it is not.
     async fn record(self, result: Result<M, CallError>) {
-        let (state, answer) = stored(&result);
         let requests = self.requests.clone();
+        let room = requests.log.max_answer_bytes();
+        let StoredEnd {
+            state,
+            answer,
+            summary,
+        } = stored(&result, self.keeps_raw_json, room, &requests.metrics);
         let recording = requests.log.finish(Ending {
             key: self.intent.key.clone(),
             attempt: self.intent.attempt,
             state,
             answer,
+            summary,
         });
         tokio::pin!(recording);
         let result = result.map(|message| Answered {
@@ -208,14 +221,35 @@ impl<M: Answer> Leader<M> {
         Ok(found)
     }
 
-    fn replay(&self, found: StoredRequest) -> Result<Answered<M>, CallError> {
+    async fn replay(&self, found: StoredRequest) -> Result<Answered<M>, CallError> {
         let metrics = &self.requests.metrics;
         if found.content != self.intent.content {
             metrics.reused();
             return Err(Reason::RequestIdReused.into());
         }
         metrics.replayed();
+        if found.state == StoredState::Succeeded && found.is_evicted {
+            return self.read_again(&found.summary.result_id).await;
+        }
         Settled::before(found).answer()
+    }
+
+    /// Reads from Kora what an earlier call created, because its answer was evicted. The request was done: an error of
+    /// the reading must not look like one after which it may be sent again.
+    async fn read_again(&self, result_id: &str) -> Result<Answered<M>, CallError> {
+        let (kora, caller) = (&self.requests.kora, &self.intent.key.caller);
+        match M::read(kora, result_id, caller, self.answer_by).await {
+            Ok(message) => Ok(Answered {
+                message,
+                is_replay: true,
+            }),
+            Err(error) if error.reason.outcome() >= Some(Outcome::Accepted) => Err(error),
+            Err(error) => Err(CallError {
+                retry_after: error.retry_after,
+                kora_request_id: error.kora_request_id.clone(),
+                ..CallError::new(Reason::KoraOutcomeUnknown).because(error)
+            }),
+        }
     }
 
     fn hand_over(self, result: Result<Answered<M>, CallError>) -> Lead {
@@ -225,7 +259,7 @@ impl<M: Answer> Leader<M> {
     }
 }
 
-fn not_begun(error: AppendError) -> CallError {
+fn not_begun(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CallError {
     CallError {
         retry_after: Some(COME_BACK_AFTER),
         ..CallError::new(Reason::StoreUnavailable).because(error)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{COME_BACK_AFTER, Requests, answer::Failure};
+use super::{COME_BACK_AFTER, Requests, answer::stored_error};
 use crate::{
     error::{CallError, Outcome, Reason},
     store::{ReadError, RequestKey, StoredRequest, StoredState},
@@ -18,6 +18,8 @@ pub enum RecordState {
     InFlight,
     /// Answered with this message: a `Screening` or a `Subject`, encoded, as the RPC says.
     Succeeded(bytes::Bytes),
+    /// Answered with the screening or subject that has this id at Kora; the answer was evicted.
+    Evicted(String),
     /// Answered with this error, whose outcome says whether it happened.
     Failed(CallError),
 }
@@ -38,25 +40,25 @@ pub struct RequestRecord {
 }
 
 impl Requests {
-    /// What became of a caller's request. Asks nobody but the store.
+    /// What became of the request with this id in a caller's scope. Asks nobody but the store.
     ///
     /// # Errors
     /// `REQUEST_NOT_FOUND`, `STORE_UNAVAILABLE`, `STORE_CORRUPT`; `DEADLINE_EXCEEDED` if the store has not answered
     /// by `answer_by`.
     pub async fn request(
         &self,
-        caller: &str,
+        scope: &str,
         request_id: Uuid,
         answer_by: Instant,
     ) -> Result<RequestRecord, CallError> {
-        let record = self.look_up(caller, request_id);
+        let record = self.look_up(scope, request_id);
         let in_time = timeout_at(answer_by, record).await;
         in_time.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
     }
 
-    async fn look_up(&self, caller: &str, request_id: Uuid) -> Result<RequestRecord, CallError> {
+    async fn look_up(&self, scope: &str, request_id: Uuid) -> Result<RequestRecord, CallError> {
         let key = RequestKey {
-            caller: caller.to_owned(),
+            caller: scope.to_owned(),
             request_id,
         };
         let was_in_flight = self.in_flight.has(&key);
@@ -73,11 +75,14 @@ impl Requests {
                 StoredState::InFlight if is_in_flight || found.is_held_elsewhere => {
                     RecordState::InFlight
                 }
-                StoredState::InFlight => RecordState::Failed(Reason::KoraOutcomeUnknown.into()),
-                StoredState::Succeeded => RecordState::Succeeded(found.answer),
-                StoredState::Failed | StoredState::MayBeRepeated => {
-                    RecordState::Failed(Failure::decode(&found.answer))
+                StoredState::Succeeded if found.is_evicted => {
+                    RecordState::Evicted(found.summary.result_id)
                 }
+                StoredState::Succeeded => RecordState::Succeeded(found.answer),
+                StoredState::InFlight
+                | StoredState::Abandoned
+                | StoredState::Failed
+                | StoredState::MayBeRepeated => RecordState::Failed(stored_error(&found)),
             },
             rpc: found.content.rpc,
             create_time: found.create_time,
@@ -105,7 +110,7 @@ impl RequestRecord {
     pub fn outcome(&self) -> Option<Outcome> {
         match &self.state {
             RecordState::Failed(error) => Some(error.reason.of_paid_call().1),
-            RecordState::InFlight | RecordState::Succeeded(_) => None,
+            RecordState::InFlight | RecordState::Succeeded(_) | RecordState::Evicted(_) => None,
         }
     }
 }
@@ -115,6 +120,7 @@ impl fmt::Debug for RecordState {
         out.write_str(match self {
             RecordState::InFlight => "InFlight",
             RecordState::Succeeded(_) => "Succeeded(..)",
+            RecordState::Evicted(_) => "Evicted(..)",
             RecordState::Failed(_) => "Failed(..)",
         })
     }

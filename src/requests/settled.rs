@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Answered,
-    answer::{Answer, Failure},
+    answer::{Answer, Failure, stored_error},
 };
 use crate::{
     error::{CallError, Reason},
@@ -41,16 +41,11 @@ impl Settled {
         }
     }
 
-    /// What a record says. One that is still open has nobody who works on it any more.
+    /// What a record says whose answer is still there. One that is still open has nobody who works on it any more.
     pub(super) fn before(found: StoredRequest) -> Self {
         let result = match found.state {
-            StoredState::Succeeded => Ok(found.answer),
-            StoredState::InFlight => {
-                Err(Failure::from(&CallError::new(Reason::KoraOutcomeUnknown)))
-            }
-            StoredState::Failed | StoredState::MayBeRepeated => {
-                Err(Failure::from(&Failure::decode(&found.answer)))
-            }
+            StoredState::Succeeded if !found.is_evicted => Ok(found.answer),
+            _ => Err(Failure::from(&stored_error(&found))),
         };
         Settled {
             result,

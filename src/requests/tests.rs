@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     error::Outcome,
     screening::KoraObject,
-    store::{Ending, Intent, StoredState},
+    store::{Ending, Intent, StoredState, Summary},
 };
 use room::{Room, WAIT, everybody_waits, key, screening, sent_twice};
 
@@ -136,6 +136,28 @@ async fn whoever_joined_a_replay_hears_that_it_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_gets_the_body_that_the_record_does_not_keep() {
+    let room = Room::new();
+    let with_body = pb::Screening {
+        raw_json: b"{}".to_vec(),
+        ..screening()
+    };
+    let sent = with_body.clone();
+    let first = tokio::spawn(room.call(WAIT, async { Ok(sent) }));
+    everybody_waits().await;
+    let joined = tokio::spawn(room.call(WAIT, sent_twice()));
+    everybody_waits().await;
+    room.store.begun.add_permits(2);
+    room.store.finished.add_permits(1);
+    for call in [first, joined] {
+        assert_eq!(call.await.unwrap().unwrap().message, with_body);
+    }
+    let again = room.call(WAIT, sent_twice()).await.unwrap();
+    assert!(again.is_replay);
+    assert_eq!(again.message, screening());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_here_when_the_gateway_ends_is_given() {
     let room = Room::new();
     room.store.begun.add_permits(1);
@@ -174,6 +196,7 @@ async fn what_ended_while_its_record_was_read_is_read_again() {
         attempt: Uuid::nil(),
         state: StoredState::Succeeded,
         answer: bytes::Bytes::new(),
+        summary: Summary::default(),
     };
     room.store.finish(ending).await.unwrap();
     room.store.read.add_permits(2);

@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
 use super::MAX_ID_BYTES;
@@ -44,18 +44,33 @@ pub enum Unreadable {
         /// Its name.
         field: &'static str,
     },
+    /// A twin of a field has another value than the field.
+    #[error("`{field}` is there twice, in two spellings with two values")]
+    Contradicted {
+        /// The field's own name.
+        field: &'static str,
+    },
 }
 
+/// What a text file from Windows may begin with, and JSON may not.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 impl<'a> KoraObject<'a> {
-    /// Reads an object.
+    /// Reads an object. A byte order mark before it is skipped.
     ///
     /// # Errors
     /// If it is none, or repeats a key.
     pub fn read(json: &'a [u8]) -> Result<Self, Unreadable> {
+        let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
         serde_json::from_slice(json).map_err(|error| Unreadable::NoObject {
             line: error.line(),
             column: error.column(),
         })
+    }
+
+    /// Whether a byte order mark stands before the JSON.
+    pub fn has_byte_order_mark(json: &[u8]) -> bool {
+        json.starts_with(BYTE_ORDER_MARK)
     }
 
     /// The field's own object. Absent and null are the same.
@@ -88,6 +103,17 @@ impl<'a> KoraObject<'a> {
         self.field_if_any(field)
     }
 
+    /// The elements of the field, each still as Kora wrote it, if it is there and is a list.
+    pub fn list_if_any(&self, field: &str) -> Option<Vec<&'a RawValue>> {
+        serde_json::from_str(self.raw(field)?.get()).ok()
+    }
+
+    /// Whether the field is there and is an object, though it may repeat a key.
+    pub fn is_object(&self, field: &str) -> bool {
+        self.raw(field)
+            .is_some_and(|raw| raw.get().starts_with('{'))
+    }
+
     /// Whether the field is there and not null.
     pub fn has(&self, field: &str) -> bool {
         self.raw(field).is_some()
@@ -97,14 +123,61 @@ impl<'a> KoraObject<'a> {
     /// long for what carries it, is no id.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or a twin of `field` names another.
     pub fn id(&self, field: &'static str) -> Result<String, Unreadable> {
         let id = match self.field(field)? {
             Some(id) => Some(id),
             None => self.field("id")?,
         };
-        id.filter(|id: &String| (1..=MAX_ID_BYTES).contains(&id.len()))
-            .ok_or(Unreadable::Absent { field })
+        let id = id
+            .filter(|id: &String| (1..=MAX_ID_BYTES).contains(&id.len()))
+            .ok_or(Unreadable::Absent { field })?;
+        self.twins_say(field, &id)?;
+        Ok(id)
+    }
+
+    /// The values of the field's twins: members whose names equal the field's once case and `_` are dropped. A reader
+    /// that is more lenient than this one might take any of them for the field, so a twin may contradict the field
+    /// and never supply it. Null says nothing.
+    pub fn twins(&self, field: &str) -> impl Iterator<Item = &'a RawValue> {
+        self.fields()
+            .filter(move |(name, _)| *name != field && is_twin(name, field))
+            .map(|(_, raw)| raw)
+            .filter(|raw| raw.get() != "null")
+    }
+
+    /// Whether the field, or a twin of it, is there and not null.
+    pub fn has_in_any_spelling(&self, field: &str) -> bool {
+        self.has(field) || self.twins(field).next().is_some()
+    }
+
+    /// Checks that every twin of a field that holds a text says this text.
+    ///
+    /// # Errors
+    /// `Contradicted`, if one does not.
+    pub fn twins_say(&self, field: &'static str, text: &str) -> Result<(), Unreadable> {
+        let says = |raw: &RawValue| {
+            serde_json::from_str::<String>(raw.get()).is_ok_and(|twin| twin == text)
+        };
+        match self.twins(field).all(says) {
+            true => Ok(()),
+            false => Err(Unreadable::Contradicted { field }),
+        }
+    }
+
+    /// Checks that a field which is there has no twin with another value. A field that is not there has nothing that
+    /// a twin could contradict.
+    ///
+    /// # Errors
+    /// `Contradicted`, if there is one.
+    pub fn check_twins(&self, field: &'static str) -> Result<(), Unreadable> {
+        let Some(value) = self.raw(field) else {
+            return Ok(());
+        };
+        match self.twins(field).all(|twin| is_same_json(value, twin)) {
+            true => Ok(()),
+            false => Err(Unreadable::Contradicted { field }),
+        }
     }
 
     /// The fields' names and values.
@@ -121,6 +194,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for KoraObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(UniqueKeys(PhantomData))
     }
+}
+
+fn is_twin(name: &str, field: &str) -> bool {
+    let letters = |name: &str| {
+        // To upper case first: some letters have no lower case but share their upper case with one that has.
+        name.chars()
+            .filter(|letter| *letter != '_')
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    letters(name) == letters(field)
+}
+
+/// Whether two values are equal, whatever their blanks and the order of their members. An object that repeats a key
+/// equals nothing but its own text.
+fn is_same_json(one: &RawValue, other: &RawValue) -> bool {
+    fn value(raw: &RawValue) -> Option<Value> {
+        let repeats_a_key =
+            raw.get().starts_with('{') && KoraObject::read(raw.get().as_bytes()).is_err();
+        serde_json::from_str(raw.get())
+            .ok()
+            .filter(|_| !repeats_a_key)
+    }
+    one.get() == other.get() || value(one).is_some_and(|one| Some(one) == value(other))
 }
 
 struct UniqueKeys<'a>(PhantomData<&'a ()>);
@@ -179,5 +277,64 @@ mod tests {
         assert_eq!(read(r#"{"id":"x"}"#).as_deref(), Some("x"));
         assert_eq!(read(r#"{"id":""}"#), None);
         assert_eq!(read(r#"{"subject_id":7,"id":"x"}"#), None);
+    }
+
+    #[test]
+    fn a_twin_may_contradict_and_never_supplies() {
+        let contradicts = |json: &str| {
+            let object = KoraObject::read(json.as_bytes()).unwrap();
+            let checked = object.check_twins("subject_id");
+            matches!(checked, Err(Unreadable::Contradicted { .. }))
+        };
+        for name in [
+            "subjectId",
+            "SUBJECT_ID",
+            "subjectid",
+            "_subject__id_",
+            "\u{17f}ubjectId",
+        ] {
+            assert!(
+                contradicts(&format!(r#"{{"subject_id":"a","{name}":"b"}}"#)),
+                "{name}"
+            );
+            assert!(
+                !contradicts(&format!(r#"{{"subject_id":"a","{name}":"a"}}"#)),
+                "{name}"
+            );
+            assert!(
+                !contradicts(&format!(r#"{{"subject_id":"a","{name}":null}}"#)),
+                "{name}"
+            );
+            let alone = format!(r#"{{"id":"x","{name}":"b"}}"#);
+            let alone = KoraObject::read(alone.as_bytes()).unwrap();
+            assert!(!alone.has("subject_id") && alone.has_in_any_spelling("subject_id"));
+            assert!(alone.id("subject_id").is_err(), "{name}");
+        }
+        for other in ["subject-id", "subject", "subject_ids"] {
+            assert!(
+                !contradicts(&format!(r#"{{"subject_id":"a","{other}":"b"}}"#)),
+                "{other}"
+            );
+        }
+        assert!(contradicts(r#"{"subject_id":"a","subjectId":["a"]}"#));
+    }
+
+    #[test]
+    fn equal_objects_are_equal_whatever_their_order_unless_they_repeat_a_key() {
+        let is_same = |twin: &str| {
+            let json = format!(r#"{{"decision":{{"outcome":"BLOCK","x":1}},"Decision":{twin}}}"#);
+            let object = KoraObject::read(json.as_bytes()).unwrap();
+            object.check_twins("decision").is_ok()
+        };
+        assert!(is_same(r#"{ "x": 1, "outcome": "BLOCK" }"#));
+        assert!(!is_same(r#"{"outcome":"APPROVE","x":1}"#));
+        assert!(!is_same(r#"{"outcome":"APPROVE","outcome":"BLOCK","x":1}"#));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let json = b"\xef\xbb\xbf{\"a\":1}";
+        assert!(KoraObject::has_byte_order_mark(json));
+        assert!(KoraObject::read(json).unwrap().has("a"));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::{JsonObject, SubjectProfile};
+use crate::error::Violation;
 
 /// Whether the caller waits for the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,9 @@ pub struct ScreenRequest {
     pub on_timeout: TimeoutPolicy,
     /// Fields of Kora's that have no field here. None of them has the name of one that has.
     pub additional_fields: JsonObject,
+    /// What breaks a rule that was added since requests are recorded. Such a request is answered if it is on record,
+    /// and never sent.
+    pub late_violations: Vec<Violation>,
     /// Whether the answer shall hold Kora's body.
     pub include_raw_json: bool,
 }
@@ -81,6 +85,8 @@ pub struct CreateSubject {
     pub subject: SubjectProfile,
     /// The caller's id of this request.
     pub request_id: Option<Uuid>,
+    /// The same as that of [`ScreenRequest`].
+    pub late_violations: Vec<Violation>,
 }
 
 /// A valid request for what became of a request.
@@ -190,7 +196,8 @@ mod tests {
                 "{:?}",
                 CreateSubject {
                     subject: subject(),
-                    request_id: None
+                    request_id: None,
+                    late_violations: Vec::new(),
                 }
             ),
         ] {

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{CheckType, JsonObject, Mode, Purpose};
+use super::{CheckType, JsonObject, Mode, OddFields, Purpose};
 
 /// How far a screening is.
 #[derive(Clone, PartialEq, Eq)]
@@ -118,6 +118,8 @@ pub struct Screening {
     pub decision: Option<Decision>,
     /// What was found.
     pub matches: Vec<Match>,
+    /// How many entries of Kora's list of matches could not be read.
+    pub matches_omitted: u32,
     /// Kora's count of it.
     pub match_summary: Option<MatchSummary>,
     /// The mode, where known.
@@ -134,6 +136,8 @@ pub struct Screening {
     pub kora_request_id: String,
     /// Kora's body; empty unless asked for.
     pub raw_json: Bytes,
+    /// The optional fields that were left out, because they could not be read.
+    pub odd_fields: OddFields,
 }
 
 impl ScreeningStatus {

@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::{
     JsonObject,
     fields::{names_the_same_field, object_from_wire},
+    visible::has_visible_character,
 };
-use crate::error::{CallError, MAX_VIOLATIONS, Reason, Violation};
+use crate::error::{CallError, MAX_VIOLATIONS, Violation};
 
 /// How many bytes an id of Kora's may have. Kora's own have about 20.
 pub const MAX_ID_BYTES: usize = 1024;
@@ -19,35 +20,68 @@ pub const MAX_ID_BYTES: usize = 1024;
 /// Kora would send results to this URL, past the signature check and the durable log.
 const CALLBACK_URL: &str = "callback_url";
 
+/// Nobody who was born before is alive; the year 0 or 1 is what some systems write for "not known".
+const EARLIEST_BIRTH: Date = Date::constant(1850, 1, 1);
+
 /// Where a new day begins first: a date that is in the future there is in the future everywhere.
 const EARLIEST_TIME_ZONE: SignedDuration = SignedDuration::from_hours(14);
 
 pub(super) const REQUIRED: &str = "is required";
+const CONTROL_CHARACTER: &str = "has a control character (category Cc)";
 pub(super) const NO_SUCH_VALUE: &str = "is not a value of this enum";
 
 /// The bad fields found so far.
 #[derive(Default)]
-pub(super) struct Violations(Vec<Violation>);
+pub(super) struct Violations {
+    bad: Vec<Violation>,
+    /// Those that break a rule which was added since requests are recorded.
+    late: Vec<Violation>,
+}
 
 impl Violations {
     pub(super) fn add(&mut self, field: impl Into<String>, description: &'static str) {
-        if self.0.len() < MAX_VIOLATIONS {
-            self.0.push(Violation {
-                field: field.into(),
-                description: description.into(),
-            });
+        push(&mut self.bad, field, description);
+    }
+
+    /// Adds a field that breaks a rule which was added since requests are recorded: a request that was taken before
+    /// gets its recorded answer when it is repeated.
+    pub(super) fn add_late(&mut self, field: impl Into<String>, description: &'static str) {
+        push(&mut self.late, field, description);
+    }
+
+    /// The violations of late rules, if nothing else was bad.
+    pub(super) fn only_late(self) -> Result<Vec<Violation>, CallError> {
+        if self.bad.is_empty() {
+            return Ok(self.late);
         }
+        let mut violations = self.bad;
+        violations.extend(self.late);
+        violations.truncate(MAX_VIOLATIONS);
+        Err(CallError::invalid(violations))
     }
 
     /// The value, if nothing was bad.
     pub(super) fn none_or<T>(self, value: T) -> Result<T, CallError> {
-        if self.0.is_empty() {
-            return Ok(value);
+        match self.only_late()? {
+            late if late.is_empty() => Ok(value),
+            late => Err(CallError::invalid(late)),
         }
-        Err(CallError {
-            violations: self.0,
-            ..CallError::new(Reason::InvalidRequest)
-        })
+    }
+
+    /// Checks a text that has to be made of characters: none of category Cc.
+    pub(super) fn check_text(&mut self, field: impl Into<String>, text: &str) {
+        if text.chars().any(char::is_control) {
+            self.add_late(field, CONTROL_CHARACTER);
+        }
+    }
+
+    /// The same of a text that has to be seen. What other rule an empty one breaks is not said twice.
+    pub(super) fn check_visible_text(&mut self, field: impl Into<String>, text: &str) {
+        if text.chars().any(char::is_control) {
+            self.add_late(field, CONTROL_CHARACTER);
+        } else if !text.is_empty() && !has_visible_character(text) {
+            self.add_late(field, "has no character that can be seen");
+        }
     }
 
     pub(super) fn check_id(&mut self, field: &str, id: &str) {
@@ -95,6 +129,7 @@ impl Violations {
         match date(text) {
             None => self.add(field, "is not a date that exists, as YYYY-MM-DD"),
             Some(date) if date > newest_date(now) => self.add(field, "is in the future"),
+            Some(date) if date < EARLIEST_BIRTH => self.add_late(field, "is before 1850-01-01"),
             Some(_) => {}
         }
     }
@@ -121,6 +156,15 @@ impl Violations {
             }
         }
         object
+    }
+}
+
+fn push(violations: &mut Vec<Violation>, field: impl Into<String>, description: &'static str) {
+    if violations.len() < MAX_VIOLATIONS {
+        violations.push(Violation {
+            field: field.into(),
+            description: description.into(),
+        });
     }
 }
 
@@ -153,8 +197,9 @@ mod tests {
         let mut bad = Violations::default();
         let now = "2026-02-27T12:00:00Z".parse().unwrap();
         bad.check_past_date("d", text, now);
-        bad.0
+        bad.bad
             .first()
+            .or(bad.late.first())
             .map(|violation| violation.description.to_string())
     }
 
@@ -185,6 +230,10 @@ mod tests {
             assert!(date_complaint(odd).unwrap().contains("exists"), "{odd}");
         }
         assert!(date_complaint("2026-03-01").unwrap().contains("future"));
+        for old in ["0000-01-01", "0001-01-01", "1849-12-31"] {
+            assert!(date_complaint(old).unwrap().contains("1850"), "{old}");
+        }
+        assert_eq!(date_complaint("1850-01-01"), None);
     }
 
     #[test]
@@ -192,7 +241,7 @@ mod tests {
         let mut bad = Violations::default();
         let lower = bad.check_request_id("67e55044-10b1-426f-9247-bb680e5fe0c8");
         let upper = bad.check_request_id("67E55044-10B1-426F-9247-BB680E5FE0C8");
-        assert!(lower.is_some() && lower == upper && bad.0.is_empty());
+        assert!(lower.is_some() && lower == upper && bad.bad.is_empty());
         for odd in [
             "67e5504410b1426f9247bb680e5fe0c8",
             "{67e55044-10b1-426f-9247-bb680e5fe0c8}",
@@ -200,7 +249,7 @@ mod tests {
         ] {
             assert_eq!(bad.check_request_id(odd), None, "{odd}");
         }
-        assert_eq!(bad.0.len(), 3);
+        assert_eq!(bad.bad.len(), 3);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::pb;
 impl From<Screening> for pb::Screening {
     fn from(screening: Screening) -> Self {
         let (risk_band, risk_band_code) = risk_band_to_wire(screening.risk_band);
+        let matches_omitted = i32::try_from(screening.matches_omitted).unwrap_or(i32::MAX);
         pb::Screening {
             screening_id: screening.screening_id,
             subject_id: screening.subject_id,
@@ -33,6 +34,8 @@ impl From<Screening> for pb::Screening {
             complete_time: screening.complete_time.map(timestamp_to_wire),
             kora_request_id: screening.kora_request_id,
             raw_json: screening.raw_json.into(),
+            raw_json_omitted: false,
+            matches_omitted,
         }
     }
 }
@@ -47,6 +50,7 @@ impl From<Subject> for pb::Subject {
             risk_band_code,
             create_time: subject.create_time.map(timestamp_to_wire),
             update_time: subject.update_time.map(timestamp_to_wire),
+            profile_omitted: false,
         }
     }
 }
@@ -89,6 +93,8 @@ impl From<Decision> for pb::Decision {
             outcome_code: decision.outcome.code().to_owned(),
             triggered_rules: decision.triggered_rules,
             explanation: decision.explanation,
+            explanation_truncated: false,
+            triggered_rules_truncated: false,
         }
     }
 }
@@ -127,6 +133,7 @@ impl From<Match> for pb::Match {
             score: found.score,
             strength: found.strength,
             fields: Some(object_to_wire(found.fields)),
+            fields_omitted: false,
         }
     }
 }

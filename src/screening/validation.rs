@@ -1,6 +1,7 @@
 //! Reads requests from the wire and refuses what is invalid, naming every bad field at once.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     CheckType, CreateSubject, GetRequest, GetScreening, GetSubject, Identifier, JsonObject, Mode,
@@ -8,7 +9,14 @@ use super::{
     fields::{SCREEN_FIELDS, SUBJECT_FIELDS},
     rules::{NO_SUCH_VALUE, REQUIRED, Violations},
 };
-use crate::{error::CallError, pb};
+use crate::{
+    error::{CallError, MAX_VIOLATIONS},
+    pb,
+};
+
+/// Where a purpose and checks are that have no typed value.
+const ADDITIONAL_PURPOSE: &str = "additional_fields.purpose";
+const ADDITIONAL_CHECKS: &str = "additional_fields.checks";
 
 impl ScreenRequest {
     /// Reads a request, or says what is wrong with it. `now` decides which dates are in the future.
@@ -25,7 +33,7 @@ impl ScreenRequest {
                 _ => false,
             },
         );
-        let request = ScreenRequest {
+        let mut request = ScreenRequest {
             party: party(wire.party, now, &mut bad),
             mode: mode(wire.mode, &mut bad),
             purpose: purpose(wire.purpose, &additional_fields, &mut bad),
@@ -33,9 +41,11 @@ impl ScreenRequest {
             request_id: bad.check_request_id(&wire.request_id),
             on_timeout: timeout_policy(wire.on_timeout, &mut bad),
             additional_fields,
+            late_violations: Vec::new(),
             include_raw_json: wire.include_raw_json,
         };
-        bad.none_or(request)
+        request.late_violations = bad.only_late()?;
+        Ok(request)
     }
 }
 
@@ -51,9 +61,10 @@ impl CreateSubject {
             }
         };
         let request_id = bad.check_request_id(&wire.request_id);
-        bad.none_or(CreateSubject {
+        Ok(CreateSubject {
             subject,
             request_id,
+            late_violations: bad.only_late()?,
         })
     }
 }
@@ -102,6 +113,7 @@ fn party(wire: Option<pb::screen_request::Party>, now: Timestamp, bad: &mut Viol
         }
         Some(pb::screen_request::Party::SubjectId(id)) => {
             bad.check_id("subject_id", &id);
+            bad.check_text("subject_id", &id);
             Party::Known(id)
         }
         None => {
@@ -127,8 +139,12 @@ fn purpose(wire: i32, additional: &JsonObject, bad: &mut Violations) -> Option<P
         Ok(pb::ScreeningPurpose::Onboarding) => Some(Purpose::Onboarding),
         Ok(pb::ScreeningPurpose::Periodic) => Some(Purpose::Periodic),
         Ok(pb::ScreeningPurpose::Unspecified) => {
-            if !says(additional, "purpose") {
-                bad.add("purpose", REQUIRED);
+            match additional.get("purpose") {
+                None | Some(Value::Null) => bad.add("purpose", REQUIRED),
+                Some(Value::String(code)) if !code.is_empty() => {
+                    bad.check_text(ADDITIONAL_PURPOSE, code);
+                }
+                Some(_) => bad.add_late(ADDITIONAL_PURPOSE, "is not a text with characters"),
             }
             None
         }
@@ -139,27 +155,54 @@ fn purpose(wire: i32, additional: &JsonObject, bad: &mut Violations) -> Option<P
     }
 }
 
+/// The checks, each once.
 fn checks(wire: &[i32], additional: &JsonObject, bad: &mut Violations) -> Vec<CheckType> {
-    if wire.is_empty() && !says(additional, "checks") {
-        bad.add("checks", "at least one is required");
+    if wire.is_empty() {
+        additional_checks(additional, bad);
     }
-    let mut checks = Vec::with_capacity(wire.len());
+    let mut checks = Vec::new();
+    let mut unknown = 0;
     for (position, number) in wire.iter().enumerate() {
-        match pb::CheckType::try_from(*number) {
-            Ok(pb::CheckType::Sanctions) => checks.push(CheckType::Sanctions),
-            Ok(pb::CheckType::Pep) => checks.push(CheckType::Pep),
-            Ok(pb::CheckType::AdverseMedia) => checks.push(CheckType::AdverseMedia),
+        let check = match pb::CheckType::try_from(*number) {
+            Ok(pb::CheckType::Sanctions) => CheckType::Sanctions,
+            Ok(pb::CheckType::Pep) => CheckType::Pep,
+            Ok(pb::CheckType::AdverseMedia) => CheckType::AdverseMedia,
             Ok(pb::CheckType::Unspecified) | Err(_) => {
                 bad.add(format!("checks[{position}]"), NO_SUCH_VALUE);
+                unknown += 1;
+                // More are not named, and a message has room for a million.
+                if unknown == MAX_VIOLATIONS {
+                    break;
+                }
+                continue;
             }
+        };
+        if !checks.contains(&check) {
+            checks.push(check);
         }
     }
     checks
 }
 
-/// A null says nothing.
-fn says(additional: &JsonObject, name: &str) -> bool {
-    additional.get(name).is_some_and(|value| !value.is_null())
+/// Checks what stands for the typed field where that is unset.
+fn additional_checks(additional: &JsonObject, bad: &mut Violations) {
+    match additional.get("checks") {
+        None | Some(Value::Null) => bad.add("checks", "at least one is required"),
+        Some(Value::Array(codes)) if !codes.is_empty() => {
+            for code in codes {
+                match code.as_str() {
+                    Some(code) if !code.is_empty() => bad.check_text(ADDITIONAL_CHECKS, code),
+                    _ => {
+                        return bad.add_late(
+                            ADDITIONAL_CHECKS,
+                            "has an element that is no text with characters",
+                        );
+                    }
+                }
+            }
+        }
+        Some(_) => bad.add_late(ADDITIONAL_CHECKS, "is not a list with at least one text"),
+    }
 }
 
 fn timeout_policy(wire: i32, bad: &mut Violations) -> TimeoutPolicy {
@@ -189,15 +232,14 @@ fn profile(wire: pb::SubjectProfile, now: Timestamp, bad: &mut Violations) -> Su
     if wire.name.is_empty() {
         bad.add("subject.name", REQUIRED);
     }
+    bad.check_visible_text("subject.name", &wire.name);
+    bad.check_text("subject.external_id", &wire.external_id);
     bad.check_past_date("subject.date_of_birth", &wire.date_of_birth, now);
     bad.check_country("subject.nationality", &wire.nationality);
     bad.check_country("subject.country", &wire.country);
     let mut identifiers = Vec::with_capacity(wire.identifiers.len());
     for (position, identifier) in wire.identifiers.into_iter().enumerate() {
-        bad.check_country(
-            format!("subject.identifiers[{position}].country"),
-            &identifier.country,
-        );
+        check_identifier(position, &identifier, bad);
         identifiers.push(Identifier {
             kind: identifier.r#type,
             value: identifier.value,
@@ -218,5 +260,28 @@ fn profile(wire: pb::SubjectProfile, now: Timestamp, bad: &mut Violations) -> Su
             &SUBJECT_FIELDS,
             |_| false,
         ),
+    }
+}
+
+fn check_identifier(position: usize, identifier: &pb::Identifier, bad: &mut Violations) {
+    let field = |name| IdentifierField { position, name };
+    bad.check_country(field("country"), &identifier.country);
+    bad.check_text(field("type"), &identifier.r#type);
+    if identifier.value.is_empty() {
+        bad.add_late(field("value"), REQUIRED);
+    }
+    bad.check_visible_text(field("value"), &identifier.value);
+}
+
+/// The path of a field, written only where it is bad: a message has room for many identifiers.
+struct IdentifierField {
+    position: usize,
+    name: &'static str,
+}
+
+impl From<IdentifierField> for String {
+    fn from(field: IdentifierField) -> Self {
+        let IdentifierField { position, name } = field;
+        format!("subject.identifiers[{position}].{name}")
     }
 }

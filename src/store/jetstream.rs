@@ -28,9 +28,11 @@ pub(super) mod properties;
 mod publication;
 mod queue;
 mod reader;
+mod refusal;
 mod request_log;
 mod request_value;
 mod settings;
+mod space;
 mod supersession;
 mod writer;
 
@@ -92,8 +94,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Where and how events are kept on NATS.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `nats://HOST:PORT` or `tls://HOST:PORT`.
-    pub server: String,
+    /// `nats://HOST:PORT` each, or `tls://HOST:PORT` each: servers of one cluster, of which any will do.
+    pub servers: Vec<String>,
     /// The file with the user's credentials, where NATS wants them.
     pub credentials_file: Option<PathBuf>,
     /// PEM certificates to trust besides the system's.
@@ -108,8 +110,10 @@ pub struct Config {
     pub retention_bytes: u64,
     /// For how long a body without an id of Kora's is known again.
     pub dedup_window: Duration,
-    /// How long request records are kept.
+    /// How long request records are kept after the end of their request.
     pub request_retention: Duration,
+    /// How many bytes of request records a bucket keeps.
+    pub request_bytes: u64,
 }
 
 /// Why a log on NATS cannot be opened.
@@ -118,6 +122,9 @@ pub enum OpenError {
     /// NATS does not answer; it can be tried again.
     #[error("NATS cannot be reached: {0}")]
     Unreachable(String),
+    /// NATS answers, and refuses what only another setting, of the gateway or of NATS, makes possible.
+    #[error("{0}")]
+    Misconfigured(String),
     /// What is there cannot keep the promises of a log, and somebody has to change it.
     #[error("{0}")]
     Refused(String),
@@ -145,6 +152,7 @@ struct Tasks {
     follower: JoinHandle<()>,
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
+    space: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -180,6 +188,7 @@ impl JetStream {
             follower,
             owners,
             lease,
+            space,
             closed,
         }) = tasks
         else {
@@ -188,7 +197,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease] {
+        for task in [follower, owners, lease, space] {
             task.abort();
             let _ = task.await;
         }
@@ -239,14 +248,26 @@ impl JetStream {
     /// appended all the same.
     async fn append_and_show(
         &self,
-        event: NewEvent,
+        mut event: NewEvent,
         is_reconciled: bool,
     ) -> Result<Appended, AppendError> {
+        let cuts = event.fit(self.max_value_bytes());
+        if !cuts.is_empty() {
+            let screening_id = &event.keys.screening_id;
+            tracing::warn!(screening_id, %cuts, "parts of an event were left out: NATS has no room for them");
+            cuts.count(&self.waits.metrics.cuts);
+        }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
         }
         Ok(appended)
+    }
+
+    /// How large an event, or the answer of a request, may be on this server.
+    fn max_value_bytes(&self) -> usize {
+        let max_payload = self.events.connection.max_payload();
+        max_payload.saturating_sub(MESSAGE_OVERHEAD)
     }
 
     /// Waits until this replica's readers see a record. Whether they do in time.

@@ -5,7 +5,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::telemetry::{DURATION_BUCKETS, TenantLabel};
+use crate::{
+    screening::CutCounter,
+    telemetry::{DURATION_BUCKETS, TenantLabel},
+};
 
 /// The metrics of the store. Each log has its own gauges, see [`Metrics::of_tenant`].
 #[derive(Clone, Debug)]
@@ -20,14 +23,27 @@ pub struct Metrics {
     pub(super) writable: Gauge,
     /// Screenings that wait to be polled.
     pub(super) polls: Gauge,
+    /// Request records that are kept.
+    pub(super) request_records: Gauge,
+    /// What they take, in bytes.
+    pub(super) request_bytes: Gauge,
+    /// What they may take, in bytes.
+    pub(super) request_bytes_limit: Gauge,
+    /// Answers of request records that were evicted at the size bound.
+    pub(super) answers_evicted: Counter,
     /// Webhooks that told another end than the RECONCILED event that they replace.
     pub(super) disputed: Counter,
+    /// Events that were too large for NATS, by what was left out of them.
+    pub(super) cuts: CutCounter,
     /// How long a commit takes, the sync included.
     pub(super) commit: Histogram,
     /// How far the clock of NATS is ahead of this machine's, in seconds.
     pub(super) nats_clock_offset: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
+    all_request_records: Family<TenantLabel, Gauge>,
+    all_request_bytes: Family<TenantLabel, Gauge>,
+    all_request_bytes_limits: Family<TenantLabel, Gauge>,
 }
 
 impl Metrics {
@@ -39,12 +55,21 @@ impl Metrics {
             corrupt: Counter::default(),
             writable: Gauge::default(),
             polls: Gauge::default(),
+            request_records: Gauge::default(),
+            request_bytes: Gauge::default(),
+            request_bytes_limit: Gauge::default(),
+            answers_evicted: Counter::default(),
             disputed: Counter::default(),
+            cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
+            all_request_records: Family::default(),
+            all_request_bytes: Family::default(),
+            all_request_bytes_limits: Family::default(),
         };
+        metrics.register_request_records(registry);
         registry.register(
             "store_events_appended",
             "Events appended to the log",
@@ -80,6 +105,11 @@ impl Metrics {
             "Webhooks that told another end than the RECONCILED event that they replace",
             metrics.disputed.clone(),
         );
+        registry.register(
+            "store_events_cut",
+            "Events that were too large for NATS, by the part that was left out",
+            metrics.cuts.clone(),
+        );
         registry.register_with_unit(
             "store_commit",
             "How long one durable commit took",
@@ -89,6 +119,29 @@ impl Metrics {
         metrics
     }
 
+    fn register_request_records(&self, registry: &mut Registry) {
+        registry.register(
+            "store_request_records",
+            "Request records that are kept, by tenant",
+            self.all_request_records.clone(),
+        );
+        registry.register(
+            "store_request_bytes",
+            "What request records take, in bytes, by tenant",
+            self.all_request_bytes.clone(),
+        );
+        registry.register(
+            "store_request_bytes_limit",
+            "What request records may take, in bytes (--request-size), by tenant",
+            self.all_request_bytes_limits.clone(),
+        );
+        registry.register(
+            "store_request_answers_evicted",
+            "Answers of request records that were evicted at the size bound; their records stay",
+            self.answers_evicted.clone(),
+        );
+    }
+
     /// Those of the tenant with this name.
     #[must_use]
     pub fn of_tenant(&self, name: &str) -> Self {
@@ -96,6 +149,9 @@ impl Metrics {
         Metrics {
             writable: self.all_writable.get_or_create_owned(&label),
             polls: self.all_polls.get_or_create_owned(&label),
+            request_records: self.all_request_records.get_or_create_owned(&label),
+            request_bytes: self.all_request_bytes.get_or_create_owned(&label),
+            request_bytes_limit: self.all_request_bytes_limits.get_or_create_owned(&label),
             ..self.clone()
         }
     }

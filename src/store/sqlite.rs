@@ -7,6 +7,7 @@
 mod append;
 mod clock_mark;
 mod durable;
+mod eviction;
 mod export;
 mod failure;
 mod import;
@@ -19,9 +20,11 @@ pub(super) mod properties;
 mod queue;
 mod reader;
 mod request_row;
+mod request_usage;
 mod requests;
 mod retention;
 mod schema;
+mod scopes;
 mod snapshot;
 mod transaction;
 mod waiting;
@@ -45,7 +48,7 @@ use tokio::{
 use super::{
     AppendError, Appended, Begun, Config, Ending, EventLog, HotTail, Intent, Metrics, OpenError,
     Page, ReadError, RequestKey, RequestLog, StoredRequest, directory::Directory,
-    writable::Writable,
+    request_space::RequestSpace, writable::Writable,
 };
 use crate::{
     clock::Clock,
@@ -119,6 +122,11 @@ impl Sqlite {
         let path = directory.log_file(tenant);
         let opened = schema::open(&path)?;
         directory.sync()?;
+        let request_space = RequestSpace::new(
+            path.display().to_string(),
+            config.request_bytes,
+            metrics.clone(),
+        );
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
         let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
@@ -129,6 +137,7 @@ impl Sqlite {
             tail: Arc::clone(&tail),
             writable: writable.clone(),
             waiting: waiting.clone(),
+            request_space,
             metrics,
         };
         let log_time = opened.times.go_on(&clock);
@@ -249,5 +258,9 @@ impl RequestLog for Sqlite {
 
     fn request(&self, key: RequestKey) -> BoxFuture<'_, Result<Option<StoredRequest>, ReadError>> {
         Box::pin(self.readers.request(key))
+    }
+
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        Box::pin(self.readers.has_scope(scope))
     }
 }

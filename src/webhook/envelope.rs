@@ -3,10 +3,10 @@
 //! Kora documents `event` and `data` alone. What its sibling products send beside them is understood where
 //! it is there: another spelling of the name, an id, a time, ids beside `data`.
 
-use super::payload;
+use super::payload::{self, Dropped};
 use crate::{
     event::{BODY_ID_PREFIX, Content, Identity, Keys, RECONCILED_ID_PREFIX, UNREADABLE},
-    screening::{KoraObject, MAX_ID_BYTES, time},
+    screening::{KoraObject, MAX_ID_BYTES, OddFields, time},
 };
 
 /// How long an event's name may be.
@@ -35,6 +35,11 @@ pub(super) struct Envelope {
     pub(super) content: Content,
     /// Whether it says more, which cannot be read.
     pub(super) is_payload_dropped: bool,
+    /// Whether it names a screening, a subject, a status or a decision in two ways that differ. Then it has no
+    /// payload and ends nothing: it has no id of a screening or subject.
+    pub(super) is_contradictory: bool,
+    /// The optional fields that were left out, because they could not be read.
+    pub(super) odd_fields: OddFields,
 }
 
 /// What `data` is.
@@ -60,6 +65,8 @@ impl Envelope {
                 ..Content::default()
             },
             is_payload_dropped: false,
+            is_contradictory: false,
+            odd_fields: OddFields::default(),
         })
     }
 
@@ -67,16 +74,37 @@ impl Envelope {
         let envelope = KoraObject::read(body).ok()?;
         let kind = name(&envelope)?;
         let data = Data::of(&envelope)?;
+        let mut odd_fields = OddFields::default();
+        if KoraObject::has_byte_order_mark(body) {
+            odd_fields.note("byte_order_mark");
+        }
         let mut content = ids(kind, &envelope, &data);
         content.occur_time = TIME_FIELDS.iter().find_map(|field| time(&envelope, field));
-        let payload = payload::read(&content.keys, &envelope, &data);
-        let is_payload_dropped = payload.is_err();
+        let has_time = || TIME_FIELDS.iter().any(|field| envelope.has(field));
+        if content.occur_time.is_none() && has_time() {
+            odd_fields.note("timestamp");
+        }
+        let payload = if are_ids_plain(&content.keys, &envelope, &data) {
+            payload::read(&content.keys, &envelope, &data, &mut odd_fields)
+        } else {
+            Err(Dropped::Contradictory)
+        };
+        let is_contradictory = matches!(payload, Err(Dropped::Contradictory));
+        if is_contradictory {
+            content.keys = Keys {
+                kind: content.keys.kind,
+                ..Keys::default()
+            };
+        }
+        let is_payload_dropped = matches!(payload, Err(Dropped::Unreadable));
         content.payload = payload.unwrap_or_default();
         Some(Envelope {
             identity: vendor_id(&envelope)
                 .map_or_else(|| Identity::of_body(body), Identity::Vendor),
             content,
             is_payload_dropped,
+            is_contradictory,
+            odd_fields,
         })
     }
 }
@@ -127,25 +155,51 @@ fn is_made_by_gateway(id: &str) -> bool {
 
 /// The ids that an event concerns. What an event is about may call its own id `id`.
 fn ids(kind: String, envelope: &KoraObject<'_>, data: &Data<'_>) -> Content {
-    let id = |names: [&str; 2], is_about_it: bool| {
-        let named = [data.object(), Some(envelope)]
-            .into_iter()
-            .flatten()
+    let id = |names: &[&str], is_about_it: bool| {
+        let named = objects(envelope, data)
             .find_map(|object| names.iter().find_map(|name| id_in(object, name)));
         let own = || id_in(data.object().filter(|_| is_about_it)?, "id");
         named.or_else(own).unwrap_or_default()
     };
     let is_about_screening = payload::is_about_screening(&kind);
     Content {
-        case_id: id(["case_id", "caseId"], kind.starts_with("case.")),
-        batch_id: id(["batch_id", "batchId"], kind.starts_with("batch.")),
+        case_id: id(&["case_id", "caseId"], kind.starts_with("case.")),
+        batch_id: id(&["batch_id", "batchId"], kind.starts_with("batch.")),
         keys: Keys {
-            screening_id: id(["screening_id", "screeningId"], is_about_screening),
-            subject_id: id(["subject_id", "subjectId"], kind.starts_with("subject.")),
+            screening_id: id(&["screening_id"], is_about_screening),
+            subject_id: id(&["subject_id"], kind.starts_with("subject.")),
             kind,
         },
         ..Content::default()
     }
+}
+
+/// Where an event names what it concerns, the more exact place first.
+fn objects<'o, 'a>(
+    envelope: &'o KoraObject<'a>,
+    data: &'o Data<'a>,
+) -> impl Iterator<Item = &'o KoraObject<'a>> {
+    data.object().into_iter().chain([envelope])
+}
+
+/// Whether the screening and the subject are named in one way only, in `data` and beside it. The end of a screening
+/// may not name its subject in another spelling alone: whoever waits for the end has to know whose it is.
+fn are_ids_plain(keys: &Keys, envelope: &KoraObject<'_>, data: &Data<'_>) -> bool {
+    let is_end = keys.ended_screening().is_some();
+    let ids = [
+        ("screening_id", &keys.screening_id, false),
+        ("subject_id", &keys.subject_id, is_end),
+    ];
+    ids.into_iter().all(|(field, id, is_exact_needed)| {
+        objects(envelope, data).all(|object| {
+            if id.is_empty() {
+                let is_named = object.twins(field).next().is_some();
+                return object.check_twins(field).is_ok() && !(is_exact_needed && is_named);
+            }
+            let is_same = !object.has(field) || object.text_if_any(field).as_ref() == Some(id);
+            is_same && object.twins_say(field, id).is_ok()
+        })
+    })
 }
 
 fn id_in(object: &KoraObject<'_>, field: &str) -> Option<String> {

@@ -124,9 +124,26 @@ impl Intake {
         if envelope.is_payload_dropped {
             self.metrics.payloads_dropped.inc();
         }
+        if envelope.is_contradictory {
+            self.metrics.contradictory.inc();
+            let (tenant, kind) = (&recipient.name, &envelope.content.keys.kind);
+            tracing::warn!(
+                tenant,
+                kind,
+                "a webhook contradicts itself; it ends no screening"
+            );
+        }
+        self.metrics.left_out(&envelope.odd_fields);
         let Envelope {
             identity, content, ..
         } = envelope;
-        Some(NewEvent::from_webhook(identity, content, body))
+        let event = NewEvent::from_webhook(identity, content, body);
+        if !event.cuts.is_empty() {
+            let (tenant, cuts) = (&recipient.name, &event.cuts);
+            let screening_id = &event.keys.screening_id;
+            tracing::warn!(tenant, screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            cuts.count(&self.metrics.events_cut);
+        }
+        Some(event)
     }
 }

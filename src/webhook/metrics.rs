@@ -9,7 +9,10 @@ use prometheus_client::{
 };
 
 use super::answer::Ending;
-use crate::telemetry::DURATION_BUCKETS;
+use crate::{
+    screening::{CutCounter, OddFields},
+    telemetry::DURATION_BUCKETS,
+};
 
 /// The metrics of the webhook port.
 #[derive(Clone, Debug)]
@@ -18,12 +21,22 @@ pub struct Metrics {
     too_large: Counter,
     /// Events whose content was left out because it could not be read.
     pub(super) payloads_dropped: Counter,
+    /// Events that say one thing in two ways that differ.
+    pub(super) contradictory: Counter,
+    odd_fields: Family<FieldLabel, Counter>,
+    /// Events that were too large for clients, by what was left out of them.
+    pub(super) events_cut: CutCounter,
     duration: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FieldLabel {
+    field: &'static str,
 }
 
 impl Metrics {
@@ -33,6 +46,9 @@ impl Metrics {
             received: Family::default(),
             too_large: Counter::default(),
             payloads_dropped: Counter::default(),
+            contradictory: Counter::default(),
+            odd_fields: Family::default(),
+            events_cut: CutCounter::default(),
             duration: Histogram::new(DURATION_BUCKETS),
         };
         // An alert on what never happened yet needs its zero.
@@ -54,6 +70,21 @@ impl Metrics {
             "Events kept without a typed payload because their data could not be read",
             metrics.payloads_dropped.clone(),
         );
+        registry.register(
+            "webhooks_contradictory",
+            "Events that name a screening, subject, status, decision or outcome in two spellings with two values; kept without ids and payload",
+            metrics.contradictory.clone(),
+        );
+        registry.register(
+            "webhook_odd_fields",
+            "Optional fields of webhooks that were left out because they could not be read, by field",
+            metrics.odd_fields.clone(),
+        );
+        registry.register(
+            "webhook_events_cut",
+            "Events that were too large for clients, by the part that was left out",
+            metrics.events_cut.clone(),
+        );
         registry.register_with_unit(
             "webhook_duration",
             "How long a webhook took from its head to its answer",
@@ -70,6 +101,13 @@ impl Metrics {
             self.too_large.inc();
         }
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// These fields of an event were left out.
+    pub(super) fn left_out(&self, odd: &OddFields) {
+        for field in odd.names() {
+            self.odd_fields.get_or_create(&FieldLabel { field }).inc();
+        }
     }
 
     fn counter(&self, ending: Ending) -> Counter {

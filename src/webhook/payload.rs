@@ -1,14 +1,14 @@
 //! The content of the events that have a message of their own.
 //!
-//! Whole or not at all: what cannot be read, or contradicts itself, leaves an event without a payload. A half
-//! of it could read as an approval.
+//! An event whose ids, status or decision cannot be read, or contradict themselves, has no payload: a half of it could
+//! read as an approval. Other fields in an odd form are left out.
 
 use super::envelope::Data;
 use crate::{
     event::{Keys, Payload, SCREENING_COMPLETED as COMPLETED, SCREENING_FAILED as FAILED},
     screening::{
-        JsonObject, KoraObject, Match, Screening, ScreeningStatus, Unreadable, risk_band,
-        risk_score,
+        JsonObject, KoraObject, Match, OddFields, Screening, ScreeningStatus, Unreadable,
+        risk_band, risk_score,
     },
 };
 
@@ -19,12 +19,20 @@ const MATCH_RESOLVED: &str = "screening.match_resolved";
 const STARTED: &str = "screening.started";
 const RISK_THRESHOLD_BREACHED: &str = "risk.threshold_breached";
 
-/// What it says cannot be used.
-pub(super) struct Dropped;
+/// Why what it says cannot be used.
+pub(super) enum Dropped {
+    /// It cannot be read, or does not fit the event.
+    Unreadable,
+    /// It says one thing in two spellings, and not the same.
+    Contradictory,
+}
 
 impl From<Unreadable> for Dropped {
-    fn from(_: Unreadable) -> Self {
-        Dropped
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Contradicted { .. } => Dropped::Contradictory,
+            _ => Dropped::Unreadable,
+        }
     }
 }
 
@@ -41,24 +49,27 @@ pub(super) fn read(
     keys: &Keys,
     envelope: &KoraObject<'_>,
     data: &Data<'_>,
+    odd: &mut OddFields,
 ) -> Result<Option<Payload>, Dropped> {
     let data = match data {
         Data::None => return Ok(None),
-        Data::Contradictory => return Err(Dropped),
+        Data::Contradictory => return Err(Dropped::Unreadable),
         Data::Object(data) => data,
     };
     match keys.kind.as_str() {
         MATCH_FOUND => found(keys, data),
         RISK_THRESHOLD_BREACHED => {
-            let fields = envelope.field::<JsonObject>("data")?.ok_or(Dropped)?;
+            let fields = envelope
+                .field::<JsonObject>("data")?
+                .ok_or(Dropped::Unreadable)?;
             Ok(Some(Payload::RiskThreshold {
                 subject_id: keys.subject_id.clone(),
-                risk_score: risk_score(data)?,
-                risk_band: risk_band(data)?,
+                risk_score: risk_score(data, odd),
+                risk_band: risk_band(data, odd),
                 fields,
             }))
         }
-        STARTED | COMPLETED | FAILED | MATCH_RESOLVED => screening(keys, data).map(Some),
+        STARTED | COMPLETED | FAILED | MATCH_RESOLVED => screening(keys, data, odd).map(Some),
         // Whatever else Kora may come to send about screenings: what it means is not known.
         _ => Ok(None),
     }
@@ -69,14 +80,16 @@ fn found(keys: &Keys, data: &KoraObject<'_>) -> Result<Option<Payload>, Dropped>
     if data.object("match")?.is_none() {
         return Ok(None);
     }
-    let element = data.field::<JsonObject>("match")?.ok_or(Dropped)?;
+    let element = data
+        .field::<JsonObject>("match")?
+        .ok_or(Dropped::Unreadable)?;
     Ok(Some(Payload::Match {
         screening_id: keys.screening_id.clone(),
         found: Match::from_kora(element),
     }))
 }
 
-fn screening(keys: &Keys, data: &KoraObject<'_>) -> Result<Payload, Dropped> {
+fn screening(keys: &Keys, data: &KoraObject<'_>, odd: &mut OddFields) -> Result<Payload, Dropped> {
     let told = match keys.kind.as_str() {
         STARTED => Some(ScreeningStatus::InProgress),
         COMPLETED => Some(ScreeningStatus::Completed),
@@ -84,15 +97,16 @@ fn screening(keys: &Keys, data: &KoraObject<'_>) -> Result<Payload, Dropped> {
         _ => None,
     };
     let mut screening = Screening::from_kora(data, told)?;
+    odd.extend(screening.odd_fields.clone());
     if screening.screening_id != keys.screening_id {
-        return Err(Dropped);
+        return Err(Dropped::Unreadable);
     }
     if screening.decision.is_some() {
         match keys.kind.as_str() {
             COMPLETED => {}
             // What was decided may be the match.
             MATCH_RESOLVED => screening.decision = None,
-            _ => return Err(Dropped),
+            _ => return Err(Dropped::Unreadable),
         }
     }
     screening.subject_id.clone_from(&keys.subject_id);

@@ -8,10 +8,16 @@ use super::{Tenant, answer::Ending, signature::ActiveVerifier};
 use crate::{
     event::{Identity, NewEvent, UNREADABLE},
     store::{Appended, EventLog},
+    telemetry::Throttle,
 };
 
 /// Where Kora sends webhooks to.
 const PATH: &str = "/webhooks/compliance";
+
+// Anybody who reaches the port can cause these lines.
+static TOO_LARGE: Throttle = Throttle::new("a webhook is too large");
+static OVERLOADED: Throttle = Throttle::new("no memory for a webhook");
+static UNAUTHENTIC: Throttle = Throttle::new("a webhook is not signed by Kora");
 
 /// What is needed of one tenant.
 pub(super) struct Recipient {
@@ -97,9 +103,15 @@ impl Recipient {
     pub(super) fn tell(&self, ending: Ending) {
         let tenant = &self.name;
         match ending {
-            Ending::TooLarge => tracing::warn!(tenant, "a webhook is too large"),
-            Ending::Overloaded => tracing::warn!(tenant, "no memory for a webhook"),
-            Ending::Unauthentic => tracing::info!(tenant, "a webhook is not signed by Kora"),
+            Ending::TooLarge if TOO_LARGE.allows() => {
+                tracing::warn!(tenant, "a webhook is too large");
+            }
+            Ending::Overloaded if OVERLOADED.allows() => {
+                tracing::warn!(tenant, "no memory for a webhook");
+            }
+            Ending::Unauthentic if UNAUTHENTIC.allows() => {
+                tracing::info!(tenant, "a webhook is not signed by Kora");
+            }
             _ => {}
         }
     }
@@ -124,6 +136,7 @@ mod tests {
             retention_bytes: 1 << 20,
             dedup_window: week,
             request_retention: week,
+            request_bytes: 2 << 30,
         };
         let metrics = Metrics::register(&mut Registry::default());
         let log = Sqlite::open(&config, "t", Clock::system(), metrics).unwrap();

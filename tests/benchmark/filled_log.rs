@@ -27,6 +27,7 @@ pub fn fill(directory: &Path, numbers: std::ops::Range<u32>) {
         retention_bytes: u64::MAX,
         dedup_window: Duration::from_secs(3600),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

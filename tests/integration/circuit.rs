@@ -63,7 +63,7 @@ async fn readers_in_a_hurry_do_not_open_it() {
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let hurried = async {
         for _ in 0..MANY {
-            let read = Rpc::GetScreening.call().header("grpc-timeout", "100m");
+            let read = Rpc::GetScreening.call().header("grpc-timeout", "200m");
             assert_eq!(read.send(gateway.grpc).await.reason(), "DEADLINE_EXCEEDED");
         }
     };
@@ -78,7 +78,7 @@ async fn callers_in_a_hurry_do_not_open_it() {
     let url = format!("https://{}/api/v1", silent.local_addr().unwrap());
     let gateway = Gateway::start(&url, &[]).await;
     for _ in 0..MANY {
-        let hurried = Rpc::Screen.call().header("grpc-timeout", "100m");
+        let hurried = Rpc::Screen.call().header("grpc-timeout", "200m");
         assert_eq!(
             hurried.send(gateway.grpc).await.reason(),
             "DEADLINE_BEFORE_SEND"

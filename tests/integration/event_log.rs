@@ -1,8 +1,10 @@
 //! What the embedded backend does beside the law of a log, and how it keeps it.
 
 mod disk;
+mod request_space;
 mod versions;
 mod waiting;
+mod windows;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -33,6 +35,7 @@ impl Place {
                 retention_bytes: 1 << 30,
                 dedup_window: DEDUP_WINDOW,
                 request_retention: Duration::from_secs(7 * 86_400),
+                request_bytes: 2 << 30,
             },
             hands: Hands::default(),
             directory,
@@ -50,6 +53,13 @@ impl Place {
 
     fn pass(&self, time: Duration) {
         self.hands.turn(time.as_millis() as i64);
+    }
+
+    /// How large the log's file is.
+    fn file_bytes(&self) -> u64 {
+        let file = rusqlite::Connection::open(self.file()).unwrap();
+        let number = |pragma| file.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        (number("page_count").unwrap() * number("page_size").unwrap()) as u64
     }
 
     pub fn file(&self) -> PathBuf {

@@ -24,6 +24,7 @@ fn open(directory: &Path, retention_bytes: u64) -> Arc<Sqlite> {
         retention_bytes,
         dedup_window: Duration::from_secs(60),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let metrics = Metrics::register(&mut Registry::default());
     Arc::new(Sqlite::open(&config, "tenant", Clock::system(), metrics).unwrap())

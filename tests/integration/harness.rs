@@ -6,7 +6,7 @@ use kora_gateway::{
     app::{self, Listeners, StartError, Surroundings},
     clock::Clock,
     config::{Config, Environment, Flags},
-    lifecycle::{Phase, Readiness, Shutdown},
+    lifecycle::{Phase, Readiness, Reload, Shutdown},
     listener::Listener,
 };
 use tempfile::TempDir;
@@ -120,6 +120,7 @@ impl Gateway {
             clock,
             readiness: Readiness::default(),
             shutdown: Shutdown::default(),
+            reload: Reload::default(),
         };
         let shutdown = surroundings.shutdown.clone();
         let mut phase = surroundings.readiness.subscribe();

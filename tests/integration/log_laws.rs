@@ -5,6 +5,7 @@ mod appends;
 mod embedded;
 mod on_nats;
 mod polls;
+mod request_space;
 pub mod requests;
 mod times;
 mod trims;
@@ -34,6 +35,9 @@ pub const DEDUP_WINDOW: Duration = Duration::from_secs(60);
 /// How many bytes a small log keeps, roughly.
 pub const SMALL: u64 = 64 << 10;
 
+/// How many bytes of request records a tight log keeps.
+pub const TIGHT: u64 = 1 << 20;
+
 const NANOSECONDS_MORE: SignedDuration = SignedDuration::from_nanos(123_456);
 
 /// A clock that tests set, in milliseconds; it shows some nanoseconds more.
@@ -44,6 +48,9 @@ pub struct Hands(Arc<AtomicI64>);
 pub trait Place: Send + Sync + Sized + 'static {
     type Log: EventLog + PollLog + RequestLog;
 
+    /// Whether the newest event stays, however old it is.
+    const KEEPS_NEWEST: bool;
+
     /// A place that keeps events for very long.
     fn new() -> impl Future<Output = Self> + Send;
 
@@ -52,6 +59,9 @@ pub trait Place: Send + Sync + Sized + 'static {
 
     /// One that keeps events for a short while, which [`Place::outlast`] lets pass.
     fn brief() -> impl Future<Output = Self> + Send;
+
+    /// One that keeps no more than [`TIGHT`] bytes of request records.
+    fn tight() -> impl Future<Output = Self> + Send;
 
     fn open(&self) -> impl Future<Output = Self::Log> + Send;
 

@@ -4,6 +4,7 @@ mod events;
 mod gateways;
 mod interruptions;
 mod refusals;
+mod requests;
 mod trimmed;
 
 use jiff::Timestamp;

@@ -137,21 +137,23 @@ async fn what_is_not_grpc_is_told_so() {
         assert_eq!(call.http_status(gateway.grpc).await, 415, "{content_type}");
     }
     assert_eq!(Rpc::GetSubject.call().http_status(gateway.grpc).await, 200);
-    // HTTP/1 is not served on the callers' port at all.
+    // HTTP/1 is not served on the callers' port.
     let url = format!("http://{}/", gateway.grpc);
-    assert!(reqwest::get(url).await.is_err());
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("gRPC"));
     gateway.stop().await;
 }
 
 #[tokio::test]
 async fn kora_that_hangs_does_not_answer() {
     let kora = ScriptedKora::start(Act::json(202, &json!({"screening_id": "s"}))).await;
-    let gateway = Gateway::start(&kora.base_url(), &[("kora-timeout", "200ms")]).await;
+    let gateway = Gateway::start(&kora.base_url(), &[("kora-timeout", "500ms")]).await;
     Rpc::Screen.call().send(gateway.grpc).await;
     wait_for_health(gateway.admin, "kora", SERVING).await;
     kora.act(Act::Hang);
     // A caller in a hurry says nothing about Kora; the gateway's own limit does.
-    let hasty = Rpc::GetSubject.call().header("grpc-timeout", "50m");
+    let hasty = Rpc::GetSubject.call().header("grpc-timeout", "300m");
     assert_eq!(hasty.send(gateway.grpc).await.reason(), "DEADLINE_EXCEEDED");
     assert_eq!(health(gateway.admin, "kora").await, Some(SERVING));
     Rpc::Screen.call().send(gateway.grpc).await;

@@ -1,10 +1,16 @@
 //! Kora's rate limit, as its answers tell it: calls wait for their turn, or hear at once that they cannot have one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod timing;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use kora_gateway::pb::{self, ScreeningMode};
 use serde_json::json;
 use tokio::{
+    sync::Notify,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
@@ -117,9 +123,20 @@ async fn a_spent_window_is_waited_out_or_refused_with_a_hint_that_works() {
 #[tokio::test]
 async fn who_waits_for_a_result_goes_first_and_the_rest_has_its_tenth() {
     const WAITING: usize = 18;
+    /// A tenth of the limit.
+    const OPENING: usize = LIMIT as usize / 10;
     let reset = unix_seconds() + SPENT_FOR;
-    // So few are left that the gateway sends one after the other, in the order of its choice.
-    let kora = ScriptedKora::start(spent_window(reset, 2)).await;
+    // Nothing is answered at first, so that what the window opens with is all that is sent.
+    let told = Arc::new(Notify::new());
+    let answer_when = Arc::clone(&told);
+    let kora = ScriptedKora::start(Act::scripted(move |received| {
+        if unix_seconds() < reset {
+            return limited(Act::error(429, "RATE_LIMITED"), 0, reset);
+        }
+        let answer = limited(screened(received), LIMIT, reset + 60);
+        Act::AnswerOnceTold(Arc::clone(&answer_when), Box::new(answer))
+    }))
+    .await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let first = screen(ScreeningMode::Sync, "500m").send(gateway.grpc).await;
     hint(&first, "KORA_RATE_LIMITED");
@@ -137,18 +154,24 @@ async fn who_waits_for_a_result_goes_first_and_the_rest_has_its_tenth() {
         calls.spawn(screen(ScreeningMode::Sync, "20S").send(gateway.grpc));
     }
     gateway.wait_for_metric(&waits("interactive")).await;
-    for answer in calls.join_all().await {
-        assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+    kora.wait_for_requests(OPENING).await;
+    let opening = kora.take_received();
+    let is_async = |received: &&Received| received.is_async();
+    assert_eq!(opening[..OPENING].iter().filter(is_async).count(), 1);
+    let answers = async {
+        loop {
+            told.notify_waiters();
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        all = calls.join_all() => {
+            for answer in all {
+                assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+            }
+        }
+        () = answers => {}
     }
-    let order: String = kora
-        .take_received()
-        .iter()
-        .map(|received| match received.is_async() {
-            true => 'a',
-            false => 'S',
-        })
-        .collect();
-    assert_eq!(order, "SSSSSSSSSaSSSSSSSSSaaaaaaaaaaaaaaaaa");
     gateway.stop().await;
 }
 

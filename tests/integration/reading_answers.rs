@@ -64,7 +64,7 @@ async fn an_answer_larger_than_allowed_is_not_read_even_if_it_could_be() {
 }
 
 #[tokio::test]
-async fn the_code_decides_whatever_the_status() {
+async fn the_code_decides_where_the_status_claims_no_less() {
     let kora = ScriptedKora::start(Act::Hang).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     for (act, reason) in [

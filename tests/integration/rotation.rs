@@ -34,7 +34,7 @@ const LOAD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn secret(file: &Path, check: kora_gateway::secret::Check) -> Secret {
-    let text = kora_gateway::secret::read(file, check).unwrap();
+    let text = kora_gateway::secret::read(file, check).unwrap().text;
     Secret::in_file(text, file.to_owned(), check)
 }
 

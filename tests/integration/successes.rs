@@ -233,16 +233,8 @@ async fn a_shape_that_cannot_be_read_is_no_answer() {
         ("decision", json!({})),
         ("decision", json!({"outcome": null})),
         ("decision", json!({"outcome": ["APPROVE"]})),
-        ("decision", json!({"outcome": "APPROVE", "explanation": 7})),
-        ("risk_score", json!("780")),
-        ("risk_score", json!(1001)),
-        ("risk_score", json!(-1)),
-        ("risk_band", json!(1)),
-        ("matches", json!({})),
-        ("matches", json!(["x"])),
-        ("match_summary", json!({"total_matches": "1"})),
-        ("match_summary", json!({"total_matches": 1.5})),
-        ("match_summary", json!({"total_matches": -1})),
+        ("status", json!("C".repeat(257))),
+        ("decision", json!({"outcome": "A".repeat(257)})),
         ("screening_id", json!(7)),
         ("screening_id", json!("")),
     ] {
@@ -251,6 +243,77 @@ async fn a_shape_that_cannot_be_read_is_no_answer() {
         kora.act(Act::json(200, &body));
         let answer = Rpc::Screen.call().send(gateway.grpc).await;
         assert_eq!(answer.reason(), "KORA_RESPONSE_INVALID", "{field}: {value}");
+        // Whoever paid is told for what, if that can be read.
+        let resource = answer.details().resource_info().cloned();
+        let is_id_read = field != "screening_id";
+        assert_eq!(resource.is_some(), is_id_read, "{field}: {value}");
+        assert!(resource.is_none_or(|resource| resource.resource_name == SCREENING_ID));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_odd_optional_field_costs_no_result() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    for (field, value) in [
+        ("risk_score", json!("905")),
+        ("risk_score", json!(1001)),
+        ("risk_score", json!(-1)),
+        ("risk_band", json!(1)),
+        ("risk_band", json!("x".repeat(257))),
+        ("matches", json!({})),
+        ("matches", json!(["a"])),
+        ("match_summary", json!("none")),
+        ("match_summary", json!({"total_matches": "1"})),
+        ("match_summary", json!({"total_matches": 2.5})),
+        ("match_summary", json!({"total_matches": -1})),
+        ("created_at", json!(17)),
+        ("completed_at", json!("yesterday")),
+        ("mode", json!([])),
+        ("purpose", json!({})),
+        ("checks", json!("SANCTIONS")),
+        ("subject_id", json!(7)),
+    ] {
+        let mut body = completed();
+        body[field] = value.clone();
+        kora.act(Act::json(200, &body));
+        let answers = [
+            Rpc::Screen.call().send(gateway.grpc).await.screening(),
+            Rpc::GetScreening
+                .call()
+                .send(gateway.grpc)
+                .await
+                .ok::<pb::GetScreeningResponse>()
+                .screening
+                .unwrap(),
+        ];
+        for screening in answers {
+            let decision = screening.decision.unwrap();
+            assert_eq!(decision.outcome(), pb::Outcome::Block, "{field}: {value}");
+            assert_eq!(screening.matches_omitted, i32::from(field == "matches"));
+        }
+    }
+    for (field, value) in [("explanation", json!(7)), ("triggered_rules", json!("r"))] {
+        let mut body = completed();
+        body["decision"][field] = value;
+        let screening = screened(&kora, &gateway, Act::json(200, &body)).await;
+        let decision = screening.decision.unwrap();
+        assert_eq!(decision.outcome(), pb::Outcome::Block, "{field}");
+    }
+    let marked = [b"\xef\xbb\xbf", completed().to_string().as_bytes()].concat();
+    let screening = screened(&kora, &gateway, Act::Answer(200, vec![], marked)).await;
+    assert_eq!(screening.risk_score, Some(780));
+    let metrics = gateway.metrics().await;
+    for (field, count) in [
+        ("risk_score", 6),
+        ("matches", 4),
+        ("match_summary", 8),
+        ("byte_order_mark", 1),
+        ("explanation", 1),
+    ] {
+        let metric = format!("kora_odd_fields_total{{field=\"{field}\"}} {count}\n");
+        assert!(metrics.contains(&metric), "{metric}");
     }
     gateway.stop().await;
 }
@@ -279,11 +342,22 @@ async fn what_is_sent_is_what_was_asked_for() {
     let text = |text: &str| prost_types::Value {
         kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
     };
+    let list = || prost_types::Value {
+        kind: Some(prost_types::value::Kind::ListValue(
+            prost_types::ListValue {
+                values: vec![text("x")],
+            },
+        )),
+    };
     let fields = |names: &[&str]| {
+        let value = |name: &str| match name {
+            "checks" => list(),
+            _ => text("x"),
+        };
         Some(prost_types::Struct {
             fields: names
                 .iter()
-                .map(|name| ((*name).to_owned(), text("x")))
+                .map(|name| ((*name).to_owned(), value(name)))
                 .collect(),
         })
     };
@@ -308,7 +382,7 @@ async fn what_is_sent_is_what_was_asked_for() {
     assert_eq!(
         sent.json(),
         json!({
-            "mode": "ASYNC", "purpose": "x", "checks": "x", "list_selection": "x",
+            "mode": "ASYNC", "purpose": "x", "checks": ["x"], "list_selection": "x",
             "subject": {"type": "INDIVIDUAL", "name": "Jane Smith", "alias": "x"}
         })
     );

@@ -6,6 +6,8 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
+from hpack import Encoder
+
 from flooder import Flood, Sent
 from http2_client import SCREEN, WATCH_EVENTS, grpc_frame
 from raw_http2 import (
@@ -30,6 +32,9 @@ CONNECTIONS = 8
 # How many frames are sent in one write.
 BATCH = 200
 
+# How many fields of two letters fit into 64 KiB of headers, as HTTP/2 counts them, beside those of a call.
+MANY_FIELDS = 1_900
+
 
 async def rapid_reset(path: str, address: str, sent: Sent) -> None:
     """Makes calls and takes them back in the same breath."""
@@ -41,6 +46,26 @@ async def rapid_reset(path: str, address: str, sent: Sent) -> None:
                 frame(HEADERS, END_HEADERS, stream, head)
                 + frame(DATA, END_STREAM, stream, message)
                 + reset(stream)
+                for stream in batch
+            )
+            await connection.send(b"".join(calls))
+            sent.count += BATCH
+
+
+async def large_heads(is_taken_back: bool, address: str, sent: Sent) -> None:
+    """Makes calls whose headers are almost as large as HTTP/2 lets them be, and whose fields are a byte each on the wire: they
+    are in the gateway's table already."""
+    encoder = Encoder()
+    fields = [(":method", "POST"), (":scheme", "http"), (":path", SCREEN), (":authority", "gateway")]
+    fields += [("content-type", "application/grpc"), ("x", "y")]
+    first = encoder.encode(fields)
+    head = encoder.encode(fields + [("x", "y")] * MANY_FIELDS)
+    async with raw_http2(address) as connection:
+        await connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, first))
+        streams = iter(range(3, LAST_STREAM, 2))
+        while batch := list(itertools.islice(streams, BATCH)):
+            calls = (
+                frame(HEADERS, END_HEADERS | END_STREAM, stream, head) + (reset(stream) if is_taken_back else b"")
                 for stream in batch
             )
             await connection.send(b"".join(calls))
@@ -109,6 +134,8 @@ def frame_floods() -> list[Flood]:
         "rapid reset of Screen": partial(rapid_reset, SCREEN),
         "rapid reset of WatchEvents": partial(rapid_reset, WATCH_EVENTS),
         "reset of open WatchEvents": paced_reset,
+        "large headers": partial(large_heads, False),
+        "large headers, taken back": partial(large_heads, True),
         "CONTINUATION without end": continuation,
         "empty CONTINUATION": empty_continuation,
         "empty DATA": empty_data,

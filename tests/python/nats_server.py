@@ -22,14 +22,14 @@ ROOM = "jetstream { max_file: 64GB }"
 class NatsServer:
     """One server, with a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = ROOM, port: int | None = None) -> None:
         program = shutil.which(os.environ.get(PROGRAM, "nats-server"))
         assert program, f"nats-server is missing: install it, or name it in {PROGRAM}"
         folder.mkdir()
-        [self._port] = ports_to_keep(1)
-        (folder / "room.conf").write_text(ROOM)
-        settings = ("-c", str(folder / "room.conf"), "-sd", str(folder))
-        self._flags = ("-a", "127.0.0.1", "-p", str(self._port), *settings)
+        self.port = port or ports_to_keep(1)[0]
+        (folder / "server.conf").write_text(settings)
+        files = ("-c", str(folder / "server.conf"), "-sd", str(folder))
+        self._flags = ("-a", "127.0.0.1", "-p", str(self.port), *files)
         self._executable, self._stderr = program, folder / "stderr"
         self.rise()
 
@@ -45,7 +45,7 @@ class NatsServer:
     @property
     def url(self) -> str:
         """Where it is, as a setting of the gateway."""
-        return f"nats://127.0.0.1:{self._port}"
+        return f"nats://127.0.0.1:{self.port}"
 
     def stand_still(self) -> None:
         """From now on it answers nothing, and keeps its connections."""
@@ -66,7 +66,7 @@ class NatsServer:
 
     def _greets(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), PATIENCE) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
                 return connection.recv(5) == b"INFO "
         except OSError:
             return False

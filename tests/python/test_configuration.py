@@ -39,6 +39,10 @@ WRONG: list[tuple[str | None, tuple[str, ...], dict[str, str], str]] = [
     (None, ("--event-log", "file:"), {}, "event-log"),
     (None, ("--retention-age", "0s"), {}, "retention-age"),
     (None, ("--retention-size", "1B"), {}, "retention-size"),
+    (None, ("--request-retention", "59m"), {}, "request-retention is not between 1h and 10 years"),
+    (None, (), {"GATEWAY_REQUEST_RETENTION": "1s"}, "request-retention is not between 1h and 10 years"),
+    (None, ("--request-size", "1023KiB"), {}, "request-size is not between 1MiB and 1PiB"),
+    (None, (), {"GATEWAY_REQUEST_SIZE": "much"}, "request-size"),
     (None, ("--webhook-max-bytes", "64MiB"), {}, "webhook-max-bytes"),
     (None, (), {"KORA_WEBHOOK_SECRET": "\n".join("s" * 17)}, "KORA_WEBHOOK_SECRET"),
     (None, (), {"KORA_WEBHOOK_SECRET": " \n "}, "KORA_WEBHOOK_SECRET"),
@@ -240,7 +244,7 @@ def test_the_callers_and_what_they_may_do_are_listed(tmp_path: Path) -> None:
     ended = run("check-config", "--config", str(file), "--event-log", f"file:{tmp_path}/data")
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = [line.split() for line in ended.stdout.splitlines()]
-    assert ["kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
+    assert ["kyc", "kyc", "1", "alpha,", "beta", "screen,", "watch"] in rows
     assert ["callers", str(file), "2023-11-14T22:13:20Z"] in rows
 
 

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-from google.protobuf.struct_pb2 import ListValue
 from google.rpc import code_pb2
 from kora.compliance.v1 import error_reason_pb2
 from kora.compliance.v1.compliance_service_pb2 import (
@@ -18,6 +17,7 @@ from kora.compliance.v1.compliance_service_pb2 import (
     ScreenRequest,
 )
 from kora.compliance.v1.error_reason_pb2 import ErrorReason
+from kora.compliance.v1.screening_pb2 import SCREENING_PURPOSE_UNSPECIFIED
 from kora.compliance.v1.subject_pb2 import Identifier
 
 import messages
@@ -155,6 +155,7 @@ def test_every_bad_field_is_named_and_nothing_is_sent(gateway: Gateway) -> None:
         "subject.additional_fields.callback_url",
         "subject.date_of_birth",
         "subject.identifiers[1].country",
+        "subject.identifiers[1].value",
         "subject.name",
         "subject.nationality",
     ]
@@ -178,10 +179,10 @@ def test_what_is_required_is_required(
 
 
 def test_a_field_that_kora_refuses_is_named_as_the_caller_knows_it(gateway: Gateway) -> None:
-    request = messages.screen(" ", checks=[])
-    request.additional_fields["checks"] = ListValue()
+    request = messages.screen(purpose=SCREENING_PURPOSE_UNSPECIFIED)
+    request.additional_fields["purpose"] = " "
     error = fails(gateway.stub.Screen, request, "KORA_VALIDATION", paid=True)
-    assert sorted(error.bad_fields) == ["checks", "subject.name"]
+    assert error.bad_fields == ["purpose"]
 
 
 def test_what_kora_does_not_have_is_named(gateway: Gateway) -> None:

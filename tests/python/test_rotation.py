@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -152,3 +153,28 @@ def test_secrets_change_under_load(place: Place) -> None:
     key_lines = [line for file in (place.shown.key, issued.key) for line in file.read_text().splitlines()[1:-1]]
     secrets = [old.token, now.token, old.webhook_secret, now.webhook_secret, f"key-of-{TENANT}", "new-key", *key_lines]
     assert [secret for secret in secrets if secret in log] == []
+
+
+# How often the files are looked at without a reload.
+LOOKS_APART = 5.0
+
+
+def test_a_reload_reads_everything_again_at_once(place: Place) -> None:
+    renewed = [place.authority.issue(f"renewed-{number}", "IP:127.0.0.1") for number in range(2)]
+    reloaded = []
+    for number, issued in enumerate(renewed):
+        token, secret, seen = f"token-{number}", f"webhook-secret-{number}", place.certificate()
+        place.list_tokens(token)
+        replace(place.folder / f"{TENANT}-secret", secret)
+        replace(place.folder / f"{TENANT}-key", f"key-{number}")
+        place.koras.accepted[TENANT] = f"key-{number}"
+        replace(place.shown.key, issued.key.read_text())
+        replace(place.shown.certificate, issued.certificate.read_text())
+        place.gateway.program.send(signal.SIGHUP)
+        reloaded.append(time.monotonic())
+        is_accepted = grpc.StatusCode.OK
+        wait_until(lambda token=token: place.screen(token) == is_accepted, "the new token")  # type: ignore[misc]
+        wait_until(lambda secret=secret: place.offer(secret, "probe") == 200, "the new secret")  # type: ignore[misc]
+        wait_until(lambda seen=seen: place.certificate() != seen, "the new certificate")  # type: ignore[misc]
+    # The first reload had everything looked at. So the second time none of it was due by itself.
+    assert time.monotonic() - reloaded[0] < LOOKS_APART - 0.5

@@ -1,7 +1,7 @@
 //! One `[[callers]]` of the file. What is wrong with it is told by its key, and never with a value: a token can stand
 //! where its hash should.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{CALLERS, Surroundings};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The keys of an entry.
-const KEYS: [&str; 5] = ["name", "token_sha256", "san", "tenants", "rights"];
+const KEYS: [&str; 6] = ["name", "ids_of", "token_sha256", "san", "tenants", "rights"];
 
 /// How many tokens, and how many names in certificates, one caller may have: enough for every rotation.
 const MAX_CREDENTIALS: usize = 64;
@@ -20,6 +20,8 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// How long a name in a certificate may be.
 const MAX_CERTIFICATE_NAME_BYTES: usize = 2048;
+
+const NOT_A_NAME: &str = "is not 1 to 64 letters, digits, -, _ and .";
 
 /// What is said of what is no token's hash, and no name in a certificate.
 const NO_HASH: &str =
@@ -59,6 +61,7 @@ impl<'a> Entry<'a> {
         let before = self.problems.len();
         self.refuse_unknown_keys();
         let name = self.name();
+        let ids_of = self.ids_of();
         let tokens = self.list("token_sha256", NO_HASH, token_hash);
         let certificate_names = self.list("san", NO_NAME, san);
         if tokens.is_empty() && certificate_names.is_empty() {
@@ -77,6 +80,7 @@ impl<'a> Entry<'a> {
         let rights = self.rights();
         (self.problems.len() == before).then_some(Caller {
             name: name?.into(),
+            ids_of,
             tokens,
             certificate_names,
             tenants,
@@ -97,17 +101,21 @@ impl<'a> Entry<'a> {
     }
 
     fn name(&mut self) -> Option<String> {
-        let what = "is not 1 to 64 letters, digits, -, _ and .";
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         match self.value.get("name").map(toml::Value::as_str) {
             None => self.problem("name", "is missing"),
             Some(Some(ANONYMOUS)) => self.problem("name", "stands for callers without a name"),
-            Some(Some(name))
-                if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_plain) =>
-            {
-                return Some(name.to_owned());
-            }
-            Some(_) => self.problem("name", what),
+            Some(Some(name)) if is_name(name) => return Some(name.to_owned()),
+            Some(_) => self.problem("name", NOT_A_NAME),
+        }
+        None
+    }
+
+    /// The scope of its ids, where it is not the name.
+    fn ids_of(&mut self) -> Option<Arc<str>> {
+        match self.value.get("ids_of").map(toml::Value::as_str) {
+            None => {}
+            Some(Some(scope)) if is_name(scope) => return Some(scope.into()),
+            Some(_) => self.problem("ids_of", NOT_A_NAME),
         }
         None
     }
@@ -177,6 +185,11 @@ impl<'a> Entry<'a> {
         }
         Rights::default()
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 fn token_hash(text: &str) -> Result<TokenHash, &'static str> {

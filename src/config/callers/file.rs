@@ -1,10 +1,11 @@
 //! The file that lists the callers, read again whenever it changes.
 
-use std::{mem, path::PathBuf, time::Duration};
+use std::{mem, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
+    sync::Notify,
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -28,8 +29,9 @@ const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 /// The configuration file, as far as it lists callers.
 #[derive(Clone, Debug)]
 pub struct CallersFile {
-    pub(in crate::config) path: PathBuf,
-    pub(in crate::config) around: Surroundings,
+    path: PathBuf,
+    around: Surroundings,
+    asked: Arc<Notify>,
 }
 
 /// What is wrong with the file, and when that was said last.
@@ -39,6 +41,19 @@ struct Complaint {
 }
 
 impl CallersFile {
+    pub(in crate::config) fn new(path: PathBuf, around: Surroundings) -> Self {
+        CallersFile {
+            path,
+            around,
+            asked: Arc::default(),
+        }
+    }
+
+    /// Has the file looked at now.
+    pub fn look_again(&self) {
+        self.asked.notify_one();
+    }
+
     /// Has `callers` be those of the file, whenever it changes. What is wrong in it leaves them as they are, and so does
     /// a file that lists none any more: who may call is never thrown open while the gateway runs.
     pub async fn follow(self, callers: Callers) {
@@ -59,7 +74,7 @@ impl CallersFile {
             } else if let Some(complaint) = &mut complaint {
                 complaint.say_again();
             }
-            sleep(LOOK_AGAIN).await;
+            let _ = timeout(LOOK_AGAIN, self.asked.notified()).await;
         }
     }
 

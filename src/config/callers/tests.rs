@@ -132,6 +132,45 @@ fn two_callers_can_be_told_apart() {
     assert!(twice(&format!("name = \"b\"\n{other}")).is_ok());
 }
 
+#[test]
+fn a_scope_of_ids_is_one_callers_unless_it_is_of_the_time_without_callers() {
+    let one = around(&["t"]);
+    let all = |callers: &[(&str, Option<&str>)]| {
+        let texts = callers.iter().enumerate().map(|(number, (name, ids_of))| {
+            let ids_of = ids_of.map(|scope| format!("ids_of = \"{scope}\"\n"));
+            let hash = HASH.replace('9', &number.to_string());
+            let lines = format!(
+                "name = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\n{}",
+                ids_of.unwrap_or_default()
+            );
+            entry(&lines)
+        });
+        read(&one, &texts.collect::<String>())
+    };
+    let scopes = |callers: &[(&str, Option<&str>)]| {
+        let read = all(callers).unwrap().into_iter();
+        read.map(|caller| caller.scope().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(scopes(&[("a", None), ("b", Some("c"))]), ["a", "c"]);
+    assert_eq!(scopes(&[("a", Some("a"))]), ["a"]);
+    let anonymous = Some(ANONYMOUS);
+    let shared = scopes(&[("a", anonymous), ("b", anonymous), ("c", None)]);
+    assert_eq!(shared, [ANONYMOUS, ANONYMOUS, "c"]);
+    let wrong = |numbers: &[usize]| {
+        let keys = numbers.iter();
+        Err(keys
+            .map(|number| format!("callers[{number}].ids_of"))
+            .collect())
+    };
+    assert_eq!(all(&[("a", Some("b")), ("b", None)]), wrong(&[0]));
+    assert_eq!(all(&[("a", None), ("b", Some("a"))]), wrong(&[1]));
+    // Where they are swapped each would find the other's.
+    assert_eq!(all(&[("a", Some("b")), ("b", Some("a"))]), wrong(&[0, 1]));
+    assert_eq!(all(&[("a", Some("x")), ("b", Some("x"))]), wrong(&[0, 1]));
+    assert_eq!(all(&[("a", Some("")), ("b", Some("a b"))]), wrong(&[0, 1]));
+}
+
 /// The SHA-256 of the empty text, as `sha256sum` writes it.
 const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

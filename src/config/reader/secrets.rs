@@ -12,7 +12,7 @@ use super::{
     },
     Reader,
 };
-use crate::secret::{self, Check, Secret};
+use crate::secret::{self, Check, FileText, Secret};
 
 /// What stands for a secret wherever settings are shown.
 pub(super) const REDACTED: &str = "(redacted)";
@@ -43,7 +43,10 @@ impl Reader<'_> {
             Ok(Some(FoundSecret::File((path, origin)))) => {
                 let path = PathBuf::from(path);
                 let (read, modified) = (secret::read(&path, check), modified(&path));
-                read.map(|text| (Secret::in_file(text, path, check), origin, modified))
+                read.map(|read| {
+                    self.warn_of(setting.name, &read);
+                    (Secret::in_file(read.text, path, check), origin, modified)
+                })
             }
             Err(what) => Err(what),
         };
@@ -89,13 +92,22 @@ impl Reader<'_> {
         file: PathBuf,
         check: Check,
     ) -> Result<Secret, String> {
-        let (text, modified) = (secret::read(&file, check)?, modified(&file));
+        let (read, modified) = (secret::read(&file, check)?, modified(&file));
+        self.warn_of(&name, &read);
         self.secrets.push(GivenSecret {
             name,
             from: file.display().to_string(),
             modified,
         });
-        Ok(Secret::in_file(text, file, check))
+        Ok(Secret::in_file(read.text, file, check))
+    }
+
+    fn warn_of(&mut self, name: &str, read: &FileText) {
+        if let Some(left_out) = read.left_out {
+            self.warnings.push(format!(
+                "the file of {name} has {left_out}, which are left out"
+            ));
+        }
     }
 
     /// Remembers that the configuration file itself holds something that is rotated like a secret.

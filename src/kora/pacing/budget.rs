@@ -2,9 +2,9 @@
 //!
 //! What is left is what Kora told last, less the requests that it may not have counted by then. That is
 //! certain for one gateway alone. Other gateways with the same key can spend what is left meanwhile, so
-//! only a share of it is ever on its way uncounted, and a single request where nothing recent is known: at
-//! the start of a window, and after a pause. The end of a window is then found one request at a time,
-//! which costs each gateway one refusal at most.
+//! only a share of it is ever on its way uncounted, and few requests where nothing recent is known (see
+//! [`opening`](super::opening)). The end of a window is then found one request at a time, which costs each
+//! gateway one refusal at most.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    super::retry_hint::retry_after,
+    super::retry_hint::{answered_at, until_rate_limit_allows},
     window::{Announced, LENGTH, Window},
 };
 
@@ -94,10 +94,10 @@ impl Budget {
         ticket: Ticket,
         status: StatusCode,
         headers: &HeaderMap,
-        times: (Instant, Timestamp),
+        (now, time_of_day): (Instant, Timestamp),
     ) {
         self.open.remove(&ticket);
-        let (now, time_of_day) = times;
+        let times = (now, answered_at(headers, time_of_day));
         self.answer_time = match (self.answer_time, now - ticket.sent) {
             (Duration::ZERO, first) => first,
             (mean, took) => (mean * (ANSWER_TIME_WEIGHT - 1) + took) / ANSWER_TIME_WEIGHT,
@@ -127,7 +127,7 @@ impl Budget {
         let is_spent = announced.is_some_and(|announced| announced.remaining == 0);
         if is_refused && !is_spent {
             // The window has not said until when.
-            let until = now + retry_after(headers, time_of_day).min(LENGTH);
+            let until = now + until_rate_limit_allows(headers, time_of_day).min(LENGTH);
             self.refused_until = self.refused_until.max(Some(until));
         } else if self.refused_until.is_some_and(|until| ticket.sent >= until) {
             self.refused_until = None;
@@ -143,15 +143,20 @@ impl Budget {
         let at_a_time = match &self.window {
             _ if self.refused_until.is_some() => 1,
             None => return now,
-            Some(window) if now >= window.end => 1,
+            Some(window) if now >= window.end => return self.opens_next_window(window, now),
             Some(window) => match window.remaining.saturating_sub(self.uncounted(window)) {
                 0 => return window.end,
-                _ if !self.is_fresh(window, now) => 1,
-                left => self.share(left + self.unsettled(now), now),
+                left => {
+                    let left = left + self.unsettled(now);
+                    if self.is_fresh(window, now) {
+                        self.share(left, now)
+                    } else {
+                        self.reopening(window.limit, left, now).at_once
+                    }
+                }
             },
         };
-        let last_before = self.open.keys().rev().nth(at_a_time as usize - 1);
-        last_before.map_or(now, |before| before.sent + SETTLED)
+        self.last_but(at_a_time).map_or(now, |sent| sent + SETTLED)
     }
 
     /// Until when nothing can be sent, whatever is answered.
@@ -200,7 +205,19 @@ impl Budget {
         now < window.told_by.sent + horizon
     }
 
-    fn is_alone(&self, now: Instant) -> bool {
+    /// When the last but `count` - 1 of the unanswered requests was sent.
+    pub(super) fn last_but(&self, count: u32) -> Option<Instant> {
+        let before = self.open.keys().rev().nth(count as usize - 1)?;
+        Some(before.sent)
+    }
+
+    /// Unanswered requests that were sent at `time` or later.
+    pub(super) fn sent_since(&self, time: Instant) -> u32 {
+        let open = self.open.keys().rev();
+        open.take_while(|ticket| ticket.sent >= time).count() as u32
+    }
+
+    pub(super) fn is_alone(&self, now: Instant) -> bool {
         self.others_seen
             .is_none_or(|seen| now > seen + OTHERS_REMEMBERED)
     }

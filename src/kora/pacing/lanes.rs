@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const BACKGROUND_TURN: u32 = 10;
 
 /// Which of the two queues a call waits in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Somebody waits for the result: synchronous screenings, subjects, reads.
     Interactive,

@@ -72,7 +72,7 @@ impl Metrics {
         );
         registry.register(
             "kora_calls_paced",
-            "Calls refused because their turn would have come after their deadline, by lane",
+            "Calls refused because their turn would have come too late for an answer before their deadline, by lane",
             metrics.refused.clone(),
         );
         metrics

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Paced,
+    MIN_TIME_TO_SEND, Paced,
+    answer_time::{AnswerTimes, Kind},
     budget::{Budget, Ticket},
     lanes::{Lane, Lanes, Place},
     metrics::Metrics,
@@ -20,14 +21,26 @@ pub(super) type Turn = Result<Ticket, Paced>;
 pub(super) struct Queue {
     budget: Budget,
     lanes: Lanes<Waiter>,
+    answer_times: AnswerTimes,
     last_number: u64,
     metrics: Metrics,
     /// Whether somebody wakes the queue when time alone has opened the budget.
     pub(super) is_timed: bool,
 }
 
+/// What became of a call that asked for a turn.
+pub(super) enum Joined {
+    /// It has its turn now.
+    Turn(Ticket),
+    /// It waits, until the deadline of its place at the latest.
+    Waits(Place, oneshot::Receiver<Turn>),
+}
+
 struct Waiter {
     since: Instant,
+    kind: Kind,
+    /// When its caller has to be answered.
+    deadline: Instant,
     turn: oneshot::Sender<Turn>,
 }
 
@@ -36,35 +49,50 @@ impl Queue {
         Queue {
             budget: Budget::default(),
             lanes: Lanes::default(),
+            answer_times: AnswerTimes::default(),
             last_number: 0,
             metrics,
             is_timed: false,
         }
     }
 
-    /// Lines a call up, unless its turn would come after its deadline.
+    /// Gives a call its turn, or lines it up, unless it could not be answered before its deadline then.
     pub(super) fn join(
         &mut self,
-        lane: Lane,
+        kind: Kind,
         caller: &str,
         deadline: Instant,
         now: Instant,
-    ) -> Result<(Place, oneshot::Receiver<Turn>), Paced> {
-        let wait = self.wait(lane, caller, deadline, now);
-        if wait > deadline.saturating_duration_since(now) {
-            return Err(self.refuse(lane, wait));
+    ) -> Result<Joined, Paced> {
+        self.advance(now);
+        if self.lanes.is_empty() && self.budget.opens(now) <= now {
+            let ticket = self.budget.spend(now);
+            self.metrics.waited(kind.lane, Duration::ZERO);
+            self.metrics.left(self.budget.left());
+            return Ok(Joined::Turn(ticket));
+        }
+        let last_turn = self.last_turn(kind, deadline, now);
+        let wait = self.wait(kind.lane, caller, last_turn, now);
+        if now + wait > last_turn {
+            return Err(self.refuse(kind.lane, wait));
         }
         self.last_number += 1;
         let place = Place {
-            lane,
+            lane: kind.lane,
             caller: caller.to_owned(),
-            deadline,
+            deadline: last_turn,
             number: self.last_number,
         };
         let (turn, receiver) = oneshot::channel();
-        self.lanes.push(place.clone(), Waiter { since: now, turn });
-        self.advance(now);
-        Ok((place, receiver))
+        let waiter = Waiter {
+            since: now,
+            kind,
+            deadline,
+            turn,
+        };
+        self.lanes.push(place.clone(), waiter);
+        self.metrics.waiting(kind.lane, self.lanes.len(kind.lane));
+        Ok(Joined::Waits(place, receiver))
     }
 
     /// How long a call would wait for its turn.
@@ -102,11 +130,16 @@ impl Queue {
 
     pub(super) fn answered(
         &mut self,
-        ticket: Ticket,
+        (ticket, kind): (Ticket, Kind),
         status: StatusCode,
         headers: &HeaderMap,
         times: (Instant, Timestamp),
     ) {
+        // Kora refuses before it works, so a refusal says nothing about how long an answer takes.
+        if !status.is_client_error() {
+            let took = times.0 - ticket.sent;
+            self.answer_times.answered(kind, took, times.0);
+        }
         self.budget.answered(ticket, status, headers, times);
         self.advance(times.0);
     }
@@ -131,6 +164,11 @@ impl Queue {
         while self.budget.opens(now) <= now
             && let Some((lane, waiter)) = self.lanes.next()
         {
+            // Answers may have become slower since it joined.
+            if now > self.last_turn(waiter.kind, waiter.deadline, now) {
+                let _ = waiter.turn.send(Err(self.refuse(lane, Duration::ZERO)));
+                continue;
+            }
             let ticket = self.budget.spend(now);
             match waiter.turn.send(Ok(ticket)) {
                 Ok(()) => self.metrics.waited(lane, now - waiter.since),
@@ -138,6 +176,7 @@ impl Queue {
             }
         }
         if let Some(until) = self.budget.spent_until(now) {
+            self.answer_times.hold(until);
             for (place, waiter) in self.lanes.take_due_before(until) {
                 let wait = self.wait(place.lane, &place.caller, place.deadline, now);
                 let paced = self.refuse(place.lane, wait);
@@ -149,6 +188,12 @@ impl Queue {
             self.metrics.waiting(lane, self.lanes.len(lane));
         }
         self.metrics.left(self.budget.left());
+    }
+
+    /// The last moment at which a turn leaves time for the answer.
+    fn last_turn(&self, kind: Kind, deadline: Instant, now: Instant) -> Instant {
+        let needed = self.answer_times.expected(kind, now).max(MIN_TIME_TO_SEND);
+        deadline.checked_sub(needed).unwrap_or(deadline)
     }
 
     /// Whoever comes back finds the same calls ahead at most, and those have been sent by then.

@@ -1,5 +1,6 @@
 //! The pacer in paused time: alone, and against a simulated Kora.
 
+mod answer_times;
 mod budget;
 mod lanes;
 mod simulated_kora;
@@ -10,6 +11,9 @@ mod waits;
 use std::time::Duration;
 
 use http::HeaderMap;
+
+use super::{Kind, Lane};
+use crate::kora::Endpoint;
 
 /// Noon of some day in Unix seconds, a full minute: where every test starts.
 const START: i64 = 1_717_243_200;
@@ -28,4 +32,10 @@ fn rate_limit(limit: u32, remaining: u32, reset: i64) -> HeaderMap {
     .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
     .into_iter()
     .collect()
+}
+
+/// Screenings in this lane.
+fn kind(lane: Lane) -> Kind {
+    let endpoint = Endpoint::CreateScreening;
+    Kind { endpoint, lane }
 }

@@ -33,6 +33,7 @@ impl Room {
             retention_bytes: 1 << 20,
             dedup_window: WAIT,
             request_retention: WAIT,
+            request_bytes: 2 << 30,
         };
         let events = Sqlite::open(
             &events,
@@ -81,7 +82,10 @@ impl Room {
     ) -> impl Future<Output = Answer> + Send + 'static {
         let place = Shares::new(1).take(&"caller".into(), 1).unwrap();
         let call = Call {
-            caller: key().caller,
+            caller: Requester {
+                name: "caller".into(),
+                scope: key().caller.into(),
+            },
             answer_by: Instant::now() + wait,
             place: Place::new(place, None),
         };
@@ -93,7 +97,7 @@ impl Room {
         async move {
             let departure = Departure::default();
             requests
-                .run_once(key(), content, call, departure, send)
+                .run_once(key(), content, false, call, departure, send)
                 .await
         }
     }

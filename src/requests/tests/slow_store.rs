@@ -78,6 +78,8 @@ impl SlowStore {
             attempt: begun.attempt,
             state: end.map_or(StoredState::InFlight, |end| end.state),
             answer: end.map(|end| end.answer.clone()).unwrap_or_default(),
+            summary: end.map(|end| end.summary.clone()).unwrap_or_default(),
+            is_evicted: false,
             create_time: Timestamp::UNIX_EPOCH,
             finish_time: None,
             is_held_elsewhere: false,
@@ -121,6 +123,10 @@ impl RequestLog for SlowStore {
             word(&self.read).await;
             Ok(stored)
         })
+    }
+
+    fn has_scope(&self, _: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        unreachable!("nobody asks for scopes here")
     }
 }
 

@@ -37,6 +37,21 @@ pub(super) struct Entry {
     pub(super) nanoseconds: i128,
 }
 
+/// How much a bucket holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
+    pub(super) last_revision: u64,
+}
+
+/// A value and where it was found.
+pub(super) struct Found {
+    pub(super) key: String,
+    pub(super) value: Bytes,
+    pub(super) revision: u64,
+}
+
 /// The values of some keys, one after the other.
 pub(super) struct Values {
     messages: Ordered,
@@ -57,6 +72,21 @@ impl Bucket {
             stream,
             name,
         }
+    }
+
+    /// The bucket's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the bucket holds now: how many keys, and their bytes at the server.
+    pub(super) async fn size(&self) -> Result<Size, ReadError> {
+        let info = self.stream.get_info().await.map_err(unavailable)?;
+        Ok(Size {
+            keys: info.state.messages,
+            bytes: info.state.bytes,
+            last_revision: info.state.last_sequence,
+        })
     }
 
     /// Whether NATS is there, as far as is known. Where it is not, nothing is written; a read waits for it.
@@ -125,8 +155,29 @@ impl Bucket {
 
     /// The same, where they may be too many for the memory.
     pub(super) async fn values(&self, prefix: &str) -> Result<Values, ReadError> {
+        self.values_by(prefix, DeliverPolicy::LastPerSubject).await
+    }
+
+    /// The same of those alone that were changed at this revision or later, in the order of their changes.
+    pub(super) async fn values_from(
+        &self,
+        prefix: &str,
+        revision: u64,
+    ) -> Result<Values, ReadError> {
+        // A bucket keeps one message of each key, so each is the newest of its key.
+        let from = DeliverPolicy::ByStartSequence {
+            start_sequence: revision.max(1),
+        };
+        self.values_by(prefix, from).await
+    }
+
+    async fn values_by(
+        &self,
+        prefix: &str,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<Values, ReadError> {
         let consumer = self.stream.create_consumer(OrderedConfig {
-            deliver_policy: DeliverPolicy::LastPerSubject,
+            deliver_policy,
             filter_subject: bucket_subject(&self.name, &format!("{prefix}>")),
             max_batch: AHEAD,
             ..OrderedConfig::default()
@@ -170,13 +221,25 @@ impl Bucket {
 impl Values {
     /// The next key and its value; `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Bytes)>, ReadError> {
+        let found = self.next_found().await?;
+        Ok(found.map(|found| (found.key, found.value)))
+    }
+
+    /// The same with its revision.
+    pub(super) async fn next_found(&mut self) -> Result<Option<Found>, ReadError> {
         while self.pending > 0 {
             let message = self.messages.next().await;
             let message = message.ok_or_else(|| unavailable("NATS ended the consumer"))?;
             let message = message.map_err(unavailable)?;
-            self.pending = message.info().map_err(unavailable)?.pending;
+            let info = message.info().map_err(unavailable)?;
+            self.pending = info.pending;
+            let revision = info.stream_sequence;
             if let Some(key) = message.subject.strip_prefix(&self.before_key) {
-                return Ok(Some((key.to_owned(), message.payload.clone())));
+                return Ok(Some(Found {
+                    key: key.to_owned(),
+                    value: message.payload.clone(),
+                    revision,
+                }));
             }
         }
         Ok(None)

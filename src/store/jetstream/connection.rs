@@ -1,9 +1,13 @@
 //! The connection to NATS: made once, and made again by itself for ever.
 
-use std::time::Duration;
+use std::{error::Error, io, iter, time::Duration};
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State, jetstream};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError, connection::State,
+    jetstream,
+};
 use tokio::sync::watch;
+use tokio_rustls::rustls;
 
 use super::{Config, OpenError};
 
@@ -36,12 +40,28 @@ pub(super) struct Connection {
     pub(super) jetstream: jetstream::Context,
     /// How often it was made.
     made: watch::Receiver<u64>,
+    /// The last right that the server refused.
+    refused: watch::Receiver<Option<String>>,
+}
+
+/// The rights that the server refuses from now on.
+pub(super) struct Refused(watch::Receiver<Option<String>>);
+
+impl Refused {
+    /// The last one, in the server's words.
+    pub(super) fn since(mut self) -> Option<String> {
+        if !self.0.has_changed().unwrap_or(false) {
+            return None;
+        }
+        self.0.borrow_and_update().clone()
+    }
 }
 
 impl Connection {
     /// Connects for the first time.
     pub(super) async fn open(config: &Config) -> Result<Self, OpenError> {
         let (made, times_made) = watch::channel(0);
+        let (refuses, refused) = watch::channel(None);
         let mut options = ConnectOptions::new()
             .name("kora-gateway")
             .connection_timeout(CONNECT_TIMEOUT)
@@ -50,10 +70,14 @@ impl Connection {
             .max_reconnects(None)
             .reconnect_delay_callback(pause)
             .event_callback(move |event| {
-                notice(&event, &made);
+                notice(&event, &made, &refuses);
                 async {}
             });
-        if config.server.starts_with("tls:") {
+        if config
+            .servers
+            .iter()
+            .any(|server| server.starts_with("tls:"))
+        {
             options = options.require_tls(true);
         }
         if let Some(path) = &config.ca_file {
@@ -62,16 +86,15 @@ impl Connection {
         if let Some(path) = &config.credentials_file {
             let read = options.credentials_file(path).await;
             options = read.map_err(|error| {
-                OpenError::Refused(format!("the NATS credentials cannot be used: {error}"))
+                OpenError::Misconfigured(format!(
+                    "the NATS credentials (--nats-credentials-file) cannot be used: {error}"
+                ))
             })?;
         }
         let client = options
-            .connect(config.server.as_str())
+            .connect(config.servers.as_slice())
             .await
-            .map_err(|error| match error.kind() {
-                ConnectErrorKind::ServerParse => OpenError::Refused(error.to_string()),
-                _ => OpenError::Unreachable(error.to_string()),
-            })?;
+            .map_err(not_connected)?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .ack_timeout(ANSWER_TIMEOUT)
@@ -81,6 +104,7 @@ impl Connection {
             client,
             jetstream,
             made: times_made,
+            refused,
         };
         connection.require_version(OLDEST_SERVER, "a NATS server")?;
         let server = connection.client.server_info();
@@ -88,8 +112,9 @@ impl Connection {
             connection.require_version(OLDEST_CLUSTER, "a cluster of NATS servers")?;
         }
         if !server.jetstream {
-            let what = "the NATS server has JetStream switched off";
-            return Err(OpenError::Refused(what.to_owned()));
+            return Err(OpenError::Misconfigured(
+                "the NATS server has JetStream switched off: it needs a jetstream block in its settings".to_owned(),
+            ));
         }
         Ok(connection)
     }
@@ -102,6 +127,13 @@ impl Connection {
     /// How often the connection was made, and its changes.
     pub(super) fn made(&self) -> watch::Receiver<u64> {
         self.made.clone()
+    }
+
+    /// The rights that are refused from now on.
+    pub(super) fn refused(&self) -> Refused {
+        let mut refused = self.refused.clone();
+        refused.mark_unchanged();
+        Refused(refused)
     }
 
     /// How large a message may be.
@@ -127,12 +159,52 @@ impl Connection {
     }
 }
 
-fn notice(event: &Event, made: &watch::Sender<u64>) {
+fn not_connected(error: ConnectError) -> OpenError {
+    match error.kind() {
+        ConnectErrorKind::ServerParse => OpenError::Refused(error.to_string()),
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            OpenError::Misconfigured(format!(
+                "NATS does not let the gateway in (--nats-credentials-file): {error}"
+            ))
+        }
+        _ if has_tls_failed(&error) => OpenError::Misconfigured(format!(
+            "NATS and the gateway do not agree on TLS (tls:// in --event-log, --nats-ca-file): {error}"
+        )),
+        _ => OpenError::Unreachable(error.to_string()),
+    }
+}
+
+/// A certificate that is not trusted, or a server that speaks no TLS. The client calls it an I/O error.
+fn has_tls_failed(error: &ConnectError) -> bool {
+    if error.kind() == ConnectErrorKind::Tls {
+        return true;
+    }
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = iter::successors(Some(first), |&error| error.source());
+    causes.any(|cause| {
+        let wrapped = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause.is::<rustls::Error>()
+            || wrapped.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+    })
+}
+
+fn notice(event: &Event, made: &watch::Sender<u64>, refuses: &watch::Sender<Option<String>>) {
     match event {
         Event::Connected => made.send_modify(|times| *times += 1),
+        Event::ServerError(ServerError::Other(text)) if is_refusal(text) => {
+            tracing::warn!(error = text, "NATS refuses a right");
+            refuses.send_replace(Some(text.clone()));
+        }
         Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
         other => tracing::info!(event = %other, "NATS"),
     }
+}
+
+fn is_refusal(text: &str) -> bool {
+    text.to_ascii_lowercase()
+        .starts_with("permissions violation")
 }
 
 /// Longer and longer, and different for each gateway.

@@ -1,7 +1,5 @@
 //! Filling an empty log. Until it is full, its record says that it is no log yet.
 
-use std::time::Duration;
-
 use async_nats::jetstream::message::PublishMessage;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -15,7 +13,7 @@ use super::{
     events::Events,
     log_record::{self, Filling},
     names::Names,
-    open::{create_or_verify, open_bucket, unreachable},
+    open::{create_or_verify, open_records, open_requests, unreachable},
     owners::Owners,
     payload, poll_value,
     queue::MessageId,
@@ -62,9 +60,8 @@ impl Import {
             )));
         }
         let names = Names::of(&config.stream_prefix, tenant);
-        let records = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
-        let retention = config.request_retention;
-        let requests = open_bucket(&connection, config, &names.requests, retention).await?;
+        let records = open_records(&connection, config, &names).await?;
+        let requests = open_requests(&connection, config, &names).await?;
         let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
         log_record::find(&records, stream.cached_info()).await?;
         require_unused(&stream, &records, &requests).await?;

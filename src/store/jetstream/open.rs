@@ -1,13 +1,10 @@
 //! Opening a log: create or verify what there is, and start the tasks.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
     stream::{self, Stream},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -17,16 +14,14 @@ use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    request_log::Records, settings, writer::Writer,
+    refusal, request_log::Records, settings, space::Space, writer::Writer,
 };
 use crate::{
     clock::Clock,
-    store::{HotTail, Metrics, ReadError, writable::Writable},
+    store::{HotTail, Metrics, ReadError, request_space::RequestSpace, writable::Writable},
 };
 
-/// The code of NATS's errors that pass.
-const SERVICE_UNAVAILABLE: usize = 503;
-
+/// Opens a tenant's log, and creates it where there is none.
 pub(super) async fn open(
     connection: Connection,
     config: &Config,
@@ -34,10 +29,27 @@ pub(super) async fn open(
     clock: Clock,
     metrics: Metrics,
 ) -> Result<JetStream, OpenError> {
+    let refused = connection.refused();
+    let opened = open_on(connection, config, tenant, clock, metrics).await;
+    // NATS does not answer a request that the user has no right to.
+    opened.map_err(|error| match (error, refused.since()) {
+        (OpenError::Unreachable(_), Some(right)) => OpenError::Misconfigured(format!(
+            "NATS refuses a right to the user of --nats-credentials-file: {right}"
+        )),
+        (error, _) => error,
+    })
+}
+
+async fn open_on(
+    connection: Connection,
+    config: &Config,
+    tenant: &str,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<JetStream, OpenError> {
     let names = Names::of(&config.stream_prefix, tenant);
-    let bucket = open_bucket(&connection, config, &names.records, Duration::ZERO).await?;
-    let retention = config.request_retention;
-    let requests = open_bucket(&connection, config, &names.requests, retention).await?;
+    let bucket = open_records(&connection, config, &names).await?;
+    let requests = open_requests(&connection, config, &names).await?;
     let stream = create_or_verify(&connection, settings::events(config, &names)).await?;
     // Before the log is known to be one: whoever would fill it, and finds nobody here then, is seen here.
     let owners = Owners::new(requests.clone());
@@ -61,6 +73,13 @@ pub(super) async fn open(
 
     let lease = Lease::new(bucket.clone(), owners.me);
     lease.renew().await;
+    let space = RequestSpace::new(
+        settings::bucket_stream(requests.name()),
+        config.request_bytes,
+        metrics.clone(),
+    );
+    let space = Space::new(requests.clone(), Arc::clone(&lease), space);
+    space.refresh().await;
     let waits = Waits {
         bucket: bucket.clone(),
         events: Arc::clone(&events),
@@ -107,11 +126,13 @@ pub(super) async fn open(
             follower: tokio::spawn(follower.run()),
             owners: tokio::spawn(Arc::clone(&owners).run(clock.clone(), metrics)),
             lease: tokio::spawn(Arc::clone(&lease).run()),
+            space: tokio::spawn(Arc::clone(&space).run()),
             closed,
         })),
         records: Arc::new(Records {
             bucket: requests,
             owners,
+            space,
             clock,
             beginning: Mutex::default(),
         }),
@@ -119,15 +140,26 @@ pub(super) async fn open(
     })
 }
 
-/// Opens a bucket, and creates it where there is none. What is kept in it for a while has an age.
-pub(super) async fn open_bucket(
+/// Opens the bucket of what is kept for ever, and creates it where there is none.
+pub(super) async fn open_records(
     connection: &Connection,
     config: &Config,
-    name: &str,
-    max_age: Duration,
+    names: &Names,
 ) -> Result<Bucket, OpenError> {
-    let stream = create_or_verify(connection, settings::bucket(config, name, max_age)).await?;
-    Ok(Bucket::new(connection.clone(), stream, name.to_owned()))
+    let stream = create_or_verify(connection, settings::records(config, names)).await?;
+    let name = names.records.clone();
+    Ok(Bucket::new(connection.clone(), stream, name))
+}
+
+/// The same of the bucket of requests, which are kept for a while.
+pub(super) async fn open_requests(
+    connection: &Connection,
+    config: &Config,
+    names: &Names,
+) -> Result<Bucket, OpenError> {
+    let stream = create_or_verify(connection, settings::requests(config, names)).await?;
+    let name = names.requests.clone();
+    Ok(Bucket::new(connection.clone(), stream, name))
 }
 
 /// The stream with this name. One that is there stays as it is, and is refused if that would break a promise.
@@ -142,13 +174,13 @@ pub(super) async fn create_or_verify(
             match created {
                 Err(error) if is_there_already(&error.kind()) => {
                     let found = connection.jetstream.get_stream(&name).await;
-                    found.map_err(|error| OpenError::Unreachable(error.to_string()))?
+                    found.map_err(|error| not_found(&name, &error))?
                 }
-                Err(error) => return Err(not_created(&name, error.kind())),
+                Err(error) => return Err(not_created(&name, &error)),
                 Ok(created) => created,
             }
         }
-        Err(error) => return Err(OpenError::Unreachable(error.to_string())),
+        Err(error) => return Err(not_found(&name, &error)),
         Ok(found) => found,
     };
     let info = found.cached_info();
@@ -166,7 +198,7 @@ pub(super) async fn existing(connection: &Connection, name: &str) -> Result<Stre
         Err(error) if is_missing(&error.kind()) => Err(OpenError::Refused(format!(
             "there is no stream {name} on NATS"
         ))),
-        Err(error) => Err(OpenError::Unreachable(error.to_string())),
+        Err(error) => Err(not_found(name, &error)),
         Ok(found) => Ok(found),
     }
 }
@@ -181,20 +213,17 @@ fn is_there_already(kind: &CreateStreamErrorKind) -> bool {
         if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
-fn not_created(name: &str, kind: CreateStreamErrorKind) -> OpenError {
-    match kind {
-        // The cluster's servers have not found each other yet, or they are too few.
-        CreateStreamErrorKind::JetStream(error)
-            if error.error_code() == ErrorCode::CLUSTER_NO_PEERS
-                || error.code() == SERVICE_UNAVAILABLE =>
-        {
-            OpenError::Unreachable(error.to_string())
-        }
-        // It cannot be created so: not enough room, no right to.
-        CreateStreamErrorKind::JetStream(error) => {
-            OpenError::Refused(format!("NATS does not create the stream {name}: {error}"))
-        }
-        other => OpenError::Unreachable(other.to_string()),
+fn not_found(name: &str, error: &GetStreamError) -> OpenError {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(error) => refusal::of_stream(name, &error),
+        _ => OpenError::Unreachable(error.to_string()),
+    }
+}
+
+fn not_created(name: &str, error: &CreateStreamError) -> OpenError {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => refusal::of_stream(name, &error),
+        _ => OpenError::Unreachable(error.to_string()),
     }
 }
 

@@ -16,13 +16,15 @@ use super::{
     JetStream, WRITE_TIMEOUT,
     bucket::{ABSENT, Bucket},
     owners::Owners,
-    request_value::{Damaged, Owned, key},
+    request_value::{self, Damaged, Owned, key},
+    space::Space,
 };
 use crate::{
     clock::Clock,
+    screening::MAX_MESSAGE_BYTES,
     store::{
         AppendError, Begun, Ending, Intent, ReadError, RequestKey, RequestLog, StoredRequest,
-        StoredState,
+        StoredState, Summary,
     },
 };
 
@@ -37,6 +39,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Records {
     pub(super) bucket: Bucket,
     pub(super) owners: Arc<Owners>,
+    pub(super) space: Arc<Space>,
     pub(super) clock: Clock,
     /// The attempts that are being begun: their ends wait for that. Their number is bounded by that of the calls.
     pub(super) beginning: Mutex<HashMap<Uuid, watch::Receiver<()>>>,
@@ -80,20 +83,24 @@ impl Records {
         }
         for _ in 0..ATTEMPTS {
             let revision = match self.find(&intent.key).await.map_err(cannot_write)? {
+                None if !self.space.has_room().await => return Ok(Begun::Full),
                 None => ABSENT,
                 Some((_, Err(Damaged))) => return Ok(Begun::Damaged),
                 Some((revision, Ok(found))) => {
                     let StoredRequest { state, content, .. } = &found.record;
                     if *state != StoredState::MayBeRepeated || *content != intent.content {
-                        let found = self.told(found).await.map_err(cannot_write)?;
-                        return Ok(Begun::Found(found));
+                        let told = self.told(revision, found).await.map_err(cannot_write)?;
+                        if let Some(found) = told {
+                            return Ok(Begun::Found(found));
+                        }
+                        continue;
                     }
                     revision
                 }
             };
             let begun = self.begun(&intent);
             let key = key(&intent.key);
-            if let Some(_revision) = self.bucket.set(&key, begun.encode(), revision).await? {
+            if self.set(&key, &begun, revision).await? {
                 return Ok(Begun::New);
             }
         }
@@ -114,6 +121,7 @@ impl Records {
             let record = StoredRequest {
                 state: ending.state,
                 answer: ending.answer.clone(),
+                summary: ending.summary.clone(),
                 finish_time: Some(finish_time),
                 ..begun.record.clone()
             };
@@ -121,12 +129,16 @@ impl Records {
                 // The answer to an earlier try was lost.
                 return Ok(true);
             }
-            if begun.record.state != StoredState::InFlight {
-                return Ok(false);
+            match begun.record.state {
+                // It was slow to say that it lives, and is not gone.
+                StoredState::InFlight | StoredState::Abandoned => {}
+                StoredState::Succeeded | StoredState::Failed | StoredState::MayBeRepeated => {
+                    return Ok(false);
+                }
             }
             let ended = Owned { record, ..begun };
             let key = key(&ending.key);
-            if let Some(_revision) = self.bucket.set(&key, ended.encode(), revision).await? {
+            if self.set(&key, &ended, revision).await? {
                 return Ok(true);
             }
         }
@@ -134,14 +146,25 @@ impl Records {
     }
 
     async fn request(&self, key: &RequestKey) -> Result<Option<StoredRequest>, ReadError> {
-        match self.find(key).await? {
-            None => Ok(None),
-            Some((_, Ok(found))) => self.told(found).await.map(Some),
-            Some((_, Err(Damaged))) => Err(ReadError::Corrupt {
-                sequence: 0,
-                what: "a request record differs from its checksum",
-            }),
+        for _ in 0..ATTEMPTS {
+            match self.find(key).await? {
+                None => return Ok(None),
+                Some((revision, Ok(found))) => {
+                    if let Some(told) = self.told(revision, found).await? {
+                        return Ok(Some(told));
+                    }
+                }
+                Some((_, Err(Damaged))) => {
+                    return Err(ReadError::Corrupt {
+                        sequence: 0,
+                        what: "a request record differs from its checksum",
+                    });
+                }
+            }
         }
+        Err(ReadError::Unavailable(
+            "the record changes all the time".to_owned(),
+        ))
     }
 
     async fn find(&self, request: &RequestKey) -> Result<Option<Found>, ReadError> {
@@ -149,14 +172,45 @@ impl Records {
         Ok(entry.map(|entry| (entry.revision, Owned::decode(request, entry.value))))
     }
 
-    /// The record as it is told: with whether another process works on it.
-    async fn told(&self, found: Owned) -> Result<StoredRequest, ReadError> {
-        let is_held_elsewhere = found.record.state == StoredState::InFlight
-            && self.owners.is_other_that_lives(found.owner).await?;
-        Ok(StoredRequest {
-            is_held_elsewhere,
-            ..found.record
-        })
+    /// The record as it is told: with whether another process works on it. One whose process is gone is marked as
+    /// abandoned, once: its age counts from there, as each write of a key renews it. `None` if it changed meanwhile.
+    async fn told(&self, revision: u64, found: Owned) -> Result<Option<StoredRequest>, ReadError> {
+        if found.record.state != StoredState::InFlight || found.owner == self.owners.me {
+            return Ok(Some(found.record));
+        }
+        if self.owners.is_other_that_lives(found.owner).await? {
+            return Ok(Some(StoredRequest {
+                is_held_elsewhere: true,
+                ..found.record
+            }));
+        }
+        let abandoned = Owned {
+            record: found.record.clone().abandoned(),
+            owner: found.owner,
+        };
+        match self
+            .set(&key(&found.record.key), &abandoned, revision)
+            .await
+        {
+            Ok(true) => Ok(Some(abandoned.record)),
+            Ok(false) => Ok(None),
+            // It reads the same without the mark, which the next one who reads it tries to set.
+            Err(error) => {
+                tracing::debug!(%error, "a request record cannot be marked as abandoned now");
+                Ok(Some(found.record))
+            }
+        }
+    }
+
+    /// Sets a record if its revision is still this. Whether it was.
+    async fn set(&self, key: &str, record: &Owned, revision: u64) -> Result<bool, AppendError> {
+        let value = record.encode();
+        let size = value.len();
+        let is_set = self.bucket.set(key, value, revision).await?.is_some();
+        if is_set {
+            self.space.wrote(key, size);
+        }
+        Ok(is_set)
     }
 
     fn begun(&self, intent: &Intent) -> Owned {
@@ -167,6 +221,8 @@ impl Records {
                 attempt: intent.attempt,
                 state: StoredState::InFlight,
                 answer: Bytes::new(),
+                summary: Summary::default(),
+                is_evicted: false,
                 create_time: self.now(),
                 finish_time: None,
                 is_held_elsewhere: false,
@@ -203,5 +259,19 @@ impl RequestLog for JetStream {
             let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
             read.await.unwrap_or_else(|_| late())
         })
+    }
+
+    fn has_scope(&self, scope: String) -> BoxFuture<'_, Result<bool, ReadError>> {
+        Box::pin(async move {
+            // A wildcard: the newest record of any id.
+            let any = request_value::any_in(&scope);
+            let read = timeout(READ_TIMEOUT, self.records.bucket.get(&any));
+            let late = || Err(ReadError::Unavailable("NATS did not answer".to_owned()));
+            Ok(read.await.unwrap_or_else(|_| late())?.is_some())
+        })
+    }
+
+    fn max_answer_bytes(&self) -> usize {
+        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
     }
 }

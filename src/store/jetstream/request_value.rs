@@ -7,7 +7,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names::hex;
-use crate::store::{RequestContent, RequestKey, StoredRequest, StoredState};
+use crate::store::{RequestContent, RequestKey, StoredRequest, StoredState, Summary};
 
 /// The number of this form of a value. The record's own checksum has that of the record.
 const FORMAT: u32 = 1;
@@ -52,6 +52,12 @@ struct Value {
     /// XXH3 over the record's own checksum and its owner.
     #[prost(fixed64, tag = "12")]
     checksum: u64,
+    #[prost(string, tag = "13")]
+    result_id: String,
+    #[prost(string, tag = "14")]
+    reason: String,
+    #[prost(bool, tag = "15")]
+    is_evicted: bool,
 }
 
 /// What the keys of requests begin with.
@@ -60,6 +66,11 @@ pub(super) const PREFIX: &str = "request.";
 /// The key of a request. A caller's name can have any letters.
 pub(super) fn key(key: &RequestKey) -> String {
     format!("{PREFIX}{}.{}", hex(key.caller.as_bytes()), key.request_id)
+}
+
+/// What matches the keys of all requests of a scope.
+pub(super) fn any_in(scope: &str) -> String {
+    format!("{PREFIX}{}.*", hex(scope.as_bytes()))
 }
 
 impl Owned {
@@ -79,6 +90,9 @@ impl Owned {
             create_time: record.create_time.as_millisecond(),
             finish_time: record.finish_time.map(Timestamp::as_millisecond),
             checksum: self.checksum(),
+            result_id: record.summary.result_id.clone(),
+            reason: record.summary.reason.clone(),
+            is_evicted: record.is_evicted,
         };
         value.encode_to_vec().into()
     }
@@ -123,6 +137,11 @@ impl Value {
             attempt: Uuid::from_slice(&self.attempt).ok()?,
             state: StoredState::from_number(self.state)?,
             answer: self.answer,
+            summary: Summary {
+                result_id: self.result_id,
+                reason: self.reason,
+            },
+            is_evicted: self.is_evicted,
             create_time: Timestamp::from_millisecond(self.create_time).ok()?,
             finish_time: match self.finish_time {
                 Some(time) => Some(Timestamp::from_millisecond(time).ok()?),
@@ -157,6 +176,11 @@ mod tests {
                 attempt: Uuid::from_u128(8),
                 state: StoredState::Succeeded,
                 answer: Bytes::from_static(b"answer"),
+                summary: Summary {
+                    result_id: "scr_1".to_owned(),
+                    reason: String::new(),
+                },
+                is_evicted: false,
                 create_time: Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
                 finish_time: Some(Timestamp::from_millisecond(1_700_000_000_001).unwrap()),
                 is_held_elsewhere: false,

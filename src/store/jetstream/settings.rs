@@ -11,6 +11,11 @@ use super::{Config, names::Names};
 /// How long an event's id is known, if the log keeps events for so long.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
+/// How much longer than its retention the server keeps a request record. Each write of a key renews its age, so a
+/// finished record counts from its end. One that is open counts from its beginning: a call and its retries last no more
+/// than some 10 min, so that with this margin it never goes while its process lives.
+const OPEN_REQUEST_MARGIN: Duration = Duration::from_secs(60 * 60);
+
 /// What a bucket's subjects begin with, as NATS tools expect it.
 const BUCKET_SUBJECT: &str = "$KV";
 
@@ -90,8 +95,19 @@ pub(super) fn events(config: &Config, names: &Names) -> stream::Config {
     }
 }
 
+/// The stream of the bucket of requests.
+pub(super) fn requests(config: &Config, names: &Names) -> stream::Config {
+    let max_age = config.request_retention + OPEN_REQUEST_MARGIN;
+    bucket(config, &names.requests, max_age)
+}
+
+/// The stream of the bucket of what is kept for ever.
+pub(super) fn records(config: &Config, names: &Names) -> stream::Config {
+    bucket(config, &names.records, Duration::ZERO)
+}
+
 /// The stream of a bucket that keeps the newest value of each key for so long; zero: for ever.
-pub(super) fn bucket(config: &Config, bucket: &str, max_age: Duration) -> stream::Config {
+fn bucket(config: &Config, bucket: &str, max_age: Duration) -> stream::Config {
     stream::Config {
         name: bucket_stream(bucket),
         description: Some("Records of kora-gateway".to_owned()),

@@ -169,10 +169,12 @@ fn milliseconds(duration: SignedDuration) -> i64 {
 /// When the newest request began, or the newest one that ended did so.
 fn newest_request(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     let newest = |query| {
-        connection
+        // One that was abandoned has no time, and one that is damaged may have anything.
+        let time = connection
             .prepare(query)?
-            .query_row([], |row| row.get::<_, i64>(0))
-            .optional()
+            .query_row([], |row| Ok(row.get_ref(0)?.as_i64().ok()))
+            .optional()?;
+        Ok::<_, rusqlite::Error>(time.flatten())
     };
     let begun = newest("SELECT create_time FROM requests ORDER BY number DESC LIMIT 1")?;
     let ended = newest("SELECT finish_time FROM request_ends ORDER BY number DESC LIMIT 1")?;

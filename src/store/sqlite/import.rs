@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use prost::Message;
 use tokio::sync::mpsc;
 
@@ -106,7 +107,8 @@ impl Import {
             Item::Event(event) => self.append(event)?,
             Item::Request(request) => {
                 self.uncommitted += request.answer.len() as u64;
-                request_row::insert(&self.connection, &request)?;
+                // No age counts from before: it was measured by another log's clock.
+                request_row::insert(&self.connection, &request, Timestamp::now())?;
                 self.written.requests += 1;
             }
             // A log on NATS has some of these, and leaves them out when it reads them.

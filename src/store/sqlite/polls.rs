@@ -98,7 +98,8 @@ pub(super) fn read(
     latest: Timestamp,
 ) -> Result<Polls, ReadError> {
     let mut polls = Polls::default();
-    for condition in ["next_poll > ?", "next_poll <= ?"] {
+    // A damaged time need not be a number.
+    for condition in ["(next_poll > ? OR next_poll IS NULL)", "next_poll <= ?"] {
         let mut select = connection
             .prepare_cached(&format!(
                 "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum FROM polls \

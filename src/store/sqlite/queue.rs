@@ -45,6 +45,10 @@ pub(super) enum Operation {
 
 /// What became of it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one exists for a moment for each write, and is never kept"
+)]
 pub(super) enum Written {
     Appended(Appended),
     Begun(Begun),

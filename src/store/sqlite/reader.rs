@@ -14,6 +14,7 @@ use super::{
     log_row::read_log_row,
     polls, requests,
     schema::open_for_reading,
+    scopes,
     snapshot::{Snapshot, unreadable},
 };
 use crate::{
@@ -73,6 +74,12 @@ impl Readers {
         key: RequestKey,
     ) -> Result<Option<StoredRequest>, ReadError> {
         self.read(move |snapshot| requests::read(snapshot.connection, &key))
+            .await
+    }
+
+    /// Whether there are request records of this scope.
+    pub(super) async fn has_scope(&self, scope: String) -> Result<bool, ReadError> {
+        self.read(move |snapshot| scopes::has_scope(snapshot.connection, &scope))
             .await
     }
 

@@ -5,12 +5,12 @@ use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::log_row::time;
-use crate::store::{ReadError, RequestContent, RequestKey, StoredRequest, StoredState};
+use crate::store::{ReadError, RequestContent, RequestKey, StoredRequest, StoredState, Summary};
 
 /// The columns that make a record, and its number.
 pub(super) const SELECT: &str = "\
     SELECT caller, request_id, rpc, fingerprint, attempt, state, answer, create_time, finish_time, \
-           coalesce(request_ends.checksum, requests.checksum), number \
+           coalesce(request_ends.checksum, requests.checksum), number, result_id, reason, has_answer \
     FROM requests LEFT JOIN request_ends USING (number)";
 
 /// The checksum of a request that has an end: the end's is over both.
@@ -28,18 +28,18 @@ impl From<Damaged> for ReadError {
     }
 }
 
-/// Writes a record of another log as it is.
-pub(super) fn insert(connection: &Connection, record: &StoredRequest) -> rusqlite::Result<()> {
-    let Some(finish_time) = record.finish_time else {
+/// Writes a record of another log as it is. If it has ended, its age counts from `log_time`.
+pub(super) fn insert(
+    connection: &Connection,
+    record: &StoredRequest,
+    log_time: Timestamp,
+) -> rusqlite::Result<()> {
+    if record.state == StoredState::InFlight {
         return insert_request(connection, record, record.checksum());
-    };
+    }
     insert_request(connection, record, VOID)?;
-    insert_end(
-        connection,
-        connection.last_insert_rowid(),
-        record,
-        finish_time,
-    )
+    let number = connection.last_insert_rowid();
+    insert_end(connection, number, record, log_time)
 }
 
 /// Writes the row of a request.
@@ -62,21 +62,26 @@ pub(super) fn insert_request(
     Ok(())
 }
 
-/// Writes the row of an end.
+/// Writes the row of an end, whose age counts from `log_time`.
 pub(super) fn insert_end(
     connection: &Connection,
     number: i64,
     record: &StoredRequest,
-    finish_time: Timestamp,
+    log_time: Timestamp,
 ) -> rusqlite::Result<()> {
+    let has_answer = !record.is_evicted && record.state != StoredState::Abandoned;
     connection
-        .prepare_cached("INSERT INTO request_ends VALUES (?, ?, ?, ?, ?)")?
+        .prepare_cached("INSERT INTO request_ends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute((
             number,
             record.state.number(),
-            &record.answer[..],
-            finish_time.as_millisecond(),
+            record.finish_time.map(Timestamp::as_millisecond),
+            log_time.as_millisecond(),
+            has_answer,
+            &record.summary.result_id,
+            &record.summary.reason,
             record.checksum() as i64,
+            &record.answer[..],
         ))?;
     Ok(())
 }
@@ -103,6 +108,7 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<(StoredRequest, u64)>> {
     let Some(state) = state else {
         return Ok(None);
     };
+    let has_end = !matches!(state, StoredState::InFlight | StoredState::Abandoned);
     let record = StoredRequest {
         key: RequestKey {
             caller: row.get(0)?,
@@ -115,6 +121,11 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<(StoredRequest, u64)>> {
         attempt: Uuid::from_bytes(row.get(4)?),
         state,
         answer: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default().into(),
+        summary: Summary {
+            result_id: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+            reason: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+        },
+        is_evicted: has_end && !row.get::<_, bool>(13)?,
         create_time: time(row.get(7)?),
         finish_time: row.get::<_, Option<i64>>(8)?.map(time),
         // One process at a time has the file.

@@ -5,14 +5,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
+    eviction::STEP,
     log_row::time,
     request_row::{Damaged, SELECT, insert_end, insert_request, verified},
+    request_usage::Usage,
     snapshot::unreadable,
+    transaction::Terms,
 };
-use crate::store::{Begun, Ending, Intent, ReadError, RequestKey, StoredRequest, StoredState};
-
-/// How many records one transaction removes at most, so that others do not wait for long.
-const STEP: i64 = 512;
+use crate::store::{
+    Begun, Ending, Intent, ReadError, RequestKey, StoredRequest, StoredState, Summary,
+};
 
 /// A record, and where it is.
 struct Found {
@@ -20,21 +22,26 @@ struct Found {
     record: Result<StoredRequest, Damaged>,
 }
 
-/// Records an intent, unless there is a record that stands in its way. Not durable until the transaction is
-/// committed.
+/// Records an intent, unless there is a record that stands in its way, or no room for another one. Not durable until
+/// the transaction is committed.
 pub(super) fn begin(
     connection: &Connection,
-    now: Timestamp,
+    terms: Terms,
+    usage: &mut Usage,
     intent: Intent,
 ) -> rusqlite::Result<Begun> {
-    if let Some(Found { number, record }) = find(connection, &intent.key)? {
-        let Ok(record) = record else {
-            return Ok(Begun::Damaged);
-        };
-        if record.state != StoredState::MayBeRepeated || record.content != intent.content {
-            return Ok(Begun::Found(record));
+    match find(connection, &intent.key)? {
+        Some(Found { number, record }) => {
+            let Ok(record) = record else {
+                return Ok(Begun::Damaged);
+            };
+            if record.state != StoredState::MayBeRepeated || record.content != intent.content {
+                return Ok(Begun::Found(record));
+            }
+            remove(connection, usage, number)?;
         }
-        remove(connection, number)?;
+        None if !usage.has_room(terms.request_bytes) => return Ok(Begun::Full),
+        None => {}
     }
     let record = StoredRequest {
         key: intent.key,
@@ -42,18 +49,22 @@ pub(super) fn begin(
         attempt: intent.attempt,
         state: StoredState::InFlight,
         answer: Bytes::new(),
-        create_time: time(now.as_millisecond()),
+        summary: Summary::default(),
+        is_evicted: false,
+        create_time: time(terms.now.as_millisecond()),
         finish_time: None,
         is_held_elsewhere: false,
     };
     insert_request(connection, &record, record.checksum())?;
+    usage.begin(&record);
     Ok(Begun::New)
 }
 
 /// Records how an attempt ended, if it is still the one that is recorded.
 pub(super) fn finish(
     connection: &Connection,
-    now: Timestamp,
+    terms: Terms,
+    usage: &mut Usage,
     ending: Ending,
 ) -> rusqlite::Result<bool> {
     let Some(Found { number, record }) = find(connection, &ending.key)? else {
@@ -68,28 +79,35 @@ pub(super) fn finish(
     let record = StoredRequest {
         state: ending.state,
         answer: ending.answer,
-        finish_time: Some(time(now.as_millisecond())),
+        summary: ending.summary,
+        finish_time: Some(time(terms.now.as_millisecond())),
         ..begun
     };
-    insert_end(connection, number, &record, now)?;
+    insert_end(connection, number, &record, terms.log_time)?;
+    usage.end(&record);
     Ok(true)
 }
 
-/// Removes records that were begun before `oldest`, some at a time. Returns how many.
-pub(super) fn trim(connection: &Connection, oldest: Timestamp) -> rusqlite::Result<u64> {
+/// Removes records that ended before `oldest`, some at a time. Returns how many. One without an end is never removed.
+pub(super) fn trim(
+    connection: &Connection,
+    usage: &mut Usage,
+    oldest: Timestamp,
+) -> rusqlite::Result<u64> {
     let numbers: Vec<i64> = connection
         .prepare_cached(
-            "SELECT number FROM requests WHERE create_time < ? ORDER BY create_time LIMIT ?",
+            "SELECT number FROM request_ends WHERE has_answer IN (0, 1) AND log_time < ? LIMIT ?",
         )?
-        .query_map((oldest.as_millisecond(), STEP), |row| row.get(0))?
+        .query_map((oldest.as_millisecond(), STEP as i64), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for number in &numbers {
-        remove(connection, *number)?;
+        remove(connection, usage, *number)?;
     }
     Ok(numbers.len() as u64)
 }
 
-fn remove(connection: &Connection, number: i64) -> rusqlite::Result<()> {
+fn remove(connection: &Connection, usage: &mut Usage, number: i64) -> rusqlite::Result<()> {
+    usage.remove(connection, number)?;
     for delete in [
         "DELETE FROM request_ends WHERE number = ?",
         "DELETE FROM requests WHERE number = ?",

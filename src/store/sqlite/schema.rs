@@ -6,9 +6,12 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     clock_mark::KnownTimes,
-    durable, failure,
+    durable,
+    eviction::left_open,
+    failure,
     log_row::{End, State, read_head, read_log_row, write_log_row},
     polls,
+    request_usage::Usage,
 };
 use crate::{
     event::LogId,
@@ -69,7 +72,7 @@ CREATE TABLE clock_mark (
 ) STRICT;
 ";
 
-/// What version 1 did not have, as it is since version 4. Requests and their ends are appended, each in the
+/// What version 1 did not have, as it is since version 5. Requests and their ends are appended, each in the
 /// order of time, so that those of one transaction share pages.
 const TABLES_OF_REQUESTS: &str = "
 CREATE TABLE requests (
@@ -83,14 +86,22 @@ CREATE TABLE requests (
     checksum INTEGER NOT NULL            -- XXH3 over all of the row; void once there is an end
 ) STRICT;
 CREATE UNIQUE INDEX requests_by_id ON requests (request_id, caller);
-CREATE INDEX requests_by_time ON requests (create_time);
+";
+
+/// The ends of requests. An answer can take many pages, so it comes after what is read without it.
+const TABLE_OF_ENDS: &str = "
 CREATE TABLE request_ends (
     number INTEGER PRIMARY KEY,          -- of the request
-    state INTEGER NOT NULL,              -- 2 succeeded, 3 failed, 4 may be repeated
-    answer BLOB NOT NULL,
-    finish_time INTEGER NOT NULL,        -- milliseconds since 1970
-    checksum INTEGER NOT NULL            -- XXH3 over all of the request and its end
+    state INTEGER NOT NULL,              -- 2 succeeded, 3 failed, 4 may be repeated, 5 abandoned
+    finish_time INTEGER,                 -- milliseconds since 1970; none if abandoned
+    log_time INTEGER NOT NULL,           -- from when its age counts, by the log's own clock, in milliseconds
+    has_answer INTEGER NOT NULL,         -- 0: it was evicted, or there was none
+    result_id TEXT NOT NULL,             -- Kora's id of what was created, or empty
+    reason TEXT NOT NULL,                -- of the error that was answered, or empty
+    checksum INTEGER NOT NULL,           -- XXH3 over all of the request and its end but log_time
+    answer BLOB NOT NULL
 ) STRICT;
+CREATE INDEX request_ends_by_time ON request_ends (has_answer, log_time);
 ";
 
 /// Versions 2 and 3 kept a request and its end in one row. An end without a time is damaged, which its checksum
@@ -100,9 +111,18 @@ INSERT INTO requests (caller, request_id, rpc, fingerprint, attempt, create_time
     SELECT caller, request_id, rpc, fingerprint, attempt, create_time, iif(state = 1, checksum, 0)
     FROM requests_in_rows ORDER BY create_time;
 INSERT INTO request_ends
-    SELECT number, state, answer, coalesce(finish_time, 0), row.checksum
+    SELECT number, state, coalesce(finish_time, 0), max(coalesce(finish_time, 0), row.create_time),
+        1, '', '', row.checksum, answer
     FROM requests_in_rows AS row JOIN requests USING (request_id, caller) WHERE state <> 1;
 DROP TABLE requests_in_rows;
+";
+
+/// Version 4 had ends without a summary, whose age counted from the beginning of the request.
+const ENDS_OF_VERSION_4: &str = "
+INSERT INTO request_ends
+    SELECT number, state, finish_time, max(finish_time, coalesce(create_time, 0)), 1, '', '', ends.checksum, answer
+    FROM ends_of_version_4 AS ends LEFT JOIN requests USING (number);
+DROP TABLE ends_of_version_4;
 ";
 
 /// What version 2 did not have.
@@ -128,6 +148,10 @@ pub(super) struct Opened {
     pub(super) polls: i64,
     /// What earlier processes knew of the time.
     pub(super) times: KnownTimes,
+    /// What request records take.
+    pub(super) usage: Usage,
+    /// The numbers of the requests that earlier processes left open.
+    pub(super) left_open: Vec<i64>,
     /// Whether the disk took what opening it wrote.
     pub(super) is_writable: bool,
 }
@@ -173,7 +197,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let head = read_head(&connection).map_err(explain)?.unwrap_or(trimmed);
     let polls = polls::count(&connection).map_err(explain)?;
     let times = KnownTimes::read(&connection, &head).map_err(explain)?;
+    let usage = Usage::read(&connection).map_err(explain)?;
+    let left_open = left_open(&connection).map_err(explain)?;
     Ok(Opened {
+        usage,
+        left_open,
         connection,
         polls,
         times,
@@ -238,6 +266,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(TABLES_OF_REQUESTS)?;
+    transaction.execute_batch(TABLE_OF_ENDS)?;
     transaction.execute_batch(TABLES_OF_VERSION_3)?;
     transaction.execute_batch(TABLES_OF_VERSION_5)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -249,13 +278,26 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 /// Brings a file of an older version up to date.
 fn upgrade(connection: &Connection, older: i32) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    if older < 2 {
-        transaction.execute_batch(TABLES_OF_REQUESTS)?;
-    } else if older < 4 {
-        let aside = "ALTER TABLE requests RENAME TO requests_in_rows; DROP INDEX requests_by_time";
-        transaction.execute_batch(aside)?;
-        transaction.execute_batch(TABLES_OF_REQUESTS)?;
-        transaction.execute_batch(REQUESTS_INTO_TABLES)?;
+    match older {
+        ..2 => {
+            transaction.execute_batch(TABLES_OF_REQUESTS)?;
+            transaction.execute_batch(TABLE_OF_ENDS)?;
+        }
+        2..4 => {
+            transaction.execute_batch(
+                "ALTER TABLE requests RENAME TO requests_in_rows; DROP INDEX requests_by_time",
+            )?;
+            transaction.execute_batch(TABLES_OF_REQUESTS)?;
+            transaction.execute_batch(TABLE_OF_ENDS)?;
+            transaction.execute_batch(REQUESTS_INTO_TABLES)?;
+        }
+        4.. => {
+            transaction.execute_batch(
+                "ALTER TABLE request_ends RENAME TO ends_of_version_4; DROP INDEX requests_by_time",
+            )?;
+            transaction.execute_batch(TABLE_OF_ENDS)?;
+            transaction.execute_batch(ENDS_OF_VERSION_4)?;
+        }
     }
     if older < 3 {
         transaction.execute_batch(TABLES_OF_VERSION_3)?;

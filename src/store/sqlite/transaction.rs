@@ -7,9 +7,11 @@ use rusqlite::Connection;
 
 use super::{
     append::append,
+    eviction::{EvictedTo, evict},
     log_row::State,
     polls::{self, Superseded},
     queue::{Operation, Written},
+    request_usage::Usage,
     requests,
 };
 use crate::{
@@ -24,10 +26,13 @@ pub(super) const PAGE_BYTES: u64 = 4 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) log_id: LogId,
+    /// What callers see as the time of a change.
     pub(super) now: Timestamp,
     /// What ages are measured with.
     pub(super) log_time: Timestamp,
     pub(super) dedup_window: Duration,
+    /// How many bytes of request records are kept.
+    pub(super) request_bytes: u64,
 }
 
 /// What a transaction did, once it is committed.
@@ -43,13 +48,26 @@ pub(super) struct Committed {
     pub(super) disputed: Vec<(Arc<Record>, String)>,
     pub(super) trimmed: u64,
     pub(super) forgotten: u64,
+    /// What request records take, and up to which end their answers were evicted.
+    pub(super) usage: Usage,
+    pub(super) evicted_to: EvictedTo,
+    /// How many requests of earlier processes were marked as abandoned.
+    pub(super) abandoned: usize,
+    /// How many records were looked at to evict their answers, and how many lost them.
+    pub(super) considered: usize,
+    pub(super) evicted: u64,
 }
 
 impl Committed {
     /// A transaction that has done nothing yet.
-    pub(super) fn new(state: State) -> Self {
+    pub(super) fn new(state: State, usage: Usage, evicted_to: EvictedTo) -> Self {
         Committed {
             state,
+            usage,
+            evicted_to,
+            abandoned: 0,
+            considered: 0,
+            evicted: 0,
             records: Vec::new(),
             answers: Vec::new(),
             other_bytes: 0,
@@ -75,9 +93,13 @@ impl Committed {
             Operation::Append(event) => {
                 Written::Appended(self.append_webhook(connection, terms, event)?)
             }
-            Operation::Begin(intent) => Written::Begun(requests::begin(connection, now, intent)?),
+            Operation::Begin(intent) => {
+                let usage = &mut self.usage;
+                Written::Begun(requests::begin(connection, terms, usage, intent)?)
+            }
             Operation::Finish(ending) => {
-                Written::Finished(requests::finish(connection, now, ending)?)
+                let usage = &mut self.usage;
+                Written::Finished(requests::finish(connection, terms, usage, ending)?)
             }
             Operation::AddPoll(screening_id, next_poll) => {
                 let is_added = polls::add(connection, now, screening_id, next_poll)?;
@@ -98,6 +120,24 @@ impl Committed {
             ),
         };
         self.answers.push(written);
+        Ok(())
+    }
+
+    /// Evicts answers of request records while they take more than their bound.
+    pub(super) fn evict(
+        &mut self,
+        connection: &Connection,
+        terms: Terms,
+        before: Usage,
+    ) -> rusqlite::Result<()> {
+        let added = self.usage.answer_bytes - before.answer_bytes;
+        (self.considered, self.evicted) = evict(
+            connection,
+            &mut self.usage,
+            &mut self.evicted_to,
+            terms.request_bytes,
+            added,
+        )?;
         Ok(())
     }
 

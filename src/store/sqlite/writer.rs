@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     clock_mark::Marking,
+    eviction::{EvictedTo, STEP, abandon},
     failure::consequence,
     queue::{Operation, Write, refuse},
     requests,
@@ -24,7 +25,9 @@ use super::{
 };
 use crate::{
     clock::LogTime,
-    store::{AppendError, Config, HotTail, Metrics, writable::Writable},
+    store::{
+        AppendError, Config, HotTail, Metrics, request_space::RequestSpace, writable::Writable,
+    },
 };
 
 /// After about how many bytes the write-ahead log is written back into the file.
@@ -42,6 +45,7 @@ pub(super) struct Writer {
     log_time: LogTime,
     marking: Marking,
     young: Young,
+    evicted_to: EvictedTo,
     seen: Seen,
     is_broken: bool,
     bytes_since_checkpoint: u64,
@@ -52,18 +56,23 @@ pub(super) struct Seen {
     pub(super) tail: Arc<HotTail>,
     pub(super) writable: Writable,
     pub(super) waiting: Waiting,
+    pub(super) request_space: RequestSpace,
     pub(super) metrics: Metrics,
 }
 
 impl Writer {
-    pub(super) fn new(opened: Opened, config: &Config, log_time: LogTime, seen: Seen) -> Self {
+    pub(super) fn new(opened: Opened, config: &Config, log_time: LogTime, mut seen: Seen) -> Self {
+        let usage = opened.usage;
+        seen.request_space
+            .show(usage.records.unsigned_abs(), usage.bytes());
         Writer {
+            evicted_to: EvictedTo::default(),
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
             marking: Marking::default(),
-            young: Young::after(&opened.state),
+            young: Young::since(&opened.state, &log_time.now()),
             opened,
             log_time,
             seen,
@@ -134,11 +143,14 @@ impl Writer {
     fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
         let now = self.log_time.now();
         let limits = self.limits(now.log_time);
-        let oldest_request = before(now.time, self.request_retention);
+        let oldest_request = before(now.log_time, self.request_retention);
+        let request_bytes = self.seen.request_space.bound();
         let Opened {
             connection,
             id,
             state,
+            usage,
+            left_open,
             ..
         } = &mut self.opened;
         let terms = Terms {
@@ -146,17 +158,22 @@ impl Writer {
             now: now.time,
             log_time: now.log_time,
             dedup_window: self.dedup_window,
+            request_bytes,
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = state.head.position.sequence;
-        let mut committed = Committed::new(*state);
+        let mut committed = Committed::new(*state, *usage, self.evicted_to);
         self.young
             .move_along(&transaction, &now, &mut committed.state)?;
+        let abandoned = &left_open[left_open.len().saturating_sub(STEP)..];
+        abandon(&transaction, now.log_time, abandoned)?;
+        committed.abandoned = abandoned.len();
         for operation in operations {
             committed.apply(&transaction, terms, operation)?;
         }
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
-        committed.forgotten = requests::trim(&transaction, oldest_request)?;
+        committed.forgotten = requests::trim(&transaction, &mut committed.usage, oldest_request)?;
+        committed.evict(&transaction, terms, *usage)?;
         self.marking.write_if_due(&transaction, &now)?;
         transaction.commit()?;
         self.marking.written();
@@ -166,6 +183,7 @@ impl Writer {
 
     fn show(&mut self, committed: Committed) {
         self.opened.state = committed.state;
+        self.show_requests(&committed);
         self.seen
             .metrics
             .appended
@@ -196,6 +214,17 @@ impl Writer {
         self.seen.writable.set(true);
     }
 
+    fn show_requests(&mut self, committed: &Committed) {
+        let (usage, left_open) = (committed.usage, &mut self.opened.left_open);
+        left_open.truncate(left_open.len() - committed.abandoned);
+        self.opened.usage = usage;
+        self.evicted_to = committed.evicted_to;
+        let space = &mut self.seen.request_space;
+        space.evicted(committed.evicted);
+        space.show(usage.records.unsigned_abs(), usage.bytes());
+        space.set_refusing(!usage.has_room(space.bound()));
+    }
+
     /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
     /// the disk takes something again.
     pub(super) fn look_after(&mut self) {
@@ -206,7 +235,10 @@ impl Writer {
             };
             match result {
                 Ok(committed) => {
-                    let has_more = committed.trimmed > 0 || committed.forgotten > 0;
+                    let has_more = committed.trimmed > 0
+                        || committed.forgotten > 0
+                        || committed.abandoned > 0
+                        || committed.considered > 0;
                     self.show(committed);
                     if !has_more {
                         return;

@@ -1,31 +1,33 @@
 //! What was written since the log was opened. When log time jumps over a gap before that, it does not become older.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 
 use super::log_row::State;
 use crate::clock::LogMoment;
 
-/// The records since the log was opened.
+/// What was written since the log was opened.
 #[derive(Debug)]
 pub(super) struct Young {
-    /// They are those after this sequence.
+    /// The events after this sequence.
     after: u64,
-    /// What they were moved by so far.
+    /// Log time when it was opened.
+    opened: Timestamp,
+    /// What it was moved by so far.
     moved: SignedDuration,
 }
 
 impl Young {
-    /// Those after the newest record.
-    pub(super) fn after(state: &State) -> Self {
+    /// What is written from now on.
+    pub(super) fn since(state: &State, now: &LogMoment) -> Self {
         Young {
             after: state.head.position.sequence,
-            moved: SignedDuration::ZERO,
+            opened: now.log_time,
+            moved: now.gap,
         }
     }
 
-    /// Moves them along if log time has jumped since the last transaction. The mark is written in the same one: a step is
-    /// followed.
+    /// Moves it along if log time has jumped since the last transaction.
     pub(super) fn move_along(
         &self,
         connection: &Connection,
@@ -33,7 +35,7 @@ impl Young {
         state: &mut State,
     ) -> rusqlite::Result<()> {
         let jump = now.gap.saturating_sub(self.moved);
-        if jump.is_zero() || state.head.position.sequence <= self.after {
+        if jump.is_zero() {
             return Ok(());
         }
         let milliseconds = i64::try_from(jump.as_millis()).unwrap_or(i64::MAX);
@@ -41,8 +43,14 @@ impl Young {
             "UPDATE events SET log_time = coalesce(log_time, receive_time) + ? WHERE sequence > ?",
             (milliseconds, self.after as i64),
         )?;
-        let head = &mut state.head;
-        head.log_time = head.log_time.checked_add(jump).unwrap_or(head.log_time);
+        connection.execute(
+            "UPDATE request_ends SET log_time = log_time + ? WHERE has_answer IN (0, 1) AND log_time >= ?",
+            (milliseconds, self.opened.as_millisecond()),
+        )?;
+        if state.head.position.sequence > self.after {
+            let head = &mut state.head;
+            head.log_time = head.log_time.checked_add(jump).unwrap_or(head.log_time);
+        }
         Ok(())
     }
 

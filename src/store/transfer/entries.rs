@@ -22,7 +22,7 @@ impl<R: Read> Entries<R> {
     pub(super) fn open(input: R, bytes: u64) -> Result<(Header, Self), FrameError> {
         let mut frames = FrameReader::new(input, bytes)?;
         match kind(frames.next()?)? {
-            Kind::Header(header) if header.format == FORMAT => {
+            Kind::Header(header) if (1..=FORMAT).contains(&header.format) => {
                 let entries = Entries {
                     frames,
                     counts: Counts::default(),

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::item::{Counts, Item, MovedEvent};
 use crate::{
     event::Keys,
-    store::{Poll, RequestContent, RequestKey, StoredRequest, StoredState},
+    store::{Poll, RequestContent, RequestKey, StoredRequest, StoredState, Summary},
 };
 
-/// The number of this form of a file.
-pub(super) const FORMAT: u32 = 1;
+/// The number of this form of a file. Files of form 1 have records without summaries, and are read as well.
+pub(super) const FORMAT: u32 = 2;
 
 /// One frame's content. Times are in milliseconds since 1970.
 #[derive(Clone, PartialEq, Message)]
@@ -85,6 +85,12 @@ pub(super) struct Request {
     create_time: i64,
     #[prost(int64, optional, tag = "9")]
     finish_time: Option<i64>,
+    #[prost(string, tag = "10")]
+    result_id: String,
+    #[prost(string, tag = "11")]
+    reason: String,
+    #[prost(bool, tag = "12")]
+    is_evicted: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -163,6 +169,9 @@ impl From<StoredRequest> for Request {
             answer: request.answer,
             create_time: request.create_time.as_millisecond(),
             finish_time: request.finish_time.map(Timestamp::as_millisecond),
+            result_id: request.summary.result_id,
+            reason: request.summary.reason,
+            is_evicted: request.is_evicted,
         }
     }
 }
@@ -210,6 +219,11 @@ impl Request {
             attempt: Uuid::from_slice(&self.attempt).ok()?,
             state: StoredState::from_number(self.state)?,
             answer: self.answer,
+            summary: Summary {
+                result_id: self.result_id,
+                reason: self.reason,
+            },
+            is_evicted: self.is_evicted,
             create_time: Timestamp::from_millisecond(self.create_time).ok()?,
             finish_time: match self.finish_time {
                 Some(time) => Some(Timestamp::from_millisecond(time).ok()?),

@@ -38,14 +38,13 @@ fn approval() -> Value {
 fn what_has_no_readable_envelope_is_unreadable() {
     let long = "x".repeat(MAX_NAME_BYTES + 1);
     let long = format!(r#"{{"event":"{long}"}}"#);
-    let bodies: [&[u8]; 18] = [
+    let bodies: [&[u8]; 17] = [
         b"",
         b"null",
         b"[]",
         b"\"screening.completed\"",
         b"{",
         b"not json",
-        b"\xef\xbb\xbf{\"event\":\"case.created\"}",
         b"{\"event\":\"case.created\"} x",
         b"{\"event\":\"case.\xff\"}",
         b"{\"event\":\"case.created\",\"x\":\"\xff\"}",
@@ -153,13 +152,131 @@ fn the_time_is_one_that_can_be_read() {
     assert_eq!(time(json!({})), None);
 }
 
+/// (name of the event, what is beside its data, its data)
+fn contradictions() -> Vec<(&'static str, Value, Value)> {
+    let end = "screening.completed";
+    let plain = approval;
+    let with = |name: &str, value: Value| {
+        let mut data = plain();
+        data[name] = value;
+        data
+    };
+    let without = |absent: &str, name: &str, value: Value| {
+        let mut data = with(name, value);
+        data.as_object_mut().unwrap().remove(absent);
+        data
+    };
+    let twice = json!({ "outcome": "APPROVE", "Outcome": "BLOCK" });
+    vec![
+        (end, json!({}), with("subjectId", json!("subj_2"))),
+        (end, json!({}), with("SUBJECT_ID", json!(["subj_1"]))),
+        (end, json!({}), with("screeningId", json!("scr_2"))),
+        (
+            end,
+            json!({}),
+            json!({ "id": "scr_2", "ScreeningId": "scr_1" }),
+        ),
+        (end, json!({ "subject_id": "subj_2" }), plain()),
+        (end, json!({ "screeningId": "scr_2" }), plain()),
+        (
+            end,
+            json!({ "subjectId": "subj_1" }),
+            without("subject_id", "x", json!(1)),
+        ),
+        (end, json!({}), with("Status", json!("FAILED"))),
+        (end, json!({}), without("status", "Status", json!("FAILED"))),
+        (
+            end,
+            json!({}),
+            with("Decision", json!({ "outcome": "BLOCK" })),
+        ),
+        (end, json!({}), with("decision", twice)),
+        (
+            "screening.failed",
+            json!({}),
+            json!({ "screening_id": "s", "STATUS": "COMPLETED" }),
+        ),
+        (
+            "case.closed",
+            json!({ "screening_id": "a" }),
+            json!({ "screening_id": "b" }),
+        ),
+        (
+            "x.y",
+            json!({ "subject_id": "out" }),
+            json!({ "subject_id": 7 }),
+        ),
+        (
+            "x.y",
+            json!({ "screening_id": "out" }),
+            json!({ "screeningId": "in" }),
+        ),
+    ]
+}
+
+#[test]
+fn what_contradicts_itself_ends_nothing_and_keeps_its_name() {
+    for (kind, beside, data) in contradictions() {
+        let mut body = beside;
+        body["event"] = json!(kind);
+        body["data"] = data;
+        let envelope = read(&body);
+        assert!(envelope.is_contradictory, "{body}");
+        let content = envelope.content;
+        assert!(content.payload.is_none(), "{body}");
+        assert_eq!(content.keys.kind, kind);
+        assert_eq!(content.keys.screening_id, "", "{body}");
+        assert_eq!(content.keys.subject_id, "", "{body}");
+        assert!(content.keys.ended_screening().is_none());
+    }
+}
+
+#[test]
+fn twins_that_agree_or_stand_elsewhere_mean_nothing() {
+    for (name, value) in [
+        ("subjectId", json!("subj_1")),
+        ("Status", json!("COMPLETED")),
+        ("Decision", json!({ "outcome": "APPROVE" })),
+        ("Subject_Id", Value::Null),
+        ("Risk_Score", json!(999)),
+        ("caseId", json!("case_1")),
+        (
+            "inner",
+            json!({ "subjectId": "subj_2", "outcome": "BLOCK", "Outcome": 1 }),
+        ),
+        ("Outcome", json!("BLOCK")),
+    ] {
+        let mut data = approval();
+        data[name] = value;
+        let envelope = read(&json!({ "event": "screening.completed", "data": data }));
+        assert!(!envelope.is_contradictory, "{name}");
+        assert_eq!(
+            decision_of(envelope),
+            Some(DecisionOutcome::Approve),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_event() {
+    let body = b"\xef\xbb\xbf{\"event\":\"case.created\"}";
+    let envelope = Envelope::read(body);
+    assert_eq!(envelope.content.keys.kind, "case.created");
+    assert_eq!(
+        envelope.odd_fields.names().collect::<Vec<_>>(),
+        ["byte_order_mark"]
+    );
+    assert_eq!(envelope.identity, Identity::of_body(body));
+}
+
 #[test]
 fn ids_come_from_the_data_then_from_beside_it() {
     for (kind, beside, data, ids) in [
         (
             "x.y",
             json!({}),
-            json!({ "screening_id": "a", "subjectId": "b" }),
+            json!({ "screening_id": "a", "subject_id": "b" }),
             ["a", "b", "", ""],
         ),
         (
@@ -171,14 +288,8 @@ fn ids_come_from_the_data_then_from_beside_it() {
         (
             "x.y",
             json!({ "screening_id": "out" }),
-            json!({ "screeningId": "in" }),
-            ["in", "", "", ""],
-        ),
-        (
-            "x.y",
-            json!({ "subject_id": "out" }),
-            json!({ "subject_id": 7 }),
-            ["", "out", "", ""],
+            json!({ "screeningId": "out", "subject_id": null }),
+            ["out", "", "", ""],
         ),
         (
             "x.y",

@@ -55,10 +55,36 @@ impl<'a> Members<'a> {
             Some(_) => self.text("status")? == "COMPLETED",
         };
         let decision = Members::of(self.get("decision")?)?;
-        if !is_completed || self.repeats() || decision.repeats() {
+        let repeats = self.repeats() || decision.repeats();
+        let says_otherwise = self.says_otherwise("status", "COMPLETED");
+        if !is_completed || repeats || says_otherwise {
             return None;
         }
-        decision.text("outcome")
+        let outcome = decision.text("outcome")?;
+        // Of a second decision in another spelling it is enough here that it does not decide otherwise.
+        let decides_otherwise = self.twins("decision").any(|twin| {
+            let twin = Members::of(twin);
+            twin.is_none_or(|twin| twin.text("outcome").as_ref() != Some(&outcome))
+        });
+        let is_plain = !decides_otherwise && !decision.says_otherwise("outcome", &outcome);
+        is_plain.then_some(outcome)
+    }
+
+    /// The values of the members that are called like this but for case and underscores, unless they are null.
+    fn twins(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let plain = |name: &str| name.replace('_', "").to_lowercase();
+        let wanted = (name.to_owned(), plain(name));
+        self.0
+            .iter()
+            .filter(move |(known, _)| *known != wanted.0 && plain(known) == wanted.1)
+            .map(|(_, value)| *value)
+            .filter(|value| *value != b"null")
+    }
+
+    /// Whether a member that is called like this but for case and underscores says something else.
+    pub(crate) fn says_otherwise(&self, name: &str, text: &str) -> bool {
+        self.twins(name)
+            .any(|twin| serde_json::from_slice::<String>(twin).ok().as_deref() != Some(text))
     }
 }
 

@@ -160,14 +160,16 @@ impl<P: Place> Gateway<P> {
         let Some(found) = self.events.newest(identity) else {
             return Expected::New;
         };
+        let window = signed(self.settings.dedup_window);
         if !P::KEEPS_TIME {
-            let age = found.acknowledged.elapsed();
-            return match age + Duration::from_secs(120) < self.settings.dedup_window {
+            // The server's clock decides, which is right. Only a record that seems as old as an imported one is not compared.
+            let own_age = self.clock.now().duration_since(found.receive_time);
+            let age = found.acknowledged.elapsed() + Duration::from_secs(120);
+            return match signed(age).max(own_age) < window {
                 true => Expected::Duplicate,
                 false => Expected::Either,
             };
         }
-        let window = signed(self.settings.dedup_window);
         let (trust, machine) = (&self.trust, &self.machine);
         if self.is_gone(found) || trust.least(machine, found.at) >= window {
             Expected::New

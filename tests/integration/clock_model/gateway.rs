@@ -79,8 +79,8 @@ impl<P: Place> Gateway<P> {
         }
         drop(clock);
         self.machine.elapse(restart.down);
-        self.machine.step(restart.step);
-        self.trust.wall_stepped(&self.machine, restart.step);
+        let step = self.machine.step(restart.step);
+        self.trust.wall_stepped(&self.machine, step);
         if let Some(uptime) = restart.other_boot {
             self.machine.boot(uptime);
         }

@@ -70,14 +70,13 @@ impl Machine {
         self.hands().truth += time;
     }
 
-    pub fn step(&self, step: SignedDuration) {
-        // Far away is far enough.
+    /// Steps the wall clock, up to a limit; returns by how much.
+    pub fn step(&self, step: SignedDuration) -> SignedDuration {
         const FARTHEST: SignedDuration = SignedDuration::from_hours(40 * 365 * 24);
         let mut hands = self.hands();
-        let error = hands.wall_error + step;
-        if error.abs() <= FARTHEST {
-            hands.wall_error = error;
-        }
+        let before = hands.wall_error;
+        hands.wall_error = (before + step).clamp(-FARTHEST, FARTHEST);
+        hands.wall_error - before
     }
 
     pub fn correct(&self) {

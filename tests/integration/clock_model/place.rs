@@ -13,6 +13,9 @@ use uuid::Uuid;
 use super::operation::Settings;
 use crate::{log_laws::TENANT, nats_server::NatsServer};
 
+/// No schedule has that many requests.
+const REQUEST_BYTES: u64 = 64 << 20;
+
 /// What outlives the processes of a schedule.
 pub trait Place: Send + Sized + 'static {
     type Log: EventLog + PollLog + RequestLog;
@@ -44,6 +47,7 @@ impl Place for Embedded {
             retention_bytes: settings.retention_bytes,
             dedup_window: settings.dedup_window,
             request_retention: settings.request_retention,
+            request_bytes: REQUEST_BYTES,
         };
         let metrics = Metrics::register(&mut Registry::default());
         Sqlite::open(&config, TENANT, clock, metrics).unwrap()
@@ -91,7 +95,7 @@ impl Place for Nats {
 
     async fn open(&self, settings: Settings, clock: Clock) -> JetStream {
         let config = jetstream::Config {
-            server: self.server.url(),
+            servers: vec![self.server.url()],
             credentials_file: None,
             ca_file: None,
             stream_prefix: self.prefix.clone(),
@@ -100,6 +104,7 @@ impl Place for Nats {
             retention_bytes: settings.retention_bytes,
             dedup_window: settings.dedup_window,
             request_retention: settings.request_retention,
+            request_bytes: REQUEST_BYTES,
         };
         let metrics = Metrics::register(&mut Registry::default());
         let log = JetStream::open(&config, TENANT, clock, metrics).await;

@@ -9,9 +9,6 @@ use uuid::Uuid;
 use super::{events::signed, gateway::Gateway, operation::Outcome, place::Place, trust::Moment};
 use crate::log_laws::requests::{ending, intent, key};
 
-/// Whether the age of a request counts from its end, and of one that a process left open from the start of the next one.
-const AGE_COUNTS_FROM_THE_END: bool = false;
-
 #[derive(Default)]
 pub struct Requests {
     known: BTreeMap<u8, Request>,
@@ -113,8 +110,7 @@ impl<P: Place> Gateway<P> {
         for request in self.requests.known.values_mut() {
             let since = request.state.ages_from();
             let age = since.map(|since| self.trust.most(&self.machine, since));
-            request.may_be_gone |= age.is_some_and(|age| age > retention)
-                || (P::KEEPS_TIME && !AGE_COUNTS_FROM_THE_END);
+            request.may_be_gone |= age.is_some_and(|age| age > retention);
         }
     }
 
@@ -135,9 +131,6 @@ impl<P: Place> Gateway<P> {
 
     /// When everything is too old, only what is open in this process is left.
     pub async fn check_that_open_requests_are_left(&self) {
-        if !AGE_COUNTS_FROM_THE_END {
-            return;
-        }
         for request in self.requests.known.values() {
             let is_there = self.log.request(key(request.id)).await.unwrap().is_some();
             let is_open = matches!(request.state, State::Open);

@@ -51,7 +51,7 @@ impl<P: Place> Gateway<P> {
     }
 
     fn step(&mut self, step: SignedDuration) {
-        self.machine.step(step);
+        let step = self.machine.step(step);
         self.trust.wall_stepped(&self.machine, step);
     }
 

@@ -30,8 +30,8 @@ pub struct Trust {
     error: SignedDuration,
     /// Since when the wall clock has not stepped by more than the tolerance, in true time.
     stands_since: Timestamp,
-    /// When gateway time last went back against true time.
-    went_back: Option<Timestamp>,
+    /// When that last changed, in true time.
+    changed: Timestamp,
     /// The sum of the small changes.
     slack: SignedDuration,
     /// Whether the wall clock was not believed at the start of this process: how far it was ahead of gateway time.
@@ -46,6 +46,8 @@ pub struct Trust {
 struct Life {
     true_gap: SignedDuration,
     counted: SignedDuration,
+    /// As it is on the disk.
+    durable: SignedDuration,
 }
 
 /// What the disk tells of the time.
@@ -71,6 +73,7 @@ pub struct Moment {
     pub truth: Timestamp,
     life: usize,
     slack: SignedDuration,
+    error: SignedDuration,
 }
 
 impl Trust {
@@ -79,7 +82,7 @@ impl Trust {
         Trust {
             error: machine.wall_error(),
             stands_since: machine.truth(),
-            went_back: None,
+            changed: machine.truth(),
             slack: SignedDuration::ZERO,
             doubted_gap: None,
             lives: vec![Life::default()],
@@ -92,6 +95,7 @@ impl Trust {
             truth: machine.truth(),
             life: self.lives.len(),
             slack: self.slack,
+            error: self.error,
         }
     }
 
@@ -116,8 +120,8 @@ impl Trust {
         self.lost_after(0) + self.slack + ROUNDING
     }
 
-    /// How long a step back can make something wait that was to wait for `pause` at that moment, and no longer than
-    /// `longest` in all; in true time from then on.
+    /// Until when something waits at the longest, in true time, that was to wait for `pause` at that moment. If gateway time
+    /// has gone back since then, that can be `longest` from the last change on.
     pub fn longest_wait(
         &self,
         since: Moment,
@@ -125,8 +129,10 @@ impl Trust {
         longest: SignedDuration,
     ) -> Timestamp {
         let due = since.truth + pause;
-        let after_step = self.went_back.filter(|when| *when >= since.truth);
-        let due = after_step.map_or(due, |when| due.max(when + longest));
+        let due = match self.error < since.error {
+            true => due.max(self.changed + longest),
+            false => due,
+        };
         due + self.slack_since(since)
     }
 
@@ -176,6 +182,8 @@ impl Trust {
 
     /// A process has started.
     pub fn start(&mut self, machine: &Machine, status: Status) {
+        let last = self.life();
+        last.counted = last.durable;
         self.lives.push(Life::default());
         self.doubted_gap = None;
         let error = status.time.duration_since(machine.truth());
@@ -232,8 +240,8 @@ impl Trust {
     }
 
     fn note_change(&mut self, machine: &Machine, error: SignedDuration) {
-        if error < self.error - ROUNDING {
-            self.went_back = Some(machine.truth());
+        if (error - self.error).abs() > ROUNDING {
+            self.changed = machine.truth();
         }
         self.error = error;
     }
@@ -256,6 +264,8 @@ impl Trust {
 
     /// A mark is on the disk.
     pub fn mark(&mut self, machine: &Machine) {
+        let life = self.life();
+        life.durable = life.counted;
         self.durable = Durable {
             mark: Some(Mark {
                 time: machine.truth() + self.error,

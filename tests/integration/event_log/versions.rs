@@ -4,17 +4,20 @@ use jiff::Timestamp;
 use std::fs;
 
 use kora_gateway::store::{
-    Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog, StoredState,
+    Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog, StoredState, Summary,
 };
 use uuid::Uuid;
 
 use super::{disk::damage, *};
 
 /// The version of the tables of this gateway.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 /// What a gateway of version 3 left when it was killed, with four requests.
 const VERSION_3: &str = include_str!("../../fixtures/log_of_version_3.sql");
+
+/// The same of version 4, which had a table of ends without summaries.
+const VERSION_4: &str = include_str!("../../fixtures/log_of_version_4.sql");
 
 /// What version 2 did not have.
 const NO_POLLS: &str = "DROP TABLE polls; DROP INDEX ends_by_screening; PRAGMA user_version = 2";
@@ -61,20 +64,27 @@ async fn a_file_that_is_no_log_is_refused() {
 
 #[tokio::test]
 async fn the_requests_of_an_older_version_stay_what_they_were() {
-    for place in [older(&[VERSION_3]), older(&[VERSION_3, NO_POLLS])] {
+    for place in [
+        older(&[VERSION_4]),
+        older(&[VERSION_3]),
+        older(&[VERSION_3, NO_POLLS]),
+    ] {
         let log = place.open();
+        // Whatever is written first also marks what was left open.
+        append(&log, "a").await;
         for (number, state) in [
             (1, StoredState::Succeeded),
             (2, StoredState::Failed),
             (3, StoredState::MayBeRepeated),
-            (4, StoredState::InFlight),
+            (4, StoredState::Abandoned),
         ] {
             let found = log.request(key(number)).await.unwrap().unwrap();
             assert_eq!(found.state, state);
-            assert_eq!(found.answer.is_empty(), state == StoredState::InFlight);
+            assert_eq!(found.answer.is_empty(), state == StoredState::Abandoned);
+            assert!(!found.is_evicted && found.summary == Summary::default());
             assert_eq!(
                 found.finish_time.is_none(),
-                state == StoredState::InFlight,
+                state == StoredState::Abandoned,
                 "{number}"
             );
             let again = Intent {
@@ -93,7 +103,6 @@ async fn the_requests_of_an_older_version_stay_what_they_were() {
             log.polls(1, Timestamp::MAX).await.unwrap(),
             Polls::default()
         );
-        append(&log, "a").await;
         log.close().await;
     }
 }
@@ -129,6 +138,16 @@ async fn an_end_without_its_request_or_the_other_way_round_is_never_an_answer() 
     let log = place.open();
     for number in 1..=3 {
         assert!(log.request(key(number)).await.is_err(), "{number}");
+        let again = Intent {
+            key: key(number),
+            content: RequestContent {
+                rpc: "Screen".to_owned(),
+                fingerprint: [7; 32],
+            },
+            attempt: Uuid::new_v4(),
+        };
+        // Also when what was left open is marked.
+        assert_eq!(log.begin(again).await, Ok(Begun::Damaged), "{number}");
     }
     log.close().await;
     drop(log);

@@ -31,7 +31,7 @@ async fn open(place: &NatsPlace) -> Result<JetStream, OpenError> {
 
 fn place_on(server: &NatsServer) -> NatsPlace {
     let mut place = NatsPlace::on(NatsServer::start());
-    place.config.server = server.url();
+    place.config.servers = vec![server.url()];
     place.config.replicas = 3;
     place
 }

@@ -79,9 +79,9 @@ async fn append(log: &impl EventLog, id: &str, subject: &str, padding: usize) {
 async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
     let mut place = NatsPlace::small().await;
     let other = place.open().await;
-    let direct = place.config.server.clone();
-    let way = Way::to(direct.strip_prefix("nats://").unwrap().parse().unwrap()).await;
-    place.config.server = format!("nats://{}", way.addr);
+    let direct = place.config.servers.clone();
+    let way = Way::to(direct[0].strip_prefix("nats://").unwrap().parse().unwrap()).await;
+    place.config.servers = vec![format!("nats://{}", way.addr)];
     let log = Arc::new(place.open().await);
 
     let metrics = feed::Metrics::register(&mut Registry::default());

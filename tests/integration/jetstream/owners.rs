@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use kora_gateway::store::{Begun, JetStream, PollLog, RequestLog, StoredRequest, StoredState};
 use tokio::{
     runtime,
@@ -17,6 +18,9 @@ use crate::log_laws::{
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The stream of the bucket of requests.
+const REQUESTS: &str = "KV_kora-gateway-tenant-requests";
 
 /// How long to leave the machine to others before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -42,6 +46,45 @@ async fn a_request_in_flight_is_held_by_its_process_until_that_is_gone() {
     assert!(matches!(begun, Begun::Found(found) if found.attempt == attempt));
 }
 
+/// Its age counts from the mark, as the server renews it with each write; so a second mark would keep it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_process_is_gone_is_marked_once() {
+    let place = NatsPlace::new().await;
+    let [first, second, third] = [place.open().await, place.open().await, place.open().await];
+    let (id, attempt) = (Uuid::new_v4(), Uuid::new_v4());
+    first.begin(intent(id, attempt)).await.unwrap();
+    let client = place.server.client().await;
+    let requests = client.get_stream(REQUESTS).await.unwrap();
+    let changes = async || {
+        let subject = "$KV.kora-gateway-tenant-requests.request.>";
+        let consumer = requests
+            .create_consumer(async_nats::jetstream::consumer::pull::OrderedConfig {
+                filter_subject: subject.to_owned(),
+                ..Default::default()
+            })
+            .await
+            .unwrap();
+        let mut messages = consumer.messages().await.unwrap();
+        let message = messages.next().await.unwrap().unwrap();
+        message.info().unwrap().stream_sequence
+    };
+    assert!(record(&second, id).await.is_held_elsewhere);
+    let open = changes().await;
+    first.close().await;
+    let marked = record(&second, id).await;
+    assert_eq!(marked.state, StoredState::Abandoned);
+    let at = changes().await;
+    assert!(at > open, "the mark is stored");
+    for log in [&second, &third] {
+        for _ in 0..3 {
+            assert!(record(log, id).await == marked);
+            let begun = log.begin(intent(id, Uuid::new_v4())).await.unwrap();
+            assert_eq!(begun, Begun::Found(marked.clone()));
+        }
+    }
+    assert_eq!(changes().await, at, "and only once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_answer_lands() {
     let place = NatsPlace::new().await;
@@ -50,10 +93,7 @@ async fn a_late_answer_lands() {
     slow.begin(intent(id, attempt)).await.unwrap();
     // As if the process had not come to say that it lives.
     let client = place.server.client().await;
-    let requests = client
-        .get_stream("KV_kora-gateway-tenant-requests")
-        .await
-        .unwrap();
+    let requests = client.get_stream(REQUESTS).await.unwrap();
     let owners = "$KV.kora-gateway-tenant-requests.owner.>";
     let silent = async {
         while record(&other, id).await.is_held_elsewhere {
@@ -61,6 +101,7 @@ async fn a_late_answer_lands() {
         }
     };
     timeout(PATIENCE, silent).await.unwrap();
+    assert_eq!(record(&other, id).await.state, StoredState::Abandoned);
     let late = ending(id, attempt, StoredState::Succeeded, "late");
     assert!(slow.finish(late).await.unwrap());
     let found = record(&other, id).await;

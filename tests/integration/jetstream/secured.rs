@@ -55,7 +55,7 @@ impl Secured {
         let settings = path("server.conf");
         let server = NatsServer::start_with(&["-c", settings.to_str().unwrap()]);
         let mut place = NatsPlace::on(server);
-        place.config.server = place.config.server.replace("nats:", "tls:");
+        place.config.servers[0] = place.config.servers[0].replace("nats:", "tls:");
         place.config.ca_file = Some(path("ca.pem"));
         let mut secured = Secured {
             files,
@@ -140,14 +140,17 @@ async fn nobody_else_gets_in_and_nothing_is_said_to_a_server_that_is_not_trusted
         secured.place.config = config;
         let refused = secured.place.try_open().await;
         assert!(
-            matches!(refused, Err(OpenError::Unreachable(_))),
+            matches!(refused, Err(OpenError::Misconfigured(_))),
             "{refused:?}"
         );
     }
     secured.place.config = good.clone();
     secured.place.config.credentials_file = Some(secured.files.path().join("absent"));
     let refused = secured.place.try_open().await;
-    assert!(matches!(refused, Err(OpenError::Refused(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(OpenError::Misconfigured(_))),
+        "{refused:?}"
+    );
     secured.place.config = good;
     drop(secured.place.open().await);
 }
@@ -155,10 +158,10 @@ async fn nobody_else_gets_in_and_nothing_is_said_to_a_server_that_is_not_trusted
 #[tokio::test]
 async fn a_server_without_tls_gets_no_credentials_where_tls_is_wanted() {
     let mut place = NatsPlace::new().await;
-    place.config.server = place.config.server.replace("nats:", "tls:");
+    place.config.servers[0] = place.config.servers[0].replace("nats:", "tls:");
     let refused = place.try_open().await;
     assert!(
-        matches!(refused, Err(OpenError::Unreachable(_))),
+        matches!(refused, Err(OpenError::Misconfigured(_))),
         "{refused:?}"
     );
 }

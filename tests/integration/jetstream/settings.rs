@@ -12,6 +12,7 @@ use crate::log_laws::{NatsPlace, Place, TENANT, all_after, append, named};
 
 const EVENTS: &str = "kora-gateway-tenant-events";
 const RECORDS: &str = "KV_kora-gateway-tenant-records";
+const REQUESTS: &str = "KV_kora-gateway-tenant-requests";
 
 /// A setting's name, and how it breaks a promise.
 type Harm = (&'static str, fn(&mut Config));
@@ -92,6 +93,43 @@ async fn a_bucket_that_forgets_is_refused() {
         let refused = place.try_open().await.unwrap_err();
         assert!(matches!(refused, OpenError::Refused(what) if what.ends_with(name)));
         client.delete_stream(RECORDS).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn request_records_outlive_their_retention_by_an_hour_at_least() {
+    let (place, sound) = made_and_deleted(REQUESTS).await;
+    let hour = Duration::from_secs(3600);
+    let wanted = place.config.request_retention + hour;
+    assert_eq!(sound.max_age, wanted);
+    let client = place.server.client().await;
+    for (max_age, is_accepted) in [
+        (place.config.request_retention, false),
+        (wanted - Duration::from_secs(1), false),
+        (wanted, true),
+        (wanted + hour, true),
+        (Duration::ZERO, true),
+    ] {
+        client.delete_stream(REQUESTS).await.unwrap();
+        let set = Config {
+            max_age,
+            ..sound.clone()
+        };
+        client.create_stream(set).await.unwrap();
+        match place.try_open().await {
+            Ok(log) => {
+                assert!(is_accepted, "{max_age:?}");
+                log.close().await;
+            }
+            Err(OpenError::Refused(what)) => {
+                assert!(!is_accepted, "{max_age:?}: {what}");
+                assert!(
+                    what.contains(REQUESTS) && what.ends_with(": max_age"),
+                    "{what}"
+                );
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

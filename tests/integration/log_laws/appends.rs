@@ -8,7 +8,7 @@ use kora_gateway::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Place, all_after, append, by_body, by_id, event, laws, named};
+use super::{Place, all_after, append, by_id, event, laws, named};
 
 laws! {
     what_was_appended_is_there_in_order_after_a_restart,
@@ -16,7 +16,6 @@ laws! {
     a_closed_log_takes_nothing,
     an_id_is_known_again_after_a_restart,
     an_id_that_another_type_has_is_no_identity,
-    a_body_is_known_for_the_window_and_then_a_new_event,
     appends_at_once_and_the_same_id_at_once_are_each_kept_once,
     an_append_that_nobody_waits_for_is_whole_or_not_there,
     readers_of_all_logs_see_one_order_without_a_hole_while_all_append,
@@ -93,23 +92,6 @@ async fn an_id_that_another_type_has_is_no_identity<P: Place>() {
     let found = all_after(&log, 0).await;
     assert_eq!(found[0].1, "cas_1");
     assert!(found[1].1.starts_with("sha256-"));
-}
-
-async fn a_body_is_known_for_the_window_and_then_a_new_event<P: Place>() {
-    let place = P::new().await;
-    let log = place.open().await;
-    assert_eq!(log.append(by_body(1)).await, Ok(Appended::New));
-    assert_eq!(log.append(by_body(2)).await, Ok(Appended::New));
-    for round in 2..5 {
-        place.pass(Duration::from_millis(59_999));
-        assert_eq!(log.append(by_body(1)).await, Ok(Appended::Duplicate));
-        place.pass(Duration::from_millis(1));
-        assert_eq!(log.append(by_body(1)).await, Ok(Appended::New));
-        assert_eq!(log.append(by_body(1)).await, Ok(Appended::Duplicate));
-        let found = all_after(&log, 0).await.into_iter();
-        let ids: BTreeSet<_> = found.map(|(_, id)| id).collect();
-        assert_eq!(ids.len(), round + 1, "each has an id of its own: {ids:?}");
-    }
 }
 
 async fn appends_at_once_and_the_same_id_at_once_are_each_kept_once<P: Place>() {

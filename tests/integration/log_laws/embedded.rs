@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kora_gateway::store::Sqlite;
 
-use super::{Hands, Place, SMALL};
+use super::{Hands, Place, SMALL, TIGHT};
 use crate::event_log;
 
 /// How long a brief log keeps events; only the log's own clock counts.
@@ -12,6 +12,8 @@ const BRIEF: Duration = Duration::from_secs(3600);
 
 impl Place for event_log::Place {
     type Log = Sqlite;
+
+    const KEEPS_NEWEST: bool = true;
 
     async fn new() -> Self {
         event_log::Place::new()
@@ -26,6 +28,12 @@ impl Place for event_log::Place {
     async fn brief() -> Self {
         let mut place = event_log::Place::new();
         place.config.retention_age = BRIEF;
+        place
+    }
+
+    async fn tight() -> Self {
+        let mut place = event_log::Place::new();
+        place.config.request_bytes = TIGHT;
         place
     }
 

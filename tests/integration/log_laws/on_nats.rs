@@ -5,7 +5,7 @@ use std::time::Duration;
 use kora_gateway::store::{JetStream, Metrics, jetstream};
 use prometheus_client::registry::Registry;
 
-use super::{DEDUP_WINDOW, Hands, Place, SMALL, TENANT};
+use super::{DEDUP_WINDOW, Hands, Place, SMALL, TENANT, TIGHT};
 use crate::nats_server::NatsServer;
 
 /// How long a brief log keeps events. The server's clock counts, which nobody can set.
@@ -25,7 +25,7 @@ impl NatsPlace {
     pub fn on(server: NatsServer) -> Self {
         NatsPlace {
             config: jetstream::Config {
-                server: server.url(),
+                servers: vec![server.url()],
                 credentials_file: None,
                 ca_file: None,
                 stream_prefix: "kora-gateway".to_owned(),
@@ -34,6 +34,7 @@ impl NatsPlace {
                 retention_bytes: 10 << 30,
                 dedup_window: DEDUP_WINDOW,
                 request_retention: Duration::from_secs(7 * 86_400),
+                request_bytes: 2 << 30,
             },
             hands: Hands::default(),
             server,
@@ -49,6 +50,9 @@ impl NatsPlace {
 impl Place for NatsPlace {
     type Log = JetStream;
 
+    /// The server deletes by age.
+    const KEEPS_NEWEST: bool = false;
+
     async fn new() -> Self {
         NatsPlace::on(NatsServer::start())
     }
@@ -62,6 +66,13 @@ impl Place for NatsPlace {
     async fn brief() -> Self {
         let mut place = Self::new().await;
         place.config.retention_age = BRIEF;
+        place.config.dedup_window = BRIEF;
+        place
+    }
+
+    async fn tight() -> Self {
+        let mut place = Self::new().await;
+        place.config.request_bytes = TIGHT;
         place
     }
 

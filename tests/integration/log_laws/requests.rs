@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kora_gateway::store::{
-    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredState,
+    Begun, Ending, Intent, RequestContent, RequestKey, RequestLog, StoredState, Summary,
 };
 use uuid::Uuid;
 
@@ -13,7 +13,9 @@ laws! {
     only_the_attempt_that_is_recorded_ends_and_only_once,
     of_many_that_begin_at_once_one_wins,
     one_with_other_content_never_takes_a_place,
+    a_scope_is_there_while_it_has_a_record,
     a_record_is_there_after_a_restart,
+    what_an_earlier_process_left_open_is_marked_as_abandoned_and_never_begun_again,
     an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken,
 }
 
@@ -41,6 +43,21 @@ pub fn ending(id: Uuid, attempt: Uuid, state: StoredState, answer: &'static str)
         attempt,
         state,
         answer: answer.into(),
+        summary: summary(state),
+    }
+}
+
+/// What stays of an answer of this kind.
+pub fn summary(state: StoredState) -> Summary {
+    match state {
+        StoredState::Succeeded => Summary {
+            result_id: "scr_1".to_owned(),
+            reason: String::new(),
+        },
+        _ => Summary {
+            result_id: String::new(),
+            reason: "KORA_VALIDATION".to_owned(),
+        },
     }
 }
 
@@ -66,6 +83,19 @@ async fn only_the_attempt_that_is_recorded_ends_and_only_once<P: Place>() {
     assert_eq!((found.state, &found.answer[..]), (succeeded, &b"done"[..]));
     let begun = log.begin(intent(id, first)).await.unwrap();
     assert_eq!(begun, Begun::Found(found));
+}
+
+async fn a_scope_is_there_while_it_has_a_record<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let has = async |name: &str| log.has_scope(name.to_owned()).await.unwrap();
+    let (name, id) = ("a caller.>*", Uuid::new_v4());
+    assert!(!has(name).await);
+    log.begin(intent(id, Uuid::new_v4())).await.unwrap();
+    assert!(has(name).await);
+    for other in ["a", "a caller", "*", ">"] {
+        assert!(!has(other).await, "{other}");
+    }
 }
 
 async fn of_many_that_begin_at_once_one_wins<P: Place>() {
@@ -119,11 +149,38 @@ async fn a_record_is_there_after_a_restart<P: Place>() {
     let found = log.request(key(done)).await.unwrap().unwrap();
     assert_eq!(found.state, StoredState::Succeeded);
     assert_eq!(&found.answer[..], b"done");
-    assert!(found.finish_time.is_some());
+    assert_eq!(found.summary, summary(StoredState::Succeeded));
+    assert!(found.finish_time.is_some() && !found.is_evicted);
     let found = log.request(key(open)).await.unwrap().unwrap();
-    assert_eq!(found.state, StoredState::InFlight);
     assert!(!found.is_held_elsewhere, "nobody works on it any more");
     assert_eq!(log.request(key(Uuid::nil())).await.unwrap(), None);
+}
+
+async fn what_an_earlier_process_left_open_is_marked_as_abandoned_and_never_begun_again<
+    P: Place,
+>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let [left, next] = [(); 2].map(|()| Uuid::new_v4());
+    let attempt = Uuid::new_v4();
+    log.begin(intent(left, attempt)).await.unwrap();
+    P::close(&log).await;
+
+    for _ in 0..2 {
+        let log = place.open().await;
+        // Whatever is written next, at the latest, also marks what was left open.
+        let _ = log.begin(intent(next, Uuid::new_v4())).await.unwrap();
+        let found = log.request(key(left)).await.unwrap().unwrap();
+        assert_eq!(
+            (found.state, found.attempt),
+            (StoredState::Abandoned, attempt)
+        );
+        assert!(found.finish_time.is_none() && found.answer.is_empty());
+        assert!(!found.is_evicted && !found.is_held_elsewhere);
+        let begun = log.begin(intent(left, Uuid::new_v4())).await.unwrap();
+        assert_eq!(begun, Begun::Found(found));
+        P::close(&log).await;
+    }
 }
 
 async fn an_end_that_comes_while_its_beginning_is_dropped_is_not_overtaken<P: Place>() {

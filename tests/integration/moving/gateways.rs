@@ -8,7 +8,7 @@ use kora_gateway::{
     pb::{self, RequestState, watch_events_request::Start},
     store::{
         self, Ending, EventLog, Intent, JetStream, Metrics, Poll, PollLog, RequestContent,
-        RequestKey, Sqlite, StoredState,
+        RequestKey, Sqlite, StoredState, Summary,
     },
 };
 use prometheus_client::registry::Registry;
@@ -52,6 +52,7 @@ fn in_directory(directory: &Path) -> Sqlite {
         retention_bytes: 1 << 30,
         dedup_window: Duration::from_secs(60),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let metrics = Metrics::register(&mut Registry::default());
     Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
@@ -59,7 +60,7 @@ fn in_directory(directory: &Path) -> Sqlite {
 
 async fn on_nats(server: &NatsServer) -> JetStream {
     let mut config = NatsPlace::new().await.config;
-    config.server = server.url();
+    config.servers = vec![server.url()];
     let metrics = Metrics::register(&mut Registry::default());
     let opened = JetStream::open(&config, TENANT_ID, Clock::system(), metrics).await;
     opened.unwrap()
@@ -96,6 +97,7 @@ async fn add_requests(log: &Sqlite) -> Vec<(Uuid, StoredState)> {
             attempt,
             state,
             answer: reason.into(),
+            summary: Summary::default(),
         });
         add_request(log, intent, ending).await;
         added.push((request_id, state));
@@ -144,7 +146,7 @@ impl Moved {
         let directory = tempfile::tempdir().unwrap();
         let log = in_directory(directory.path());
         let others = add_requests(&log).await;
-        let later = Timestamp::now() + SignedDuration::from_hours(1);
+        let later = Timestamp::now() + SignedDuration::from_mins(30);
         add_postponed_poll(&log, "scr_8", later).await;
         let polls = log.polls(10, Timestamp::MAX).await.unwrap().sound;
         log.close().await;

@@ -114,6 +114,7 @@ async fn what_polls_find_is_told_to_subscribers_alone() {
         retention_bytes: 1 << 30,
         dedup_window: LONG,
         request_retention: LONG,
+        request_bytes: 2 << 30,
     };
     let metrics = store::Metrics::register(&mut Registry::default());
     let log = Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap();

@@ -56,10 +56,16 @@ async fn what_callers_send_is_not_repeated_however_wrong_it_is() {
             (Code::Unavailable, "KORA_UNREACHABLE"),
         ),
         (
-            screen().header("content-type", "application/grpc+MARKER"),
+            screen().header("content-type", "application/grpc;MARKER=MARKER"),
             (Code::Unavailable, "KORA_UNREACHABLE"),
         ),
+        (
+            screen().header("x-marker-large", &"MARKER ".repeat(5000)),
+            malformed,
+        ),
     ];
+    let other = screen().header("content-type", "application/grpc+MARKER");
+    assert_eq!(other.http_status(grpc).await, 415);
     let mut failed = 0;
     for (number, (call, expected)) in calls.into_iter().enumerate() {
         let answer = call.header("grpc-timeout-of-nobody", NAME).send(grpc).await;
@@ -73,8 +79,8 @@ async fn what_callers_send_is_not_repeated_however_wrong_it_is() {
     }
     let no_grpc = screen().header("content-type", "MARKER/MARKER");
     assert_eq!(no_grpc.http_status(grpc).await, 415);
-    // More headers than there may be.
-    let many = screen().header("x-marker-large", &NAME.repeat(3000));
+    // More headers than HTTP/2 lets there be.
+    let many = screen().header("x-marker-large", &"MARKER ".repeat(10_000));
     assert_eq!(many.http_status(grpc).await, 431);
     let log = gateway.end(&mut outputs).await;
     assert_eq!(log.matches("call failed").count(), failed);

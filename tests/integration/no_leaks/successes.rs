@@ -80,7 +80,8 @@ async fn what_kora_complains_of_is_not_repeated() {
         ),
         (
             200,
-            serde_json::json!({"screening_id": marked::NAME, "subject_id": marked::NAME, "status": [marked::NAME]}),
+            // The id itself is told to the caller, as it is with any answer.
+            serde_json::json!({"screening_id": "scr_1", "id": marked::NAME, "subject_id": marked::NAME, "status": [marked::NAME]}),
         ),
     ] {
         kora.act(Act::json(status, &body));

@@ -109,8 +109,8 @@ async fn a_final_refusal_is_given_again_as_it_was() {
     for (act, reason, state) in [
         (invalid, "KORA_VALIDATION", RequestState::Rejected),
         (
-            Act::error(409, "CONFLICT"),
-            "KORA_CONFLICT",
+            Act::error(413, "BODY_TOO_LARGE"),
+            "KORA_TOO_LARGE",
             RequestState::Rejected,
         ),
         (

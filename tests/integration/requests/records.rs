@@ -40,12 +40,13 @@ fn open(directory: &Path) -> Sqlite {
         retention_bytes: 1 << 30,
         dedup_window: Duration::from_secs(60),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     let metrics = store::Metrics::register(&mut Registry::default());
     Sqlite::open(&config, TENANT_ID, Clock::system(), metrics).unwrap()
 }
 
-fn key(request_id: Uuid) -> RequestKey {
+pub(super) fn key(request_id: Uuid) -> RequestKey {
     RequestKey {
         caller: "anonymous".to_owned(),
         request_id,

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use kora_gateway::{
     clock::Clock,
     error::{CallError, Reason},
-    kora::{self, Client, Departure, GivenUp, Metrics, Orders},
+    kora::{self, Client, Departure, GivenUp, Metrics, Orders, Requester},
     lifecycle::Shutdown,
     screening::{CreateSubject, GetSubject, SubjectProfile},
     secret::Secret,
@@ -80,9 +80,14 @@ impl Refused {
             let request = CreateSubject {
                 subject: SubjectProfile::default(),
                 request_id: None,
+                late_violations: Vec::new(),
+            };
+            let requester = Requester {
+                name: "caller".into(),
+                scope: "caller".into(),
             };
             let until = Instant::now() + LONG;
-            let created = client.create_subject(&request, "caller", until, &departure);
+            let created = client.create_subject(&request, &requester, until, &departure);
             created.await.err()
         })
     }

@@ -198,6 +198,7 @@ fn open_log(directory: &TempDir, metrics: store::Metrics) -> Sqlite {
         retention_bytes: 1 << 30,
         dedup_window: Duration::from_secs(3600),
         request_retention: Duration::from_secs(7 * 86_400),
+        request_bytes: 2 << 30,
     };
     Sqlite::open(&config, "tenant-1", Clock::system(), metrics).unwrap()
 }

@@ -123,6 +123,7 @@ fn a_match_is_its_list_and_its_score_and_no_name() {
             fields: Some(prost_types::Struct {
                 fields: [("matched_name".to_owned(), name)].into(),
             }),
+            fields_omitted: false,
         }),
     };
     let line = event(&about(

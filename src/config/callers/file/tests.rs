@@ -48,7 +48,7 @@ fn file_with(text: &str) -> (TempDir, CallersFile) {
         tenants: BTreeSet::from(["t".to_owned()]),
         has_client_ca: true,
     };
-    (directory, CallersFile { path, around })
+    (directory, CallersFile::new(path, around))
 }
 
 /// Time passes only while nothing else is to be done, and no file is being read.

@@ -82,7 +82,43 @@ fn a_spent_window_is_closed_until_it_is_surely_over() {
     scene.exchange(0, OK, &rate_limit(100, 0, 20));
     assert_eq!(scene.opens(1), 21);
     assert_eq!(scene.room(20), 0);
-    assert_eq!(scene.room(21), 1, "nothing is known of the next window");
+    assert_eq!(scene.room(21), 10, "the next window opens with a tenth");
+}
+
+#[test]
+fn a_window_opens_with_a_tenth_and_follows_with_what_answers_tell() {
+    for (limit, opening) in [(1000, 100), (100, 10), (30, 5), (2, 2)] {
+        let mut scene = Scene::new();
+        scene.exchange(0, OK, &rate_limit(limit, limit - 1, 20));
+        let mut sent = Vec::new();
+        for second in 21..60 {
+            let room = scene.room(second);
+            sent.extend((0..room).map(|_| scene.spend(second)));
+            let expected = opening * (second as usize - 20);
+            assert_eq!(
+                sent.len(),
+                expected.min(limit as usize),
+                "{limit}, {second}"
+            );
+        }
+        // As many as a window takes are on their way, and nobody answers.
+        assert_eq!(scene.opens(60), 81);
+    }
+}
+
+#[test]
+fn a_window_that_others_open_too_has_one_a_second_after_the_first_tenth() {
+    let shared = || {
+        let mut scene = Scene::new();
+        scene.exchange(0, OK, &rate_limit(100, 0, 20));
+        scene
+    };
+    let mut scene = shared();
+    assert_eq!(scene.room(21), 10);
+    let sent: Vec<_> = (0..10).map(|_| scene.spend(21)).collect();
+    assert_eq!([21, 22, 23].map(|second| scene.room(second)), [0, 1, 1]);
+    drop(sent);
+    assert_eq!(shared().room(23), 1, "the others may have spent it by now");
 }
 
 #[test]
@@ -122,7 +158,7 @@ fn a_lost_request_is_spent_and_one_not_sent_is_not() {
     assert_eq!(scene.opens(10), 21);
     scene.budget.give_back(unsent);
     assert_eq!((scene.opens(10), scene.room(10)), (10, 1));
-    assert_eq!(scene.room(21), 1);
+    assert_eq!(scene.room(21), 10);
 }
 
 #[test]
@@ -173,7 +209,7 @@ fn a_window_that_goes_on_after_its_end_is_followed() {
     let mut scene = Scene::new();
     scene.exchange(0, OK, &rate_limit(100, 99, -300));
     for second in 1..10 {
-        assert_eq!(scene.room(second), 1, "nothing recent is known");
+        assert_eq!(scene.room(second), 10, "nothing recent is known");
         scene.exchange(second, OK, &rate_limit(100, 99, -300));
         assert_eq!(scene.room(second), 49, "Kora has just told");
     }

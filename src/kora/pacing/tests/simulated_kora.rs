@@ -4,16 +4,16 @@
 use std::{
     mem,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use fastrand::Rng;
-use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
+use http::{HeaderMap, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::time::{self, Instant};
 
-use super::{START, rate_limit};
+use super::{START, rate_limit, seconds};
 use crate::{
     clock::Clock,
     kora::pacing::{Metrics, Pacer},
@@ -76,9 +76,14 @@ impl SimulatedKora {
 
     /// A gateway's pacer, with a clock that goes as Kora's does.
     pub(super) fn pacer(&self) -> Pacer {
+        self.pacer_ahead_by(SignedDuration::ZERO)
+    }
+
+    /// The same with a clock that is fast.
+    pub(super) fn pacer_ahead_by(&self, skew: SignedDuration) -> Pacer {
         let start = self.start;
         let clock =
-            Clock::from_fn(move || Timestamp::from_second(START).unwrap() + start.elapsed());
+            Clock::from_fn(move || Timestamp::from_second(START).unwrap() + start.elapsed() + skew);
         Pacer::new(clock, Metrics::register(&mut Registry::default()))
     }
 
@@ -91,14 +96,18 @@ impl SimulatedKora {
             (between(WAY), between(WAY), between(self.work))
         };
         time::sleep(there).await;
-        let (status, headers) = self.count();
+        let (status, mut headers) = self.count();
         // Kora refuses before it works.
         let work = if status.is_success() {
             work
         } else {
             Duration::ZERO
         };
-        time::sleep(work + back).await;
+        time::sleep(work).await;
+        let date = SystemTime::UNIX_EPOCH + seconds(START as u64) + self.start.elapsed();
+        let date = httpdate::fmt_http_date(date);
+        headers.insert(header::DATE, date.parse().unwrap());
+        time::sleep(back).await;
         (status, headers)
     }
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    seconds,
+    kind, seconds,
     simulated_kora::{SimulatedKora, Windows},
 };
 use crate::kora::pacing::{Lane, Paced, Pacer};
@@ -22,7 +22,9 @@ async fn call(
     (lane, caller): (Lane, &str),
     time: Duration,
 ) -> Result<Instant, Paced> {
-    let permit = pacer.turn(lane, caller, Instant::now() + time).await?;
+    let permit = pacer
+        .turn(kind(lane), caller, Instant::now() + time)
+        .await?;
     let sent = Instant::now();
     let (status, headers) = kora.request().await;
     assert!(status.is_success());

@@ -14,6 +14,7 @@ fn config(directory: &Path) -> Config {
         retention_bytes: 1,
         dedup_window: Duration::from_secs(1),
         request_retention: Duration::from_secs(1),
+        request_bytes: 2 << 30,
     }
 }
 

@@ -23,19 +23,6 @@ use crate::{
 /// A field that was sent and that the API has none for.
 const ADDITIONAL_FIELD: &str = "list";
 
-/// The codes by which Kora refuses a request (Kora docs: error-codes).
-const REFUSALS: [&str; 9] = [
-    "BAD_REQUEST",
-    "VALIDATION_ERROR",
-    "INVALID_SUBJECT",
-    "UNAUTHORIZED",
-    "FORBIDDEN",
-    "NOT_FOUND",
-    "CONFLICT",
-    "CASE_ALREADY_CLOSED",
-    "RATE_LIMITED",
-];
-
 /// An answer that is no success.
 pub(super) fn refused(input: &mut Input<'_>) {
     let kind = input.byte();
@@ -92,6 +79,7 @@ fn asked(kind: u8, sent: &JsonObject) -> Asked<'_> {
             screening: (kind & 8 != 0).then_some(sent),
             subject: (kind & 16 != 0).then_some(sent),
         },
+        has_idempotency_key: kind & 64 != 0,
         is_503_trusted: kind & 32 != 0,
     }
 }
@@ -104,13 +92,15 @@ fn check_outcome(error: &CallError, asked: &Asked<'_>, answer: &Answer) {
     let code = code.as_deref();
     let status = answer.status;
     let is_503 = status == StatusCode::SERVICE_UNAVAILABLE && code == Some("SERVICE_UNAVAILABLE");
-    let is_told = code.is_some_and(|code| REFUSALS.contains(&code));
     let is_clients = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
     match error.reason.of_paid_call().1 {
         Outcome::NotSent => panic!("what Kora answered was sent"),
         Outcome::Rejected => {
-            assert!(is_told || is_clients || (is_503 && asked.is_503_trusted));
-            assert!(!status.is_redirection());
+            assert!(is_clients || (is_503 && asked.is_503_trusted));
+            let is_conflict = status == StatusCode::CONFLICT && asked.has_idempotency_key;
+            let is_told =
+                code == Some("IDEMPOTENCY_KEY_REQUIRED") || error.reason == Reason::SubjectExists;
+            assert!(!is_conflict || is_told);
         }
         Outcome::Accepted => assert_eq!(code, Some("SCREENING_FAILED")),
         Outcome::Unknown => {}

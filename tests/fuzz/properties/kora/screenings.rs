@@ -42,12 +42,16 @@ pub(super) fn created(input: &mut Input<'_>) {
         request_id: None,
         on_timeout: TimeoutPolicy::Fail,
         additional_fields: JsonObject::new(),
+        late_violations: Vec::new(),
         include_raw_json: true,
     };
     let body = Bytes::copy_from_slice(input.rest());
     if let Ok(screening) = screening_answer::created(status, &body, &request) {
         assert_eq!(screening.raw_json, body);
         assert!(!is_known || screening.subject_id == SUBJECT_ID);
+        let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+        let told = Members::of(json).expect("a screening is an object");
+        assert!(!is_known || !told.says_otherwise("subject_id", SUBJECT_ID));
         check(screening, &body);
     }
 }
@@ -62,8 +66,16 @@ pub(super) fn found(body: &[u8]) {
 }
 
 fn check(screening: Screening, body: &[u8]) {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let told = Members::of(body).expect("a screening is an object");
     assert!(!told.repeats(), "it says one thing twice");
+    assert!(!told.says_otherwise("screening_id", &screening.screening_id));
+    if let Some(subject_id) = told.text("subject_id") {
+        assert!(!told.says_otherwise("subject_id", &subject_id));
+    }
+    if told.get("status").is_some() {
+        assert!(!told.says_otherwise("status", screening.status.code()));
+    }
     let id = told.text("screening_id").or_else(|| told.text("id"));
     assert_eq!(Some(&screening.screening_id), id.as_ref());
     assert!((1..=MAX_ID_BYTES).contains(&screening.screening_id.len()));

@@ -28,8 +28,10 @@ pub(super) fn found(body: &[u8]) {
 }
 
 fn check(subject: Subject, body: &[u8]) {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let told = Members::of(body).expect("a subject is an object");
     assert!(!told.repeats(), "it says one thing twice");
+    assert!(!told.says_otherwise("subject_id", &subject.subject_id));
     let id = told.text("subject_id").or_else(|| told.text("id"));
     assert_eq!(Some(&subject.subject_id), id.as_ref());
     assert!((1..=MAX_ID_BYTES).contains(&subject.subject_id.len()));

@@ -68,7 +68,7 @@ fn any(input: &mut Input<'_>, now: u64) {
             headers.append(name, value);
         }
     }
-    let wait = retry_hint::retry_after(&headers, at(now));
+    let wait = retry_hint::until_rate_limit_allows(&headers, at(now));
     assert!(BOUNDS.contains(&wait), "{wait:?}");
     assert!(has_own || wait <= MAX_RESET, "{wait:?}");
     assert!(has_own || headers.contains_key(reset()) || wait == DEFAULT);
@@ -77,7 +77,7 @@ fn any(input: &mut Input<'_>, now: u64) {
 fn asked(name: &HeaderName, value: &str, now: u64) -> Duration {
     let value = value.parse().expect("a number or a date is a value");
     let headers = HeaderMap::from_iter([(name.clone(), value)]);
-    retry_hint::retry_after(&headers, at(now))
+    retry_hint::until_rate_limit_allows(&headers, at(now))
 }
 
 fn bounded(wait: Duration) -> Duration {

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Poll, RequestContent, RequestKey, StoredRequest, StoredState, jetstream, record, sqlite,
-    transfer,
+    Poll, RequestContent, RequestKey, StoredRequest, StoredState, Summary, jetstream, record,
+    sqlite, transfer,
 };
 use crate::{
     event::{Content, Identity, Keys, NewEvent},
@@ -79,9 +79,10 @@ pub(super) fn event(input: &mut Input<'_>) -> NewEvent {
 }
 
 pub(super) fn request(input: &mut Input<'_>) -> StoredRequest {
-    let state = 1 + i64::from(input.byte() % 4);
-    let state = StoredState::from_number(state).expect("1 to 4 are states");
-    let has_ended = state != StoredState::InFlight;
+    let state = 1 + i64::from(input.byte() % 5);
+    let state = StoredState::from_number(state).expect("1 to 5 are states");
+    let has_ended = !matches!(state, StoredState::InFlight | StoredState::Abandoned);
+    let is_evicted = has_ended && input.byte() & 1 != 0;
     StoredRequest {
         key: RequestKey {
             caller: input.text(),
@@ -93,10 +94,18 @@ pub(super) fn request(input: &mut Input<'_>) -> StoredRequest {
         },
         attempt: Uuid::from_bytes(input.array()),
         state,
-        answer: match has_ended {
+        answer: match has_ended && !is_evicted {
             true => input.part().to_vec().into(),
             false => Default::default(),
         },
+        summary: match has_ended {
+            true => Summary {
+                result_id: input.text(),
+                reason: input.text(),
+            },
+            false => Default::default(),
+        },
+        is_evicted,
         create_time: time(input),
         finish_time: has_ended.then(|| time(input)),
         is_held_elsewhere: false,

@@ -24,7 +24,9 @@ CREATE TABLE events (
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY, caller, request_id, rpc, fingerprint, attempt, create_time, checksum
 );
-CREATE TABLE request_ends (number INTEGER PRIMARY KEY, state, answer, finish_time, checksum);
+CREATE TABLE request_ends (
+    number INTEGER PRIMARY KEY, state, finish_time, log_time, has_answer, result_id, reason, checksum, answer
+);
 CREATE TABLE polls (screening_id, next_poll, attempts, create_time, checksum);
 ";
 
@@ -97,7 +99,8 @@ pub(in crate::store) fn changed_event(input: &mut Input<'_>) {
 pub(in crate::store) fn changed_request(input: &mut Input<'_>) {
     let record = properties::request(input);
     with_tables(|connection| {
-        super::request_row::insert(connection, &record).expect("a row can be written");
+        super::request_row::insert(connection, &record, record.create_time)
+            .expect("a row can be written");
         let read = || requests::read(connection, &record.key);
         assert!(read().expect("it was written so").as_ref() == Some(&record));
         match input.byte() & 1 {
@@ -106,7 +109,16 @@ pub(in crate::store) fn changed_request(input: &mut Input<'_>) {
                 replace(connection, "requests", &columns, input);
             }
             _ => {
-                let columns = ["state", "answer", "finish_time", "checksum"];
+                let columns = [
+                    "state",
+                    "finish_time",
+                    "log_time",
+                    "has_answer",
+                    "result_id",
+                    "reason",
+                    "checksum",
+                    "answer",
+                ];
                 replace(connection, "request_ends", &columns, input);
             }
         }

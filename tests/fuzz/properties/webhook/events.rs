@@ -44,7 +44,7 @@ fn check_identity(identity: &Identity, body: &[u8]) {
         assert_eq!(*identity, body_identity(body));
         return;
     };
-    let envelope = Members::of(body).expect("an id is in an object");
+    let envelope = Members::of(json_of(body)).expect("an id is in an object");
     let names = ["id", "event_id", "eventId"];
     assert!(
         names
@@ -72,9 +72,27 @@ fn check_keys(keys: &Keys, event: &pb::Event) {
     assert!((1..=256).contains(&event.r#type.len()));
 }
 
+fn json_of(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// The ids are named in one way only.
+fn check_plain<'a>(event: &pb::Event, objects: impl Iterator<Item = &'a Members<'a>>) {
+    let ids = [
+        ("screening_id", &event.screening_id),
+        ("subject_id", &event.subject_id),
+    ];
+    for object in objects {
+        for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
+            assert!(object.text(name).is_none_or(|told| told == *id), "{name}");
+            assert!(!object.says_otherwise(name, id), "{name}");
+        }
+    }
+}
+
 /// The type and the payload are those that the body tells.
 fn check_told(event: &pb::Event, body: &[u8]) {
-    let envelope = Members::of(body);
+    let envelope = Members::of(json_of(body));
     let name = envelope.as_ref().and_then(|envelope| {
         let field = NAME_FIELDS
             .iter()
@@ -82,9 +100,12 @@ fn check_told(event: &pb::Event, body: &[u8]) {
         envelope.text(field)
     });
     assert!(event.r#type == UNREADABLE || Some(&event.r#type) == name.as_ref());
+    let envelope = envelope.filter(|envelope| !envelope.repeats());
     let data = envelope
-        .filter(|envelope| !envelope.repeats())
-        .and_then(|envelope| Members::of(envelope.get("data")?));
+        .as_ref()
+        .and_then(|envelope| Members::of(envelope.get("data")?))
+        .filter(|data| !data.repeats());
+    check_plain(event, envelope.iter().chain(&data));
     match &event.payload {
         None => {}
         Some(Payload::ScreeningUpdate(update)) => {

@@ -1,0 +1,64 @@
+//! Rules for requests that were added since requests are recorded. A request that was taken before one of them, and is
+//! on record, gets its recorded answer when it is repeated; any other that breaks one is refused.
+
+use tokio::time::timeout_at;
+use uuid::Uuid;
+
+use super::{COME_BACK_AFTER, Call, Requests};
+use crate::{
+    error::{CallError, Reason, Violation},
+    store::{ReadError, RequestContent, RequestKey, StoredState},
+};
+
+impl Requests {
+    /// Checks that a request breaks no late rule, or is on record and will be answered from there.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`, and `STORE_UNAVAILABLE` or `DEADLINE_BEFORE_SEND` where it cannot be told whether it is on
+    /// record.
+    pub(super) async fn check_late_rules(
+        &self,
+        violations: &[Violation],
+        request_id: Option<Uuid>,
+        content: &RequestContent,
+        call: &Call,
+    ) -> Result<(), CallError> {
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let Some(request_id) = request_id else {
+            return none(violations.to_vec());
+        };
+        let key = RequestKey {
+            caller: call.caller.scope.to_string(),
+            request_id,
+        };
+        let read = timeout_at(call.answer_by, self.log.request(key)).await;
+        let found = read.map_err(|_| CallError::from(Reason::DeadlineBeforeSend))?;
+        match found {
+            Ok(Some(found))
+                if found.content == *content && found.state != StoredState::MayBeRepeated =>
+            {
+                Ok(())
+            }
+            // It is on record, and what reads it next tells so.
+            Err(ReadError::Corrupt { .. }) => Ok(()),
+            Ok(_) => none(violations.to_vec()),
+            Err(error) => Err(CallError {
+                retry_after: Some(COME_BACK_AFTER),
+                ..CallError::new(Reason::StoreUnavailable).because(error)
+            }),
+        }
+    }
+}
+
+/// Nothing that breaks a rule is sent, whatever became of its record since it was looked for.
+///
+/// # Errors
+/// `INVALID_REQUEST`, if there are violations.
+pub(super) fn none(violations: Vec<Violation>) -> Result<(), CallError> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(CallError::invalid(violations))
+}
