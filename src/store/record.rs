@@ -206,6 +206,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn time_never_goes_back_and_is_new_where_an_id_is_made_of_it() {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        let nanoseconds = SignedDuration::from_nanos(999_999);
+        let (vendor, body) = (
+            Identity::Vendor("evt_1".to_owned()),
+            Identity::Body([1; 32]),
+        );
+        for (now, last, identity, expected) in [
+            (at(7) + nanoseconds, at(5), &vendor, at(7)),
+            (at(7) + nanoseconds, at(5), &body, at(7)),
+            (at(5) + nanoseconds, at(5), &vendor, at(5)),
+            (at(5) + nanoseconds, at(5), &body, at(6)),
+            (at(3), at(5), &vendor, at(5)),
+            (at(3), at(5), &body, at(6)),
+        ] {
+            assert_eq!(receive_time(now, last, identity), expected);
+        }
+    }
+
+    #[test]
     fn a_sealed_record_reads_as_its_event() {
         let record = record();
         assert_eq!((record.sequence, record.position().sequence), (5, 5));

@@ -11,6 +11,7 @@
 
 mod chance;
 mod events;
+mod found;
 mod gateway;
 mod machine;
 mod operation;

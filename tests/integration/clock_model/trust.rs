@@ -57,6 +57,8 @@ struct Durable {
     /// The times of records that were written since.
     records: Vec<Timestamp>,
     last_write: Timestamp,
+    /// That of gateway time then.
+    error: SignedDuration,
 }
 
 #[derive(Clone, Copy)]
@@ -224,7 +226,8 @@ impl Trust {
             gap > -TOLERANCE && gap <= MAX_START_GAP
         });
         if is_wall && is_vouched {
-            let counted = true_gap + machine.wall_error() - self.error;
+            // What an earlier process did not believe, and wrote no more of, is in it once more.
+            let counted = true_gap + machine.wall_error() - self.durable.error;
             self.life().counted = counted.max(SignedDuration::ZERO);
             return;
         }
@@ -249,16 +252,22 @@ impl Trust {
     /// Something is on the disk, perhaps a record with this time. `keeps_marks`: a mark besides, if it is time.
     pub fn committed(&mut self, machine: &Machine, record: Option<Timestamp>, keeps_marks: bool) {
         let now = machine.truth() + self.error;
-        let is_marked = self.durable.mark.is_some_and(|mark| {
-            mark.life == self.lives.len()
-                && mark.error == self.error
-                && now.duration_since(mark.time) < MARK_EVERY
-        });
-        if keeps_marks && !is_marked {
-            self.mark(machine);
-        } else if let Some(record) = record {
+        let is_recent = |mark: &Mark| {
+            mark.life == self.lives.len() && now.duration_since(mark.time) < MARK_EVERY
+        };
+        let change = self.durable.mark.filter(is_recent);
+        let change = change.map(|mark| (mark.error - self.error).abs());
+        if keeps_marks && change.is_none_or(|change| change >= WOBBLE) {
+            return self.mark(machine);
+        }
+        if change.is_some_and(|change| change >= TOLERANCE) {
+            // It may have been a step that was followed, which writes the mark, or not.
+            self.durable.records.push(now);
+        }
+        if let Some(record) = record {
             self.durable.records.push(record);
             self.durable.last_write = machine.truth();
+            self.durable.error = self.error;
         }
     }
 
@@ -275,6 +284,7 @@ impl Trust {
             }),
             records: Vec::new(),
             last_write: machine.truth(),
+            error: self.error,
         };
     }
 
