@@ -23,9 +23,9 @@ use nix::time::{ClockId, clock_gettime};
 use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
-use gateway_time::{Change, GatewayTime};
+use gateway_time::{Change, Followed, GatewayTime};
 pub use gateway_time::{Mark, PendingStep, Reading, STEP_TOLERANCE};
-pub use log_time::LogTime;
+pub use log_time::{LogMoment, LogTime};
 use metrics::Metrics;
 
 /// For how long a step of the wall clock has to stand before it is followed, unless a setting says otherwise.
@@ -52,6 +52,16 @@ pub struct Status {
     pub wall: Timestamp,
     /// The step of the wall clock that is not followed yet.
     pub pending: Option<PendingStep>,
+}
+
+/// All that is known of one moment.
+struct Moment {
+    /// Gateway time.
+    time: Timestamp,
+    /// What was followed until then.
+    followed: Followed,
+    /// For the next process on this machine; `None` where boots cannot be told apart.
+    mark: Option<Mark>,
 }
 
 /// The pending step is not the one that was to be accepted.
@@ -108,7 +118,7 @@ impl Clock {
 
     /// Gateway time, UTC.
     pub fn now(&self) -> Timestamp {
-        self.time_and_followed_steps().0
+        self.moment().time
     }
 
     /// The wall clock as it reads, for comparison with the clocks of others. Nothing may be deleted or postponed by it.
@@ -137,20 +147,20 @@ impl Clock {
         self.report(change);
     }
 
-    /// This moment, for the next process on this machine, and the sum of the steps of the wall clock until then; `None` where
-    /// boots cannot be told apart.
-    fn mark(&self) -> Option<(Mark, SignedDuration)> {
-        let boot_id = self.0.boot_id?;
+    fn moment(&self) -> Moment {
         let mut gateway_time = self.lock();
         let reading = (self.0.read)();
         let (time, change) = gateway_time.observe(reading);
         self.report(change);
-        let mark = Mark {
+        Moment {
             time,
-            boot_id,
-            since_boot: reading.since_boot,
-        };
-        Some((mark, gateway_time.followed_steps()))
+            followed: gateway_time.followed(),
+            mark: self.0.boot_id.map(|boot_id| Mark {
+                time,
+                boot_id,
+                since_boot: reading.since_boot,
+            }),
+        }
     }
 
     /// Gateway time, and what it is derived from.
@@ -187,14 +197,6 @@ impl Clock {
     /// `log_time`, when gateway time was `time`.
     pub fn log_time_after(&self, time: Timestamp, log_time: Timestamp) -> LogTime {
         LogTime::after(self.clone(), time, log_time)
-    }
-
-    /// Gateway time, and the sum of the steps of the wall clock in it, of one moment.
-    fn time_and_followed_steps(&self) -> (Timestamp, SignedDuration) {
-        let mut gateway_time = self.lock();
-        let (time, change) = gateway_time.observe((self.0.read)());
-        self.report(change);
-        (time, gateway_time.followed_steps())
     }
 
     fn report(&self, change: Option<Change>) {

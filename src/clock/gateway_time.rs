@@ -64,6 +64,15 @@ pub(super) enum Change {
     Withdrawn,
 }
 
+/// The steps of the wall clock that were followed so far, in parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// Corrections: gateway time less this is a clock that only elapses.
+    pub(super) corrections: SignedDuration,
+    /// The gap before the start, once it counts as time that elapsed.
+    pub(super) gap: SignedDuration,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     step: SignedDuration,
@@ -78,8 +87,7 @@ pub(super) struct GatewayTime {
     /// A moment at which gateway time was certain: its `wall` is the trusted time.
     trusted: Reading,
     pending: Option<Pending>,
-    /// The sum of the steps that were followed.
-    followed: SignedDuration,
+    followed: Followed,
     start: Start,
 }
 
@@ -119,7 +127,7 @@ impl GatewayTime {
             step_hold: SignedDuration::try_from(step_hold).unwrap_or(SignedDuration::MAX),
             trusted: reading,
             pending: None,
-            followed: SignedDuration::ZERO,
+            followed: Followed::default(),
             start: Start::Certain {
                 marked: reading.since_boot,
             },
@@ -228,8 +236,8 @@ impl GatewayTime {
         })
     }
 
-    /// The sum of the steps that were followed: gateway time less this is a clock that only elapses.
-    pub(super) fn followed_steps(&self) -> SignedDuration {
+    /// The steps that were followed.
+    pub(super) fn followed(&self) -> Followed {
         self.followed
     }
 
@@ -258,7 +266,9 @@ impl GatewayTime {
             Start::Doubtful { gap, .. } => gap.min(step).max(SignedDuration::ZERO),
             Start::NoRecords | Start::Vouched | Start::Certain { .. } => SignedDuration::ZERO,
         };
-        self.followed = self.followed.saturating_add(step - elapsed);
+        let Followed { corrections, gap } = &mut self.followed;
+        *corrections = corrections.saturating_add(step - elapsed);
+        *gap = gap.saturating_add(elapsed);
         self.start = Start::Certain {
             marked: reading.since_boot,
         };

@@ -2,49 +2,67 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Clock, Mark};
+use super::{Clock, Followed, Mark, Moment};
 
 /// Log time: a clock of one log that only elapses. Steps of the wall clock that are followed while the process runs do not
 /// move it, so that they make no record older or younger. It is written beside what is kept for a while, and goes on from
 /// there after a restart. Its value is no time of day.
+///
+/// A gap before the start of the process that is doubtful at first can turn out to be time that elapsed. Then log time jumps
+/// over it, which makes what was written before the start as old as it is. What was written since has to be moved along: see
+/// [`LogMoment::gap`].
 #[derive(Clone, Debug)]
 pub struct LogTime {
     clock: Clock,
     /// What log time is ahead of the clock's elapsed time.
     offset: SignedDuration,
+    /// The gap that had been counted before.
+    counted: SignedDuration,
+}
+
+/// One moment by a log's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogMoment {
+    /// Gateway time.
+    pub time: Timestamp,
+    /// Log time.
+    pub log_time: Timestamp,
+    /// The sum of the steps of the wall clock that were followed as corrections so far in this process.
+    pub corrections: SignedDuration,
+    /// What log time has jumped over since the log was opened.
+    pub gap: SignedDuration,
+    /// For the next process on this machine; `None` where boots cannot be told apart.
+    pub mark: Option<Mark>,
 }
 
 impl LogTime {
     /// Goes on after a record that was written at this log time, when gateway time was `time`.
     pub(super) fn after(clock: Clock, time: Timestamp, log_time: Timestamp) -> Self {
-        let (_, followed) = clock.time_and_followed_steps();
+        let followed = clock.moment().followed;
+        let offset = log_time.duration_since(time);
         LogTime {
-            offset: log_time.duration_since(time).saturating_add(followed),
+            offset: offset.saturating_add(followed.corrections),
+            counted: followed.gap,
             clock,
         }
     }
 
-    /// The sum of the steps of the wall clock that were followed so far in this process.
-    pub fn followed_steps(&self) -> SignedDuration {
-        self.clock.time_and_followed_steps().1
-    }
-
-    /// This moment and its log time, for the next process on this machine; `None` where boots cannot be told apart.
-    pub fn mark(&self) -> Option<(Mark, Timestamp)> {
-        let (mark, followed) = self.clock.mark()?;
-        Some((mark, self.at(mark.time, followed)))
-    }
-
-    /// Gateway time and log time of one moment.
-    pub fn now(&self) -> (Timestamp, Timestamp) {
-        let (time, followed) = self.clock.time_and_followed_steps();
-        (time, self.at(time, followed))
-    }
-
-    fn at(&self, time: Timestamp, followed: SignedDuration) -> Timestamp {
-        let log_time = time.checked_add(self.offset.saturating_sub(followed));
-        // What no calendar has is no reason to delete anything.
-        log_time.unwrap_or(Timestamp::MIN)
+    /// This moment.
+    pub fn now(&self) -> LogMoment {
+        let Moment {
+            time,
+            followed: Followed { corrections, gap },
+            mark,
+        } = self.clock.moment();
+        let log_time = time.checked_add(self.offset.saturating_sub(corrections));
+        LogMoment {
+            time,
+            // What no calendar has is no reason to delete anything.
+            log_time: log_time.unwrap_or(Timestamp::MIN),
+            corrections,
+            gap: gap.saturating_sub(self.counted),
+            mark,
+        }
     }
 }
 
@@ -68,7 +86,8 @@ mod tests {
             let reading = Arc::clone(&reading);
             Clock::from_readings(DEFAULT_STEP_HOLD, None, move || *reading.lock().unwrap())
         };
-        let (begin, begin_log) = clock.log_time_after(clock.now(), clock.now()).now();
+        let first = clock.log_time_after(clock.now(), clock.now()).now();
+        let (begin, begin_log) = (first.time, first.log_time);
         assert_eq!(begin, begin_log);
         let log = clock.log_time_after(begin, begin_log);
         for step in [10 * YEAR, -20 * YEAR] {
@@ -78,10 +97,11 @@ mod tests {
             now.wall += HOUR;
             now.since_boot += HOUR;
         }
-        let (time, log_time) = log.now();
+        let LogMoment { time, log_time, .. } = log.now();
         assert_eq!(log_time.duration_since(begin_log), 2 * HOUR);
         assert_eq!(time, begin + 2 * HOUR - 10 * YEAR);
         let reopened = clock.log_time_after(time, log_time);
-        assert_eq!(reopened.now(), (time, log_time));
+        let now = reopened.now();
+        assert_eq!((now.time, now.log_time), (time, log_time));
     }
 }

@@ -234,7 +234,6 @@ impl JetStream {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             id: MessageId::of(&event.identity),
-            after_time: None,
             event,
             is_reconciled,
             answer,

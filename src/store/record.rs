@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -134,6 +134,19 @@ impl Record {
     }
 }
 
+/// The `receive_time` of an event after one with the time `last`. A log's time never goes back, although clocks can be set
+/// back and those of several machines differ. The id of an event that Kora gave none is made of its time, so that time has
+/// to be new: an earlier event with the same body and time may be trimmed by now, and still be known to subscribers.
+pub(super) fn receive_time(now: Timestamp, last: Timestamp, identity: &Identity) -> Timestamp {
+    const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
+    // As a record keeps it, so that memory and disk tell the same time.
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
+    match identity {
+        Identity::Body(_) if now <= last => last + ONE_MILLISECOND,
+        _ => now.max(last),
+    }
+}
+
 /// The id of an event that Kora gave none.
 pub(super) fn body_id(hash: &[u8; 32], receive_time: Timestamp) -> String {
     body_id_prefix(hash) + &receive_time.as_millisecond().to_string()
@@ -190,6 +203,26 @@ pub(super) mod tests {
     fn record() -> Record {
         let time = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
         Record::seal(LOG, (4, 1000), time, event("evt_1"))
+    }
+
+    #[test]
+    fn time_never_goes_back_and_is_new_where_an_id_is_made_of_it() {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        let nanoseconds = SignedDuration::from_nanos(999_999);
+        let (vendor, body) = (
+            Identity::Vendor("evt_1".to_owned()),
+            Identity::Body([1; 32]),
+        );
+        for (now, last, identity, expected) in [
+            (at(7) + nanoseconds, at(5), &vendor, at(7)),
+            (at(7) + nanoseconds, at(5), &body, at(7)),
+            (at(5) + nanoseconds, at(5), &vendor, at(5)),
+            (at(5) + nanoseconds, at(5), &body, at(6)),
+            (at(3), at(5), &vendor, at(5)),
+            (at(3), at(5), &body, at(6)),
+        ] {
+            assert_eq!(receive_time(now, last, identity), expected);
+        }
     }
 
     #[test]

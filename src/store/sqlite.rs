@@ -30,6 +30,7 @@ mod transaction;
 mod waiting;
 mod writer;
 mod writing;
+mod young;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -49,7 +49,7 @@ impl Machine {
     /// What elapsed, as a log measures it.
     fn elapsed_time(&mut self) -> Timestamp {
         let (now, _) = self.time.observe(self.reading);
-        now - self.time.followed_steps()
+        now - self.time.followed().corrections
     }
 }
 

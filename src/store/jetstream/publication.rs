@@ -8,13 +8,10 @@ use async_nats::jetstream::{
     message::PublishMessage,
     publish::PublishAck,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place};
-use crate::store::{AppendError, Record};
-
-/// What tells two times in ids apart.
-const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
+use crate::store::{AppendError, Record, record::receive_time};
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +83,7 @@ fn seal(
     waiting: &Waiting,
     place: &Place,
 ) -> (End, PublishMessage) {
-    // As the record keeps it. The clocks of several machines differ; a log's time never goes back.
-    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut receive_time = now.max(last.receive_time);
-    if let Some(after) = waiting.after_time {
-        receive_time = receive_time.max(after + ONE_MILLISECOND);
-    }
+    let receive_time = receive_time(now, last.receive_time, &waiting.event.identity);
     let record = Record::seal(
         events.id,
         (last.position.sequence, last.end_offset),

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::names::{hashed, hex};
@@ -21,8 +20,6 @@ pub(super) struct Waiting {
     pub(super) is_reconciled: bool,
     /// By what the server knows it again.
     pub(super) id: MessageId,
-    /// Its `receive_time` has to be later than this one, which another event with the same body has in its id.
-    pub(super) after_time: Option<Timestamp>,
     pub(super) answer: oneshot::Sender<Answer>,
     pub(super) _room: OwnedSemaphorePermit,
 }

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -140,9 +139,8 @@ impl Writer {
                     waiting.id = MessageId::of(&waiting.event.identity);
                     return Some(waiting);
                 }
-                Ok(Known::No { newest_time }) => {
+                Ok(Known::No) => {
                     waiting.id = waiting.id.after(sequence);
-                    waiting.after_time = waiting.after_time.max(newest_time);
                     return Some(waiting);
                 }
                 Err(error) => Err(self.consequence(&error)),
@@ -168,18 +166,17 @@ impl Writer {
 
     /// Whether the record that the server remembers for an event is the same event.
     async fn is_known(&self, waiting: &Waiting, sequence: u64) -> Result<Known, ReadError> {
-        const NO: Known = Known::No { newest_time: None };
         let (found, taken) = match self.events.record_and_time(sequence).await {
             Ok(Some((placed, taken))) => (placed.record, taken),
             // It is not kept any more, or damaged: better twice than lost.
-            Ok(None) | Err(ReadError::Corrupt { .. }) => return Ok(NO),
+            Ok(None) | Err(ReadError::Corrupt { .. }) => return Ok(Known::No),
             Err(error) => return Err(error),
         };
         Ok(match &waiting.event.identity {
-            Identity::Vendor(id) if found.event_id != *id => NO,
+            Identity::Vendor(id) if found.event_id != *id => Known::No,
             Identity::Vendor(_) if found.keys.kind != waiting.event.keys.kind => Known::OtherType,
             Identity::Vendor(_) => Known::Same,
-            Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => NO,
+            Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => Known::No,
             Identity::Body(_) => {
                 // By the server's clock, since gateways' clocks differ; a time from the future tells nothing. One that was
                 // imported is as old as its own time says. Better twice than lost.
@@ -189,9 +186,7 @@ impl Writer {
                 if -STEP_TOLERANCE.as_nanos() < age && age.max(own_age) < window {
                     Known::Same
                 } else {
-                    Known::No {
-                        newest_time: Some(found.receive_time),
-                    }
+                    Known::No
                 }
             }
         })
@@ -226,11 +221,8 @@ impl Writer {
 enum Known {
     Same,
     OtherType,
-    /// The record is another event's, or so old that the body is a new event. Then its id has to differ from that of the
-    /// newest one with the same body, which has its time in it.
-    No {
-        newest_time: Option<Timestamp>,
-    },
+    /// The record is another event's, or so old that the body is a new event.
+    No,
 }
 
 fn refuse(waiting: Vec<Waiting>, error: AppendError) {

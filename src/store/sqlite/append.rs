@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
@@ -13,12 +13,9 @@ use crate::{
     event::{Identity, NewEvent},
     store::{
         Record,
-        record::{FORMAT, body_id_prefix},
+        record::{FORMAT, body_id_prefix, receive_time},
     },
 };
-
-/// What tells two times in ids apart.
-const ONE_MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 /// Appends the event after the head of `state`, unless it is there. Not visible to anybody until the
 /// transaction is committed.
@@ -28,9 +25,6 @@ pub(super) fn append(
     state: &mut State,
     mut event: NewEvent,
 ) -> rusqlite::Result<Option<Record>> {
-    // As the file keeps it, so that memory and disk tell the same time. The clock can be set back; a log's
-    // time never goes back.
-    let mut receive_time = time(terms.now.as_millisecond()).max(state.head.receive_time);
     let log_time = time(terms.log_time.as_millisecond()).max(state.head.log_time);
     if let Identity::Vendor(id) = &event.identity {
         match is_of_type(connection, id, &event.keys.kind)? {
@@ -42,13 +36,11 @@ pub(super) fn append(
     }
     if let Identity::Body(hash) = &event.identity
         && let Some(newest) = newest_of_body(connection, hash)?
+        && is_within(terms.dedup_window, newest.log_time, log_time)
     {
-        if is_within(terms.dedup_window, newest.log_time, log_time) {
-            return Ok(None);
-        }
-        // While receive_time stands still, because the clock was ahead, the id that is made of it still has to be new.
-        receive_time = receive_time.max(newest.receive_time + ONE_MILLISECOND);
+        return Ok(None);
     }
+    let receive_time = receive_time(terms.now, state.head.receive_time, &event.identity);
     let last = (state.head.position.sequence, state.head.end_offset);
     let record = Record::seal(terms.log_id, last, receive_time, event);
     insert(connection, &record, log_time)?;

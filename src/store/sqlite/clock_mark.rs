@@ -1,70 +1,73 @@
 //! What a log keeps of the time, so that the next process on the same machine knows how much has elapsed, whatever the wall
 //! clock reads by then.
 
-use std::time::{Duration, Instant};
-
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log_row::{End, time};
-use crate::clock::{Clock, LogTime, Mark};
+use crate::clock::{Clock, LogMoment, LogTime, Mark};
 
-/// How often the mark is written while the log is open. The boot clock makes up for what elapses after it, so it has to be
-/// written again only for logs that have no other record.
-const MARK_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often the mark is written while the log is open. On the same boot of the machine, the boot clock makes up for what
+/// elapses after it.
+const MARK_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a file tells of the time of earlier processes.
 #[derive(Clone, Debug)]
 pub(super) struct KnownTimes {
     mark: Option<(Mark, Timestamp)>,
-    /// Of the newest event; the beginning of 1970 where there never was one.
+    /// `receive_time` and log time of the newest event; the beginning of 1970 where there never was one.
     newest_event: (Timestamp, Timestamp),
     newest_request: Option<Timestamp>,
 }
 
 /// When the mark is written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Marking {
-    written: Option<Instant>,
-    followed_steps: SignedDuration,
-    is_writing: bool,
+    written: Option<Written>,
+    /// By the transaction that is not committed yet.
+    writing: Option<Written>,
+}
+
+/// What was true when the mark was written.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    since_boot: SignedDuration,
+    followed: (SignedDuration, SignedDuration),
 }
 
 impl KnownTimes {
-    /// Reads what the file has, besides these ends of its events.
-    pub(super) fn read(connection: &Connection, ends: &[End]) -> rusqlite::Result<Self> {
-        let newest_event = ends
-            .iter()
-            .map(|end| (end.receive_time, end.log_time))
-            .max_by_key(|(_, log_time)| *log_time)
-            .unwrap_or_default();
+    /// Reads what the file has, besides the newest event.
+    pub(super) fn read(connection: &Connection, head: &End) -> rusqlite::Result<Self> {
         Ok(KnownTimes {
             mark: read(connection)?,
-            newest_event,
+            newest_event: (head.receive_time, head.log_time),
             newest_request: newest_request(connection)?,
         })
     }
 
     /// Tells the clock what is known, and goes on with the time of the log.
     pub(super) fn go_on(&self, clock: &Clock) -> LogTime {
-        if let Some((mark, _)) = self.mark {
-            clock.note_mark(mark);
-        }
         let (event_time, event_log_time) = self.newest_event;
+        if let Some((mark, marked)) = self.mark {
+            // A step that is followed writes the mark anew, so gateway time went on from it as log time did. The times of
+            // records do not tell that: `receive_time` stands still after a step back.
+            let log_time = marked.max(event_log_time);
+            let since_mark = log_time.duration_since(marked);
+            let time = mark.time.checked_add(since_mark).unwrap_or(mark.time);
+            clock.note_mark(mark);
+            clock.note_record(time);
+            return clock.log_time_after(time, log_time);
+        }
         let events = (event_time > Timestamp::UNIX_EPOCH).then_some(event_time);
-        let marked = self.mark.map(|(mark, _)| mark.time);
         // Each of them: a damaged one must not hide the others.
-        for time in [events, self.newest_request, marked].into_iter().flatten() {
+        for time in [events, self.newest_request].into_iter().flatten() {
             clock.note_record(time);
         }
-        match self.mark {
-            Some((mark, log_time)) if log_time >= event_log_time => {
-                clock.log_time_after(mark.time, log_time)
-            }
-            _ if events.is_some() => clock.log_time_after(event_time, event_log_time),
-            _ => {
+        match events {
+            Some(event_time) => clock.log_time_after(event_time, event_log_time),
+            None => {
                 let now = clock.now();
                 clock.log_time_after(now, now)
             }
@@ -73,14 +76,6 @@ impl KnownTimes {
 }
 
 impl Marking {
-    pub(super) fn new(log_time: &LogTime) -> Self {
-        Marking {
-            written: None,
-            followed_steps: log_time.followed_steps(),
-            is_writing: false,
-        }
-    }
-
     /// The next transaction writes the mark.
     pub(super) fn force(&mut self) {
         self.written = None;
@@ -90,28 +85,30 @@ impl Marking {
     pub(super) fn write_if_due(
         &mut self,
         connection: &Connection,
-        log_time: &LogTime,
+        now: &LogMoment,
     ) -> rusqlite::Result<()> {
-        let followed_steps = log_time.followed_steps();
-        let is_recent = self
-            .written
-            .is_some_and(|written| written.elapsed() < MARK_EVERY);
-        self.is_writing = !is_recent || followed_steps != self.followed_steps;
-        if !self.is_writing {
+        self.writing = None;
+        let Some(mark) = now.mark else {
+            return Ok(());
+        };
+        let log_time = now.log_time;
+        let now = Written {
+            since_boot: mark.since_boot,
+            followed: (now.corrections, now.gap),
+        };
+        let is_due = self.written.is_none_or(|written| {
+            now.since_boot - written.since_boot >= MARK_EVERY || now.followed != written.followed
+        });
+        if !is_due {
             return Ok(());
         }
-        self.followed_steps = followed_steps;
-        match log_time.mark() {
-            Some((mark, log_time)) => write(connection, &mark, log_time),
-            None => Ok(()),
-        }
+        self.writing = Some(now);
+        write(connection, &mark, log_time)
     }
 
     /// The transaction is on disk.
     pub(super) fn written(&mut self) {
-        if self.is_writing {
-            self.written = Some(Instant::now());
-        }
+        self.written = self.writing.take().or(self.written);
     }
 }
 

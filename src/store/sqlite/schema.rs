@@ -197,7 +197,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         .ok_or_else(|| not_a_log("its first row is damaged"))?;
     let head = read_head(&connection).map_err(explain)?.unwrap_or(trimmed);
     let polls = polls::count(&connection).map_err(explain)?;
-    let times = KnownTimes::read(&connection, &[head, trimmed]).map_err(explain)?;
+    let times = KnownTimes::read(&connection, &head).map_err(explain)?;
     let usage = Usage::read(&connection).map_err(explain)?;
     let left_open = left_open(&connection).map_err(explain)?;
     Ok(Opened {

@@ -21,6 +21,7 @@ use super::{
     schema::{Opened, checkpoint},
     transaction::{Committed, PAGE_BYTES, Terms},
     waiting::Waiting,
+    young::Young,
 };
 use crate::{
     clock::LogTime,
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     request_retention: Duration,
     log_time: LogTime,
     marking: Marking,
+    young: Young,
     evicted_to: EvictedTo,
     seen: Seen,
     is_broken: bool,
@@ -65,12 +67,13 @@ impl Writer {
             .show(usage.records.unsigned_abs(), usage.bytes());
         Writer {
             evicted_to: EvictedTo::default(),
-            opened,
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
-            marking: Marking::new(&log_time),
+            marking: Marking::default(),
+            young: Young::since(&opened.state, &log_time.now()),
+            opened,
             log_time,
             seen,
             is_broken: false,
@@ -138,9 +141,9 @@ impl Writer {
 
     /// One transaction: when it returns, all of it is on disk.
     fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
-        let (now, log_time) = self.log_time.now();
-        let limits = self.limits(log_time);
-        let oldest_request = before(log_time, self.request_retention);
+        let now = self.log_time.now();
+        let limits = self.limits(now.log_time);
+        let oldest_request = before(now.log_time, self.request_retention);
         let request_bytes = self.seen.request_space.bound();
         let Opened {
             connection,
@@ -152,16 +155,18 @@ impl Writer {
         } = &mut self.opened;
         let terms = Terms {
             log_id: *id,
-            now,
-            log_time,
+            now: now.time,
+            log_time: now.log_time,
             dedup_window: self.dedup_window,
             request_bytes,
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = state.head.position.sequence;
         let mut committed = Committed::new(*state, *usage, self.evicted_to);
+        self.young
+            .move_along(&transaction, &now, &mut committed.state)?;
         let abandoned = &left_open[left_open.len().saturating_sub(STEP)..];
-        abandon(&transaction, log_time, abandoned)?;
+        abandon(&transaction, now.log_time, abandoned)?;
         committed.abandoned = abandoned.len();
         for operation in operations {
             committed.apply(&transaction, terms, operation)?;
@@ -169,9 +174,10 @@ impl Writer {
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
         committed.forgotten = requests::trim(&transaction, &mut committed.usage, oldest_request)?;
         committed.evict(&transaction, terms, *usage)?;
-        self.marking.write_if_due(&transaction, &self.log_time)?;
+        self.marking.write_if_due(&transaction, &now)?;
         transaction.commit()?;
         self.marking.written();
+        self.young.moved(&now);
         Ok(committed)
     }
 
