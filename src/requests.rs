@@ -17,10 +17,7 @@ mod settled;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -85,7 +82,7 @@ pub struct Call {
 /// A place among the calls in flight, and the memory of a message that is large, until it is dropped.
 pub struct Place {
     _call: Share,
-    _message: Option<OwnedSemaphorePermit>,
+    _message: Option<Share>,
 }
 
 /// An answer, and whether it is one that was given before.
@@ -113,7 +110,7 @@ pub struct Requests {
 
 impl Place {
     /// Both as one.
-    pub fn new(call: Share, message: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(call: Share, message: Option<Share>) -> Self {
         Place {
             _call: call,
             _message: message,

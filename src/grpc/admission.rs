@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     rpc::Rpc,
 };
 use crate::{
-    access::Shares,
+    access::{Share, Shares},
     error::{CallError, Reason},
     listener::{CallProgress, HeadersTooLarge},
     requests::Place,
@@ -68,11 +68,11 @@ impl Admission {
     /// what the caller may do now, which can have changed while the call was on its way and waited.
     ///
     /// # Errors
-    /// If too many calls are in flight, of all callers or of this one; or if the caller may not do it any more.
+    /// If too many calls are in flight, of all callers, of this one or for this tenant; or if the caller may not do it any
+    /// more.
     pub(super) async fn enter(&self) -> Result<(Pass, Place), CallError> {
         let wait_until = self.answer_by.min(Instant::now() + MAX_WAIT_FOR_PLACE);
-        let (caller, callers) = (&self.pass.caller.name, self.pass.callers());
-        let place = self.places.take_by(caller, callers, wait_until).await;
+        let place = self.places.take_by(&self.pass.claimant(), wait_until).await;
         let place = place.map_err(|_| overloaded())?;
         let pass = self.pass.renewed()?;
         pass.check_rpc(self.rpc)?;
@@ -81,7 +81,7 @@ impl Admission {
 
     /// The handler of a stream takes it over. Streams have places of their own; what its request has of memory is to be
     /// kept until it is over.
-    pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn enter_stream(&self) -> Option<Share> {
         self.entered.store(true, Ordering::Relaxed);
         self.progress.admit(self.rpc.is_paid());
         self.arrival.finish()
@@ -118,7 +118,7 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
-    let arrival = Arc::new(arrivals.begin());
+    let arrival = Arc::new(arrivals.begin(pass.claimant()));
     let admission = Admission {
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),

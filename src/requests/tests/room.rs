@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::{super::*, slow_store::SlowStore};
 use crate::{
-    access::Shares,
+    access::{Claimant, Shares},
     clock::Clock,
     reconciler,
     store::{self, Sqlite},
@@ -80,7 +80,7 @@ impl Room {
         wait: Duration,
         send: impl Future<Output = Result<pb::Screening, CallError>> + Send + 'static,
     ) -> impl Future<Output = Answer> + Send + 'static {
-        let place = Shares::new(1).take(&"caller".into(), 1).unwrap();
+        let place = Shares::new(1).take(&Claimant::only(), 1).unwrap();
         let call = Call {
             caller: Requester {
                 name: "caller".into(),
