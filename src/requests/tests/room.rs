@@ -118,6 +118,7 @@ fn kora(registry: &mut Registry) -> kora::Client {
     let config = kora::Config {
         timeout: WAIT,
         idle_timeout: WAIT,
+        connection_max_age: WAIT,
         proxy: None,
         ca_file: None,
         max_response_bytes: 1,
