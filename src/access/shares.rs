@@ -121,7 +121,7 @@ impl Shares {
             Ok(share) => return Ok(share),
             Err(claim) => claim,
         };
-        if self.taken().is_beyond_its_share(claimant, self.0.count) {
+        if !self.taken().may_wait(claimant, self.0.count) {
             return Err(Full::All);
         }
         let permit = Arc::clone(&self.0.free).acquire_owned();
@@ -219,20 +219,31 @@ impl Taken {
             ),
             (self.by_both.get(&both), of_both, Full::CallerOfTenant),
         ] {
-            if taken.copied().unwrap_or_default().saturating_add(more) > quota {
+            // Without a quota of their own they share all: whoever waits may be one too many.
+            let has_quota = quota < permits.count;
+            if has_quota && taken.copied().unwrap_or_default().saturating_add(more) > quota {
                 return Err(full);
             }
         }
         Ok(())
     }
 
-    /// Whether its caller or its tenant, with what was just claimed, has more than its share.
-    fn is_beyond_its_share(&self, claimant: &Claimant, count: u32) -> bool {
-        let is_beyond = |all: &HashMap<Arc<str>, u32>, name| {
-            let sharers = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
-            all.get(name).copied().unwrap_or_default() > (count / sharers).max(1)
-        };
-        is_beyond(&self.by_caller, &claimant.caller) || is_beyond(&self.by_tenant, &claimant.tenant)
+    /// Whether others have permits that it can wait for: those that share with it now, of whom neither its caller nor its
+    /// tenant, with what was just claimed, has more than its share.
+    fn may_wait(&self, claimant: &Claimant, count: u32) -> bool {
+        let shared = [
+            (&self.by_caller, &claimant.caller),
+            (&self.by_tenant, &claimant.tenant),
+        ];
+        let mut shared = shared
+            .into_iter()
+            .filter(|(all, _)| all.len() > 1)
+            .peekable();
+        shared.peek().is_some()
+            && shared.all(|(all, name)| {
+                let sharers = u32::try_from(all.len()).unwrap_or(u32::MAX);
+                all.get(name).copied().unwrap_or_default() <= (count / sharers).max(1)
+            })
     }
 
     fn add(&mut self, caller: &Arc<str>, tenant: &Arc<str>, count: u32) {

@@ -56,7 +56,8 @@ impl BodyReader {
         let portions = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES)));
         let quota = match count {
             ..=1 => memory,
-            _ => memory.div_ceil(2).max(max_bytes),
+            // A body of the largest size has room here too.
+            _ => memory.div_ceil(2).max(max_bytes.saturating_sub(FREE_BYTES)),
         };
         let memory = portions(memory);
         std::iter::repeat_with(move || BodyReader {

@@ -27,6 +27,9 @@ from webhooks import event_body, signed
 # How many of each kind may be under way at a time.
 AT_A_TIME = 16
 
+# When an idle connection is not used again: the gateway closes it a little later.
+MAX_IDLE = 5.0
+
 CALL, WEBHOOK = "call", "webhook"
 
 SPAWNED = multiprocessing.get_context("spawn")
@@ -124,8 +127,12 @@ class _Load:
         return None
 
     def _post(self, body: bytes) -> int:
+        now = time.monotonic()
         if not hasattr(self._connections, "open"):
             self._connections.open = http.client.HTTPConnection(self._webhook, timeout=PATIENCE)
+        elif now - self._connections.used > MAX_IDLE:
+            self._connections.open.close()
+        self._connections.used = now
         connection = self._connections.open
         signature = {"X-Webhook-Signature": signed(f"secret-of-{self._tenant}", body)}
         connection.request("POST", f"/webhooks/compliance/{self._tenant}", body, signature)

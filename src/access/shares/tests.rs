@@ -58,8 +58,8 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(1)
 }
 
-#[test]
-fn one_caller_takes_half_unless_it_is_the_only_one() {
+#[tokio::test(start_paused = true)]
+async fn one_caller_takes_half_unless_it_is_the_only_one() {
     let shares = Shares::new(4);
     let (first, full) = take_all(&shares, &caller("a"));
     assert_eq!((first.len(), full), (2, Full::Caller));
@@ -67,7 +67,9 @@ fn one_caller_takes_half_unless_it_is_the_only_one() {
     assert_eq!((rest.len(), full), (2, Full::Caller));
     drop((first, rest));
     let (all, full) = take_all(&shares, &Claimant::only());
-    assert_eq!((all.len(), full), (4, Full::Caller));
+    assert_eq!((all.len(), full), (4, Full::All));
+    let at_once = shares.take_by(&Claimant::only(), soon()).now_or_never();
+    assert_eq!(at_once.unwrap().unwrap_err(), Full::All);
     drop(all);
     let taken = shares.taken();
     assert!(taken.by_caller.is_empty() && taken.by_tenant.is_empty() && taken.by_both.is_empty());
@@ -81,7 +83,7 @@ fn one_tenant_takes_half_of_the_same_callers_permits() {
     let (others, full) = take_all(&shares, &tenant("other"));
     assert_eq!((others.len(), full), (4, Full::Tenant));
     let full = shares.take(&tenant("third"), 1).unwrap_err();
-    assert_eq!(full, Full::Caller);
+    assert_eq!(full, Full::All);
     assert!(shares.take(&tenant("hung"), 1).is_err());
     drop(hung);
     assert_eq!(take(&shares, &tenant("third"), 4).len(), 4);
@@ -93,9 +95,9 @@ fn a_caller_of_a_hung_tenant_keeps_half_of_its_own_for_its_other_tenants() {
     let (hung, full) = take_all(&shares, &both("a", "hung"));
     assert_eq!((hung.len(), full), (4, Full::CallerOfTenant));
     let (others, full) = take_all(&shares, &both("a", "well"));
-    assert_eq!((others.len(), full), (4, Full::CallerOfTenant));
+    assert_eq!((others.len(), full), (4, Full::Caller));
     let (rest, full) = take_all(&shares, &both("b", "hung"));
-    assert_eq!((rest.len(), full), (4, Full::CallerOfTenant));
+    assert_eq!((rest.len(), full), (4, Full::Tenant));
 }
 
 #[test]
@@ -187,4 +189,18 @@ async fn a_permit_that_everybody_wants_is_still_one() {
     assert!(shares.take(&caller("b"), 1).is_err());
     drop(one);
     assert!(shares.take(&caller("b"), 1).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_tenant_waits_for_a_permit_where_nobody_is_asked_who_it_is() {
+    let shares = Shares::new(4);
+    let (mut first, _second) = (
+        take(&shares, &tenant("first"), 2),
+        take(&shares, &tenant("second"), 2),
+    );
+    let third = tenant("third");
+    let mut waiting = Box::pin(shares.take_by(&third, soon()));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    first.pop();
+    assert!(waiting.now_or_never().unwrap().is_ok());
 }
