@@ -19,7 +19,7 @@ mod standard;
 mod status;
 mod watch;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -67,7 +67,7 @@ pub struct Sources {
 /// What the calls for one tenant are answered from.
 pub struct Tenant {
     /// Its name, as callers know it.
-    pub name: String,
+    pub name: Arc<str>,
     /// Kora, for reads.
     pub kora: kora::Client,
     /// What is created, and what became of it.

@@ -22,14 +22,14 @@ mod waiting;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use metrics::Metrics;
-pub use permits::{Claimant, Permits};
+pub use permits::{CallPermits, Permits};
 pub use record::{RecordState, RequestRecord};
 
 use crate::{
@@ -87,15 +87,15 @@ pub struct Call {
     /// When the caller has to be answered.
     pub answer_by: Instant,
     /// Where it gets its permits. They are given back when the call is over, whoever still waits.
-    pub claimant: Claimant,
+    pub permits: CallPermits,
     /// The memory of its message, where that is large.
-    pub message: Option<OwnedSemaphorePermit>,
+    pub message: Option<Share>,
 }
 
 /// A place among the calls in flight, and the memory of a message that is large, until it is dropped.
 pub struct Place {
     _call: Share,
-    _message: Option<OwnedSemaphorePermit>,
+    _message: Option<Share>,
 }
 
 /// An answer, and whether it is one that was given before.
@@ -123,7 +123,7 @@ pub struct Requests {
 
 impl Place {
     /// Both as one.
-    pub fn new(call: Share, message: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(call: Share, message: Option<Share>) -> Self {
         Place {
             _call: call,
             _message: message,

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use http::{Extensions, HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -18,10 +18,10 @@ use super::{
     rpc::Rpc,
 };
 use crate::{
-    access::Full,
+    access::{Full, Share},
     error::{CallError, Reason},
     listener::{CallProgress, HeadersTooLarge},
-    requests::{Claimant, Permits, Place},
+    requests::{CallPermits, Permits, Place},
 };
 
 /// The metadata that names a call, in requests and answers.
@@ -59,10 +59,11 @@ impl Admission {
     /// over; its pass says what the caller may do now, which can have changed while the call was on its way and waited.
     ///
     /// # Errors
-    /// If too many calls are in flight, of all callers or of this one; or if the caller may not do it any more.
+    /// If too many calls are in flight, of all callers, of this one or for this tenant; or if the caller may not do it any
+    /// more.
     pub(super) async fn enter(&self) -> Result<(Pass, Place), CallError> {
-        let call = self.claimant().call().await;
-        let call = call.map_err(|Full| CallError::overloaded())?;
+        let call = self.call_permits().call().await;
+        let call = call.map_err(|_: Full| CallError::overloaded())?;
         let pass = self.renewed_pass()?;
         Ok((pass, Place::new(call, self.enter_stream())))
     }
@@ -71,18 +72,14 @@ impl Admission {
     ///
     /// # Errors
     /// If the caller may not do it any more.
-    pub(super) fn enter_unpermitted(
-        &self,
-    ) -> Result<(Pass, Option<OwnedSemaphorePermit>), CallError> {
+    pub(super) fn enter_unpermitted(&self) -> Result<(Pass, Option<Share>), CallError> {
         let pass = self.renewed_pass()?;
         Ok((pass, self.enter_stream()))
     }
 
     /// Where the call gets its permits.
-    pub(super) fn claimant(&self) -> Claimant {
-        let caller = Arc::clone(&self.pass.caller.name);
-        self.permits
-            .claimant(caller, self.pass.callers(), self.answer_by)
+    pub(super) fn call_permits(&self) -> CallPermits {
+        self.permits.of_call(self.pass.claimant(), self.answer_by)
     }
 
     fn renewed_pass(&self) -> Result<Pass, CallError> {
@@ -93,7 +90,7 @@ impl Admission {
 
     /// The handler of a stream takes it over. Streams have places of their own; what its request has of memory is to be
     /// kept until it is over.
-    pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn enter_stream(&self) -> Option<Share> {
         self.entered.store(true, Ordering::Relaxed);
         self.progress.admit(self.rpc.is_paid());
         self.arrival.finish()
@@ -130,7 +127,7 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
-    let arrival = Arc::new(arrivals.begin());
+    let arrival = Arc::new(arrivals.begin(pass.claimant()));
     let admission = Admission {
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),

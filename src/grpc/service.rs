@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     record,
 };
 use crate::{
-    access::Full,
+    access::{Full, Share},
     clock::Clock,
     error::CallError,
     kora::{Lane, Requester},
@@ -150,8 +149,8 @@ impl ComplianceService for Compliance {
         request: Request<pb::GetRequestRequest>,
     ) -> Result<Response<pb::GetRequestResponse>, Status> {
         let (admission, _message) = enter_unpermitted(&request)?;
-        let repeat = admission.claimant().repeat();
-        let _repeat = repeat.map_err(|Full| CallError::overloaded())?;
+        let repeat = admission.call_permits().repeat();
+        let _repeat = repeat.map_err(|_: Full| CallError::overloaded())?;
         let request = GetRequest::from_wire(request.into_inner())?;
         let Admission {
             pass,
@@ -186,9 +185,7 @@ async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError>
 }
 
 /// The same for a call that may send nothing, with the memory of its message.
-fn enter_unpermitted<T>(
-    request: &Request<T>,
-) -> Result<(Admission, Option<OwnedSemaphorePermit>), CallError> {
+fn enter_unpermitted<T>(request: &Request<T>) -> Result<(Admission, Option<Share>), CallError> {
     let admission: &Admission = request
         .extensions()
         .get()
@@ -199,14 +196,14 @@ fn enter_unpermitted<T>(
     Ok((admission, message))
 }
 
-fn call(admission: &Admission, message: Option<OwnedSemaphorePermit>) -> Call {
+fn call(admission: &Admission, message: Option<Share>) -> Call {
     Call {
         caller: Requester {
             name: Arc::clone(&admission.pass.caller.name),
             scope: Arc::clone(admission.pass.caller.scope()),
         },
         answer_by: admission.answer_by,
-        claimant: admission.claimant(),
+        permits: admission.call_permits(),
         message,
     }
 }

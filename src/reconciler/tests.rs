@@ -74,6 +74,7 @@ async fn reads(is_readable: bool) -> u32 {
     let config = kora::Config {
         timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
+        connection_max_age: Duration::from_secs(1),
         proxy: None,
         ca_file: None,
         max_response_bytes: 1,

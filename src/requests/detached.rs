@@ -36,12 +36,12 @@ impl Requests {
     where
         F: Future<Output = Result<M, CallError>> + Send + 'static,
     {
-        let permit = call.claimant.call().await;
+        let permit = call.permits.call().await;
         let place = Place::new(
-            permit.map_err(|Full| CallError::overloaded())?,
+            permit.map_err(|_: Full| CallError::overloaded())?,
             call.message,
         );
-        let record = call.claimant.record().map_err(|Full| CallError {
+        let record = call.permits.record().map_err(|_: Full| CallError {
             retry_after: Some(COME_BACK_AFTER),
             ..CallError::new(Reason::StoreUnavailable)
                 .because("too many records are still to be written")

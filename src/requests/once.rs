@@ -1,7 +1,7 @@
 //! A request with an id: recorded before it is sent, and answered with what is recorded.
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     time::{Duration, Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::{
     answer::{Answer, StoredEnd, stored},
     detached::{Delivery, deliver, panicked},
     in_flight::{Joinable, Lead, Role},
-    permits::{Claimant, RecordPermit},
+    permits::{CallPermits, RecordPermit},
     settled::Settled,
     waiting::Waiting,
 };
@@ -38,8 +38,8 @@ struct Leader<M> {
     intent: Intent,
     departure: Departure,
     waiting: Waiting,
-    claimant: Claimant,
-    message: Option<OwnedSemaphorePermit>,
+    permits: CallPermits,
+    message: Option<Share>,
     delivery: Delivery<M>,
     answer_by: Instant,
     keeps_raw_json: bool,
@@ -95,7 +95,7 @@ impl Requests {
             },
             departure: departure.clone(),
             waiting: waiting.clone(),
-            claimant: call.claimant,
+            permits: call.permits,
             message: call.message,
             delivery,
             answer_by,
@@ -113,7 +113,7 @@ impl Requests {
         if let Some(settled) = joinable.told() {
             return Ok(Some(settled));
         }
-        let Ok(_repeat) = call.claimant.repeat() else {
+        let Ok(_repeat) = call.permits.repeat() else {
             return Err(not_served("too many repeats are waiting"));
         };
         let Some(_join) = joinable.join() else {
@@ -161,9 +161,9 @@ impl<M: Answer> Leader<M> {
             }
             Ok(Begun::Found(found)) => {
                 drop((place, record));
-                match self.claimant.repeat() {
+                match self.permits.repeat() {
                     Ok(repeat) => self.answer_known(found, repeat).await,
-                    Err(Full) => {
+                    Err(_) => {
                         let error = not_served("too many repeats are waiting");
                         self.hand_over(Err(error));
                     }
@@ -192,8 +192,8 @@ impl<M: Answer> Leader<M> {
     async fn admit(&self) -> Result<Admitted, CallError> {
         let stop = &self.requests.orders.stop;
         if !stop.is_started()
-            && let Ok(call) = self.claimant.try_call()
-            && let Ok(record) = self.claimant.record()
+            && let Ok(call) = self.permits.try_call()
+            && let Ok(record) = self.permits.record()
         {
             return Ok(Admitted::New(call, record));
         }
@@ -203,19 +203,19 @@ impl<M: Answer> Leader<M> {
         if stop.is_started() {
             return Err(CallError::draining());
         }
-        let call = self.claimant.call().await;
-        let call = call.map_err(|Full| CallError::overloaded())?;
-        let record = self.claimant.record();
+        let call = self.permits.call().await;
+        let call = call.map_err(|_: Full| CallError::overloaded())?;
+        let record = self.permits.record();
         let record =
-            record.map_err(|Full| not_begun("too many records are still to be written"))?;
+            record.map_err(|_: Full| not_begun("too many records are still to be written"))?;
         Ok(Admitted::New(call, record))
     }
 
     /// What is known of the request; `None` if it is new, or may be sent again.
     async fn look_up(&self) -> Result<Option<Admitted>, CallError> {
-        let repeat = self.claimant.repeat();
+        let repeat = self.permits.repeat();
         let repeat =
-            repeat.map_err(|Full| not_begun("too many request_ids are being looked up"))?;
+            repeat.map_err(|_: Full| not_begun("too many request_ids are being looked up"))?;
         let found = tokio::select! {
             biased;
             found = self.requests.log.request(self.intent.key.clone()) => found,

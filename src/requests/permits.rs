@@ -3,14 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::access::{Full, Share, Shares};
+use crate::access::{Claimant, Full, Share, Shares};
 
-/// How long a call waits for a permit, where its caller has less than its share of them.
+/// How long a call waits for a permit, where its caller and tenant have less than their share of them.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The permits of one gateway, for all of its tenants. Clones share them.
@@ -18,17 +15,15 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 pub struct Permits {
     calls: Shares,
     repeats: Shares,
-    records: Arc<Semaphore>,
+    records: Shares,
 }
 
 /// One call's access to them.
 #[derive(Clone, Debug)]
-pub struct Claimant {
+pub struct CallPermits {
     permits: Permits,
     /// Whose call it is.
-    caller: Arc<str>,
-    /// How many callers share the gateway.
-    callers: usize,
+    claimant: Claimant,
     /// When the call has to be answered.
     answer_by: Instant,
 }
@@ -36,7 +31,7 @@ pub struct Claimant {
 /// What a call may leave to be written, its record and the poll of its screening, until the last of them is.
 #[derive(Clone, Debug)]
 pub(super) struct RecordPermit {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<Share>,
 }
 
 impl Permits {
@@ -46,28 +41,27 @@ impl Permits {
         Permits {
             calls: Shares::new(max_calls),
             repeats: Shares::new(max_calls),
-            records: Arc::new(Semaphore::new(max_calls)),
+            records: Shares::new(max_calls),
         }
     }
 
-    /// The access of a call of `caller`, who is one of `callers`.
-    pub fn claimant(&self, caller: Arc<str>, callers: usize, answer_by: Instant) -> Claimant {
-        Claimant {
+    /// The access of a call of this claimant.
+    pub fn of_call(&self, claimant: Claimant, answer_by: Instant) -> CallPermits {
+        CallPermits {
             permits: self.clone(),
-            caller,
-            callers,
+            claimant,
             answer_by,
         }
     }
 }
 
-impl Claimant {
+impl CallPermits {
     /// A permit for a call that sends or reads something, at once.
     ///
     /// # Errors
     /// If there is none.
     pub(super) fn try_call(&self) -> Result<Share, Full> {
-        self.permits.calls.take(&self.caller, self.callers)
+        self.permits.calls.take(&self.claimant, 1)
     }
 
     /// The same. A caller that has less than its share waits for one.
@@ -77,7 +71,7 @@ impl Claimant {
     pub async fn call(&self) -> Result<Share, Full> {
         let wait_until = self.answer_by.min(Instant::now() + MAX_WAIT);
         let calls = &self.permits.calls;
-        calls.take_by(&self.caller, self.callers, wait_until).await
+        calls.take_by(&self.claimant, wait_until).await
     }
 
     /// A permit for what sends nothing: a look-up, a repeat or a join.
@@ -85,7 +79,7 @@ impl Claimant {
     /// # Errors
     /// If there is none.
     pub fn repeat(&self) -> Result<Share, Full> {
-        self.permits.repeats.take(&self.caller, self.callers)
+        self.permits.repeats.take(&self.claimant, 1)
     }
 
     /// A permit for a call that will have a record or a poll.
@@ -93,11 +87,7 @@ impl Claimant {
     /// # Errors
     /// If too many calls have records that the store has not taken yet.
     pub(super) fn record(&self) -> Result<RecordPermit, Full> {
-        let permit = Arc::clone(&self.permits.records).try_acquire_owned();
-        permit
-            .map(|permit| RecordPermit {
-                _permit: Arc::new(permit),
-            })
-            .map_err(|_| Full)
+        let permit = Arc::new(self.permits.records.take(&self.claimant, 1)?);
+        Ok(RecordPermit { _permit: permit })
     }
 }

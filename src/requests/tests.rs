@@ -8,6 +8,7 @@ use std::future::pending;
 
 use super::*;
 use crate::{
+    access::Claimant,
     error::Outcome,
     screening::KoraObject,
     store::{Ending, Intent, StoredState, Summary},
@@ -211,7 +212,7 @@ async fn a_screening_that_the_store_is_slow_to_take_waits_in_the_end() {
     let start = Instant::now();
     let taken = KoraObject::read(br#"{"screening_id": "scr_1", "status": "PENDING"}"#);
     let taken = Screening::from_kora(&taken.unwrap(), None).unwrap();
-    let claimant = room.permits.claimant("caller".into(), 1, start + WAIT);
+    let claimant = room.permits.of_call(Claimant::only(), start + WAIT);
     let record = claimant.record().unwrap();
     let requests = &room.requests;
     requests.await_end(&taken, start + WAIT, &record).await;
@@ -251,7 +252,7 @@ async fn as_many_ends_as_calls_may_be_left_to_be_written_and_then_new_ids_are_re
     let room = Room::new();
     let claimant = room
         .permits
-        .claimant("caller".into(), 1, Instant::now() + WAIT);
+        .of_call(Claimant::only(), Instant::now() + WAIT);
     let pending: Vec<_> = (0..room::MAX_CALLS).map(|_| claimant.record()).collect();
     assert!(pending.iter().all(Result::is_ok));
     room.store.read.add_permits(1);
@@ -306,7 +307,7 @@ async fn where_nobody_can_tell_whether_an_id_is_known_the_store_is_unavailable()
     // The store has not answered by the deadline; the permits for sending are taken.
     let room = Room::new();
     let start = Instant::now();
-    let claimant = room.permits.claimant("caller".into(), 1, start + WAIT);
+    let claimant = room.permits.of_call(Claimant::only(), start + WAIT);
     let calls: Vec<_> = (0..room::MAX_CALLS).map(|_| claimant.try_call()).collect();
     let error = room.call(WAIT, sent_twice()).await.unwrap_err();
     assert_eq!(error.reason, Reason::StoreUnavailable);

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::{super::*, slow_store::SlowStore};
 use crate::{
+    access::Claimant,
     clock::Clock,
     reconciler,
     store::{self, Sqlite},
@@ -91,7 +92,7 @@ impl Room {
                 scope: key().caller.into(),
             },
             answer_by,
-            claimant: self.permits.claimant("caller".into(), 1, answer_by),
+            permits: self.permits.of_call(Claimant::only(), answer_by),
             message: None,
         };
         let content = RequestContent {
@@ -123,6 +124,7 @@ fn kora(registry: &mut Registry) -> kora::Client {
     let config = kora::Config {
         timeout: WAIT,
         idle_timeout: WAIT,
+        connection_max_age: WAIT,
         proxy: None,
         ca_file: None,
         max_response_bytes: 1,
