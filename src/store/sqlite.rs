@@ -11,6 +11,7 @@ mod eviction;
 mod export;
 mod failure;
 mod import;
+mod known;
 mod log_row;
 mod poll_log;
 mod polls;

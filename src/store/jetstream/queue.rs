@@ -21,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) is_reconciled: bool,
     /// By what the server knows it again.
     pub(super) id: MessageId,
+    /// Whether an event with another body has the id that Kora gave it.
+    pub(super) has_id_conflict: bool,
     /// Its `receive_time` has to be later than this one, which another event with the same body has in its id.
     pub(super) after_time: Option<Timestamp>,
     pub(super) answer: oneshot::Sender<Answer>,

@@ -183,6 +183,8 @@ impl Writer {
             .appended
             .inc_by(committed.records.len() as u64);
         self.seen.metrics.trimmed.inc_by(committed.trimmed);
+        let conflicts = committed.id_conflicts;
+        self.seen.metrics.id_conflicts.inc_by(conflicts);
         self.seen.waiting.add(committed.more_polls);
         self.seen
             .metrics

@@ -59,17 +59,43 @@ const NO_TEXT: &str = "CAST(x'ff' AS TEXT)";
 
 #[tokio::test]
 async fn an_event_that_comes_again_is_kept_although_its_record_is_damaged() {
+    for damaged in [
+        &format!("type = {NO_TEXT}"),
+        "raw = x'00'",
+        "event = x'00'",
+        "checksum = checksum + 1",
+        "format = 9",
+    ] {
+        let place = Place::new();
+        let log = place.open();
+        append(&log, "a").await;
+        damage(&place.file(), &format!("UPDATE events SET {damaged}"));
+        // Better twice than lost; and what comes at the same time is not its fault.
+        for id in ["a", "b"] {
+            append(&log, id).await;
+        }
+        // The sound copy is known again, also after a restart.
+        assert_eq!(log.append(by_id("a")).await, Ok(Appended::Duplicate));
+        log.close().await;
+        let log = place.open();
+        assert_eq!(log.append(by_id("a")).await, Ok(Appended::Duplicate));
+        let kept = named(&[(2, "a~44136fa355b3678a"), (3, "b")]);
+        assert_eq!(all_after(&log, 1).await, kept, "{damaged}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_an_id_of_its_own_outlives_the_one_that_had_the_id_first() {
     let place = Place::new();
     let log = place.open();
+    let second = || event(Identity::Vendor("a".to_owned()), "2");
     append(&log, "a").await;
-    damage(
-        &place.file(),
-        &format!("UPDATE events SET type = {NO_TEXT}"),
-    );
-    // Better twice than lost; and what comes at the same time is not its fault.
-    for id in ["a", "b"] {
-        append(&log, id).await;
-    }
+    place.pass(Duration::from_secs(3000));
+    assert_eq!(log.append(second()).await, Ok(Appended::New));
+    place.pass(Duration::from_secs(601));
+    append(&log, "b").await;
+    assert_eq!(log.tail().bounds().trimmed.sequence, 1);
+    assert_eq!(log.append(second()).await, Ok(Appended::Duplicate));
 }
 
 #[tokio::test]
