@@ -10,6 +10,7 @@ mod durable;
 mod eviction;
 mod export;
 mod failure;
+mod files;
 mod import;
 mod known;
 mod log_row;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{
     clock_mark::Marking,
     eviction::{EvictedTo, STEP, abandon},
-    failure::consequence,
+    failure::CommitError,
     queue::{Operation, Write, refuse},
     requests,
     retention::{Limits, trim},
@@ -136,14 +136,15 @@ impl Writer {
         }
     }
 
-    /// One transaction: when it returns, all of it is on disk.
-    fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
+    /// One transaction: when it returns, all of it is on disk, and in the files that a restart finds.
+    fn commit(&mut self, operations: Vec<Operation>) -> Result<Committed, CommitError> {
         let (now, log_time) = self.log_time.now();
         let limits = self.limits(log_time);
         let oldest_request = before(log_time, self.request_retention);
         let request_bytes = self.seen.request_space.bound();
         let Opened {
             connection,
+            files,
             id,
             state,
             usage,
@@ -171,6 +172,7 @@ impl Writer {
         committed.evict(&transaction, terms, *usage)?;
         self.marking.write_if_due(&transaction, &self.log_time)?;
         transaction.commit()?;
+        files.check()?;
         self.marking.written();
         Ok(committed)
     }
@@ -249,15 +251,15 @@ impl Writer {
     }
 
     /// Makes room on a disk that may be full, and writes something durable that changes nothing.
-    fn prove_writable(&mut self) -> rusqlite::Result<Committed> {
+    fn prove_writable(&mut self) -> Result<Committed, CommitError> {
         checkpoint(&self.opened.connection, "TRUNCATE")?;
         let connection = &self.opened.connection;
         connection.execute("UPDATE log SET only_row = 1", [])?;
         self.commit(Vec::new())
     }
 
-    fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
-        let consequence = consequence(error);
+    fn failed(&mut self, error: &CommitError) -> AppendError {
+        let consequence = error.consequence();
         self.is_broken |= consequence == AppendError::Broken;
         if self.seen.writable.get() || self.is_broken {
             let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
@@ -278,7 +280,7 @@ impl Writer {
             other => other.map(drop),
         };
         if let Err(error) = done {
-            self.failed(&error);
+            self.failed(&error.into());
         }
     }
 
