@@ -3,6 +3,7 @@
 //! An event is encoded once, when it arrives, as the message that callers get: see [`NewEvent`]. From then on
 //! it is bytes, beside the few words of it that a filter looks at.
 
+mod body;
 mod content;
 mod filter;
 mod fit;
@@ -10,6 +11,7 @@ mod position;
 mod token;
 mod watch;
 
+pub use body::{BodyHash, are_bodies_equal};
 pub use content::{
     BODY_ID_PREFIX, Content, Identity, MAX_EVENT_BYTES, NewEvent, Payload, RAW_JSON_TAG,
     RECONCILED_ID_PREFIX, reconciled_id,

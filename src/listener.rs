@@ -7,6 +7,7 @@
 mod connection;
 mod exchanges;
 mod gathering;
+mod head_timer;
 mod http1;
 mod http2;
 mod metrics;
@@ -83,15 +84,18 @@ pub enum Protocol {
     /// HTTP/2 from the first byte, as gRPC wants it.
     Http2,
     /// HTTP/1.1 alone. A request's head that is not complete in time is answered `408`.
-    Http1 {
-        /// How long a head may take, and how long a connection may idle.
-        header_timeout: Duration,
-    },
+    Http1(Http1Patience),
     /// HTTP/1.1 or HTTP/2, told apart by the first bytes.
-    Http1OrHttp2 {
-        /// The same, of HTTP/1.1.
-        header_timeout: Duration,
-    },
+    Http1OrHttp2(Http1Patience),
+}
+
+/// How long a port waits for clients that speak HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http1Patience {
+    /// For the head of a request, from its first byte on; of the first one from the connection's first moment on.
+    pub header: Duration,
+    /// For the next request on a connection, after an answer.
+    pub idle: Duration,
 }
 
 /// How long a port waits for its clients.
@@ -311,10 +315,9 @@ where
                 self.metrics.unopened(self.name, Unopened::Failed);
                 http1::refuse(io).await;
             }
-            (
-                Version::Http1,
-                Protocol::Http1 { header_timeout } | Protocol::Http1OrHttp2 { header_timeout },
-            ) => http1::serve(io, exchanges, header_timeout, age, self.stop).await,
+            (Version::Http1, Protocol::Http1(patience) | Protocol::Http1OrHttp2(patience)) => {
+                http1::serve(io, exchanges, patience, age, self.stop).await;
+            }
             _ => {
                 let (name, config) = (self.name, &self.config);
                 http2::serve(name, io, exchanges, config, age, self.stop, self.metrics).await;

@@ -4,18 +4,19 @@ use std::{io, time::Duration};
 
 use crate::{
     config::Config,
-    listener::{self, Listener, Patience, Protocol},
+    listener::{self, Http1Patience, Listener, Patience, Protocol},
 };
 
-/// How long the head of a request to the admin port may take.
+/// How long the head of a request to the admin port may take, and how long a connection may idle.
 const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the admin port accepts: an orchestrator and a scraper, not the public.
 pub(super) fn admin_config() -> listener::Config {
     listener::Config {
-        protocol: Protocol::Http1OrHttp2 {
-            header_timeout: ADMIN_HEADER_TIMEOUT,
-        },
+        protocol: Protocol::Http1OrHttp2(Http1Patience {
+            header: ADMIN_HEADER_TIMEOUT,
+            idle: ADMIN_HEADER_TIMEOUT,
+        }),
         tls: None,
         max_connections: 256,
         max_streams_per_connection: 64,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{callers::CALLERS, reader::Reader, values};
 use crate::{
-    listener::{self, Patience, Protocol, Tls, TlsFile, TlsFiles},
+    listener::{self, Http1Patience, Patience, Protocol, Tls, TlsFile, TlsFiles},
     webhook,
 };
 
@@ -70,6 +70,7 @@ pub(super) fn ports(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Port
     }
     let max_connections = reader.value("max-connections", values::positive);
     let max_streams = reader.value("max-streams-per-connection", values::positive);
+    let webhook_idle = reader.value("webhook-idle-timeout", values::duration);
     let grpc_tls = tls(reader, &GRPC_TLS, ALPN_HTTP2);
     let webhook_tls = tls(reader, &WEBHOOK_TLS, ALPN_HTTP1);
     Some(Ports {
@@ -84,9 +85,10 @@ pub(super) fn ports(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Port
             patience: Patience::default(),
         },
         webhook: listener::Config {
-            protocol: Protocol::Http1 {
-                header_timeout: webhook::HEADER_TIMEOUT,
-            },
+            protocol: Protocol::Http1(Http1Patience {
+                header: webhook::HEADER_TIMEOUT,
+                idle: webhook_idle?,
+            }),
             tls: webhook_tls?,
             max_connections: MAX_WEBHOOK_CONNECTIONS,
             max_streams_per_connection: 1,

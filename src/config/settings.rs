@@ -219,6 +219,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "How large a webhook may be",
     },
     Setting {
+        name: "webhook-idle-timeout",
+        env: "GATEWAY_WEBHOOK_IDLE_TIMEOUT",
+        kind: Kind::Value("DURATION"),
+        default: Some("75s"),
+        help: "When an idle connection to the webhook port is closed; must be above the keep-alive of what stands before it",
+    },
+    Setting {
         name: "max-calls",
         env: "GATEWAY_MAX_CALLS",
         kind: Kind::Value("N"),

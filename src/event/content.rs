@@ -6,9 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::{
     Message,
-    encoding::{
-        WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
-    },
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
 };
 use sha2::{Digest, Sha256};
 
@@ -98,20 +96,10 @@ pub struct NewEvent {
     pub cuts: Cuts,
 }
 
-const RAW_IS_A_FIELD: &str = "the raw body was encoded as a field";
-
 impl Identity {
     /// What a body without an id is known by.
     pub fn of_body(body: &[u8]) -> Self {
         Identity::Body(Sha256::digest(body).into())
-    }
-
-    /// The same, of a body that is encoded as the field `Event.raw_json`.
-    pub fn of_raw(raw: &[u8]) -> Self {
-        let mut body = raw;
-        decode_key(&mut body).expect(RAW_IS_A_FIELD);
-        decode_varint(&mut body).expect(RAW_IS_A_FIELD);
-        Identity::of_body(body)
     }
 }
 
@@ -178,11 +166,6 @@ impl NewEvent {
             content: content.into(),
             ..self
         }
-    }
-
-    /// The identity that its body has, whatever id Kora gave it.
-    pub fn body_identity(&self) -> Identity {
-        Identity::of_raw(&self.raw)
     }
 
     /// How much it takes.
@@ -310,7 +293,6 @@ mod tests {
         assert_eq!(read.r#type, "case.closed");
         assert_eq!(read.raw_json, body);
         assert_eq!(read.source(), pb::EventSource::Webhook);
-        assert_eq!(event.body_identity(), Identity::of_body(body));
     }
 
     #[test]
@@ -358,12 +340,12 @@ mod tests {
         assert!(event.fit(whole).is_empty());
         let cuts = event.fit(whole - 1);
         assert_eq!(cuts.to_string(), "match_fields");
-        assert_eq!(event.body_identity(), Identity::of_body(&body));
+        assert!(event.raw.ends_with(&body));
         let cuts = event.fit(event.raw.len());
         assert_eq!(cuts.to_string(), "match_fields,payload");
         let read = pb::Event::decode(&event.content[..]).unwrap();
         assert!(read.payload.is_none() && read.payload_omitted);
-        assert_eq!(event.body_identity(), Identity::of_body(&body));
+        assert!(event.raw.ends_with(&body));
     }
 
     #[test]

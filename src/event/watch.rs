@@ -17,6 +17,10 @@ const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(20);
 const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
 
+/// The first and the last second that a protobuf `Timestamp` can have: 0001-01-01 and 9999-12-31 (timestamp.proto).
+const FIRST_SECOND: i64 = -62_135_596_800;
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Where a stream starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -104,7 +108,7 @@ fn start(start: Option<WireStart>) -> Result<Start, CallError> {
         Some(WireStart::ResumeToken(text)) => ResumeToken::decode(&text)
             .map(Start::Resume)
             .map_err(|error| CallError::new(Reason::TokenInvalid).because(error)),
-        Some(WireStart::FromTime(time)) => timestamp(time)
+        Some(WireStart::FromTime(time)) => time_clamped(time)
             .map(Start::From)
             .ok_or_else(|| invalid("from_time", "is not a time")),
         Some(WireStart::Position(number)) => match pb::StartPosition::try_from(number) {
@@ -125,11 +129,12 @@ fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
     }
 }
 
-fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
-    let is_valid = (0..1_000_000_000).contains(&time.nanos);
-    is_valid
-        .then(|| Timestamp::new(time.seconds, time.nanos).ok())
-        .flatten()
+/// Any time that protobuf has, from the year 1 to the end of 9999. jiff's times end some hours before that, so the last
+/// of them stands for those.
+fn time_clamped(time: prost_types::Timestamp) -> Option<Timestamp> {
+    let is_valid = (FIRST_SECOND..=LAST_SECOND).contains(&time.seconds)
+        && (0..1_000_000_000).contains(&time.nanos);
+    is_valid.then(|| Timestamp::new(time.seconds, time.nanos).unwrap_or(Timestamp::MAX))
 }
 
 fn invalid(field: &str, description: &'static str) -> CallError {
@@ -179,6 +184,23 @@ mod tests {
         assert!(request.wants(&Keys::default(), from));
         let before = from - Duration::from_millis(1);
         assert!(!request.wants(&Keys::default(), before));
+    }
+
+    #[test]
+    fn every_time_of_protobuf_is_a_time() {
+        let read_at = |seconds, nanos| {
+            let time = prost_types::Timestamp { seconds, nanos };
+            read(|request| request.start = Some(WireStart::FromTime(time)))
+        };
+        for seconds in [-62_135_596_800, 253_402_300_799] {
+            let request = read_at(seconds, 999_999_999).unwrap();
+            let is_past = seconds < 0;
+            let now = Timestamp::from_second(1_700_000_000).unwrap();
+            assert_eq!(request.wants(&Keys::default(), now), is_past);
+        }
+        for seconds in [-62_135_596_801, 253_402_300_800, i64::MIN, i64::MAX] {
+            assert!(read_at(seconds, 0).is_err(), "{seconds}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
+use ahead::PendingRead;
+
 use super::{
     concerned::Concerned,
     message::{MAX_BYTES, MAX_EVENTS, Message, event_len},
@@ -34,6 +36,8 @@ pub struct Subscription {
     head: watch::Receiver<u64>,
     /// In the present, where the stream has a filter.
     concerned: Option<Concerned>,
+    /// A read that took longer than a heartbeat could wait.
+    reading: Option<PendingRead>,
     heartbeat_at: Instant,
     /// Until when more is gathered.
     gather_until: Instant,
@@ -68,6 +72,7 @@ impl Subscription {
             gather_until: Instant::now(),
             stage: Stage::Opened(begin),
             concerned: None,
+            reading: None,
             log,
             request,
             stream,

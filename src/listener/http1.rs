@@ -19,7 +19,11 @@ use tokio::{
 };
 use tower::Service;
 
-use super::exchanges::Exchanges;
+use super::{
+    Http1Patience,
+    exchanges::Exchanges,
+    head_timer::{HeadTimer, TimedIo, TimedService},
+};
 use crate::lifecycle::Shutdown;
 
 /// How much of a request is buffered. A head that is larger is answered `431` by hyper.
@@ -45,7 +49,7 @@ const MAX_LINGER_BYTES: u64 = 1 << 20;
 pub(super) async fn serve<IO, S, B>(
     io: IO,
     exchanges: Exchanges<S>,
-    header_timeout: Duration,
+    patience: Http1Patience,
     age: Duration,
     stop: Shutdown,
 ) where
@@ -57,31 +61,49 @@ pub(super) async fn serve<IO, S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let ending = exchanges.ending.clone();
+    let timer = HeadTimer::start(patience.header);
+    let io = TimedIo::new(io, timer.clone());
+    let service = TimedService {
+        service: exchanges,
+        timer: timer.clone(),
+    };
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // hyper begins to count when the last answer is written.
+        .header_read_timeout(patience.idle.max(patience.header))
         .max_buf_size(MAX_BUFFER_BYTES)
         // A client that has nothing more to send still waits for its answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(io), exchanges);
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = stop.started() => None,
-        () = sleep(age) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            ending.start();
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+        .serve_connection(TokioIo::new(io), service);
+    let is_late = {
+        let served = async {
+            let ended = tokio::select! {
+                ended = &mut connection => Some(ended),
+                () = stop.started() => None,
+                () = sleep(age) => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    ending.start();
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            };
+            ended.is_err_and(|error| error.is_timeout())
+        };
+        tokio::select! {
+            biased;
+            is_late = served => is_late,
+            () = timer.expired() => true,
         }
     };
-    if ended.is_err_and(|error| error.is_timeout()) {
+    if is_late {
         let Parts { io, read_buf, .. } = connection.into_parts();
         if has_begun(&read_buf) {
+            let io = io.into_inner().into_inner();
             // The client may be gone.
-            let _ = timeout(LINGER, answer_and_close(io.into_inner(), REQUEST_TIMEOUT)).await;
+            let _ = timeout(LINGER, answer_and_close(io, REQUEST_TIMEOUT)).await;
         }
     }
 }

@@ -72,9 +72,9 @@ pub(super) async fn open(
     };
     let (head, version) = match protocol {
         // Its head has a limit of its own.
-        Protocol::Http1 { .. } => (BytesMut::new(), Version::Http1),
+        Protocol::Http1(_) => (BytesMut::new(), Version::Http1),
         Protocol::Http2 => read_preface(&mut socket, false).await?,
-        Protocol::Http1OrHttp2 { .. } => read_preface(&mut socket, true).await?,
+        Protocol::Http1OrHttp2(_) => read_preface(&mut socket, true).await?,
     };
     Ok(Opened {
         io: Rewound {

@@ -61,11 +61,17 @@ impl<'a> KoraObject<'a> {
     /// # Errors
     /// If it is none, or repeats a key.
     pub fn read(json: &'a [u8]) -> Result<Self, Unreadable> {
-        let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-        serde_json::from_slice(json).map_err(|error| Unreadable::NoObject {
-            line: error.line(),
-            column: error.column(),
+        serde_json::from_slice(Self::without_byte_order_mark(json)).map_err(|error| {
+            Unreadable::NoObject {
+                line: error.line(),
+                column: error.column(),
+            }
         })
+    }
+
+    /// The JSON after the byte order mark, where there is one.
+    pub fn without_byte_order_mark(json: &[u8]) -> &[u8] {
+        json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json)
     }
 
     /// Whether a byte order mark stands before the JSON.

@@ -18,9 +18,10 @@ use crate::event::{LogId, NewEvent, Position};
 ///    and no record ever appears before one that a reader has seen.
 /// 3. **Never reused.** No sequence is given twice: not after trimming, not to an empty log, not after a
 ///    restart.
-/// 4. **Known again.** An event whose identity is that of a record in the log is not appended. An identity
-///    made of the body alone is known for the dedup window. An id that a record of another type has is not
-///    taken for the event's own: its body identifies it.
+/// 4. **Known again.** An event is not appended if the log has a record with the same id and a body that is
+///    equal as a JSON value. With another body it is another event and gets the id `ID~HASH` (see
+///    [`BodyHash`](crate::event::BodyHash)), by which it is known again. A damaged record is not known. An
+///    identity made of the body alone is known for the dedup window.
 /// 5. **Time goes one way.** `receive_time` never goes back from one record to the next.
 /// 6. **Whole or not at all.** An append that is dropped while it waits is either appended whole or not at
 ///    all. An append that failed may have been appended; whoever repeats it runs into 4.

@@ -3,13 +3,17 @@
 //! A stream with a filter is entered under the narrowest kind of its values. Every record that is shown is noted for
 //! the streams entered under its ids, its type or its group; a stream takes what was noted for it together with the
 //! position up to which that is all. So a stream that nothing concerns moves along with the log, and reads nothing.
+//!
+//! The log writer takes the same lock, so an entry leaves without a search: it knows its place in the list of each of
+//! its words, and the member that fills that place is told where it is now.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Record;
@@ -22,8 +26,7 @@ const MAX_NOTED: usize = 100;
 #[derive(Debug)]
 pub struct Interest {
     index: Arc<Mutex<Index>>,
-    number: u64,
-    keys: FilterKeys,
+    entry: usize,
     notify: Arc<Notify>,
 }
 
@@ -44,24 +47,56 @@ pub(super) struct Interests(Arc<Mutex<Index>>);
 
 #[derive(Debug)]
 struct Index {
-    screenings: Places,
-    subjects: Places,
-    types: Places,
+    /// Which list each word has.
+    screenings: Words,
+    subjects: Words,
+    types: Words,
     /// With the dot at the end.
-    groups: Places,
-    entries: HashMap<u64, Entered>,
-    last_number: u64,
+    groups: Words,
+    lists: Slab<List>,
+    entries: Slab<Entered>,
     /// The position of the record that was shown last.
     head: Position,
     /// Who has something new and was not told yet.
     to_wake: Vec<Arc<Notify>>,
 }
 
-/// The numbers of the streams that wait for a word.
-type Places = HashMap<Arc<str>, Vec<u64>>;
+type Words = HashMap<Arc<str>, usize>;
+
+/// What a word is a value of.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Screening,
+    Subject,
+    Type,
+    Group,
+}
+
+/// The streams that wait for a word; at least one.
+#[derive(Debug)]
+struct List {
+    kind: Kind,
+    word: Arc<str>,
+    members: Vec<Member>,
+}
+
+/// An entry in a list, and which of its places that is.
+#[derive(Debug)]
+struct Member {
+    entry: usize,
+    place: usize,
+}
+
+/// Where an entry is: at this index of this list.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    list: usize,
+    at: usize,
+}
 
 #[derive(Debug)]
 struct Entered {
+    places: Vec<Place>,
     sequences: Vec<u64>,
     rest_from: Option<u64>,
     notify: Arc<Notify>,
@@ -71,12 +106,12 @@ impl Interests {
     /// Without entries, in a log with this head.
     pub(super) fn new(head: Position) -> Self {
         Interests(Arc::new(Mutex::new(Index {
-            screenings: Places::new(),
-            subjects: Places::new(),
-            types: Places::new(),
-            groups: Places::new(),
-            entries: HashMap::new(),
-            last_number: 0,
+            screenings: Words::new(),
+            subjects: Words::new(),
+            types: Words::new(),
+            groups: Words::new(),
+            lists: Slab::new(),
+            entries: Slab::new(),
             head,
             to_wake: Vec::new(),
         })))
@@ -85,14 +120,13 @@ impl Interests {
     /// Enters a stream. Also says up to where nothing was noted for it.
     pub(super) fn enter(&self, keys: FilterKeys) -> (Interest, Position) {
         let notify = Arc::new(Notify::new());
-        let (number, head) = {
+        let (entry, head) = {
             let mut index = lock(&self.0);
             (index.enter(&keys, Arc::clone(&notify)), index.head)
         };
         let interest = Interest {
             index: Arc::clone(&self.0),
-            number,
-            keys,
+            entry,
             notify,
         };
         (interest, head)
@@ -129,7 +163,7 @@ impl Interest {
     /// Whether something is noted.
     pub fn has_noted(&self) -> bool {
         let index = lock(&self.index);
-        let entered = index.entries.get(&self.number);
+        let entered = index.entries.get(self.entry);
         entered.is_some_and(Entered::has_noted)
     }
 
@@ -137,7 +171,7 @@ impl Interest {
     pub fn take(&self) -> Noted {
         let mut index = lock(&self.index);
         let head = index.head;
-        let entered = index.entries.get_mut(&self.number);
+        let entered = index.entries.get_mut(self.entry);
         let (sequences, rest_from) = entered
             .map(|entered| (mem::take(&mut entered.sequences), entered.rest_from.take()))
             .expect("it is entered until it is dropped");
@@ -151,54 +185,91 @@ impl Interest {
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        lock(&self.index).leave(&self.keys, self.number);
+        let left = lock(&self.index).leave(self.entry);
+        // Frees the memory after the lock is released.
+        drop(left);
     }
 }
 
 impl Index {
-    fn enter(&mut self, keys: &FilterKeys, notify: Arc<Notify>) -> u64 {
-        self.last_number += 1;
-        let number = self.last_number;
-        let entered = Entered {
+    fn enter(&mut self, keys: &FilterKeys, notify: Arc<Notify>) -> usize {
+        let entry = self.entries.insert(Entered {
+            places: Vec::new(),
             sequences: Vec::new(),
             rest_from: None,
             notify,
-        };
-        self.entries.insert(number, entered);
-        self.each_place(keys, |places, word| {
-            places.entry(Arc::clone(word)).or_default().push(number);
         });
-        number
-    }
-
-    fn leave(&mut self, keys: &FilterKeys, number: u64) {
-        self.entries.remove(&number);
-        self.each_place(keys, |places, word| {
-            if let Entry::Occupied(mut place) = places.entry(Arc::clone(word)) {
-                place.get_mut().retain(|other| *other != number);
-                if place.get().is_empty() {
-                    place.remove();
-                }
-            }
-        });
-    }
-
-    fn each_place(&mut self, keys: &FilterKeys, mut visit: impl FnMut(&mut Places, &Arc<str>)) {
         match keys {
-            FilterKeys::Screenings(ids) => {
-                ids.iter().for_each(|id| visit(&mut self.screenings, id))
-            }
-            FilterKeys::Subjects(ids) => ids.iter().for_each(|id| visit(&mut self.subjects, id)),
+            FilterKeys::Screenings(ids) => self.join_each(entry, Kind::Screening, ids),
+            FilterKeys::Subjects(ids) => self.join_each(entry, Kind::Subject, ids),
             FilterKeys::Types { types, groups } => {
-                types.iter().for_each(|name| visit(&mut self.types, name));
-                groups.iter().for_each(|name| visit(&mut self.groups, name));
+                self.join_each(entry, Kind::Type, types);
+                self.join_each(entry, Kind::Group, groups);
             }
         }
+        entry
+    }
+
+    fn join_each(&mut self, entry: usize, kind: Kind, words: &[Arc<str>]) {
+        self.entries[entry].places.reserve_exact(words.len());
+        for word in words {
+            let list = self.list_of(kind, word);
+            let places = &mut self.entries[entry].places;
+            let members = &mut self.lists[list].members;
+            let place = Place {
+                list,
+                at: members.len(),
+            };
+            members.push(Member {
+                entry,
+                place: places.len(),
+            });
+            places.push(place);
+        }
+    }
+
+    fn list_of(&mut self, kind: Kind, word: &Arc<str>) -> usize {
+        if let Some(list) = self.words(kind).get(word) {
+            return *list;
+        }
+        let list = self.lists.insert(List {
+            kind,
+            word: Arc::clone(word),
+            members: Vec::new(),
+        });
+        self.words(kind).insert(Arc::clone(word), list);
+        list
+    }
+
+    fn words(&mut self, kind: Kind) -> &mut Words {
+        match kind {
+            Kind::Screening => &mut self.screenings,
+            Kind::Subject => &mut self.subjects,
+            Kind::Type => &mut self.types,
+            Kind::Group => &mut self.groups,
+        }
+    }
+
+    /// Takes a bounded number of steps for each word of the entry, however many entries share the word.
+    fn leave(&mut self, entry: usize) -> Entered {
+        for place in 0..self.entries[entry].places.len() {
+            // Not copied before: the entry can be in one list twice, and be moved there itself.
+            let Place { list, at } = self.entries[entry].places[place];
+            let members = &mut self.lists[list].members;
+            members.swap_remove(at);
+            if let Some(moved) = members.get(at) {
+                self.entries[moved.entry].places[moved.place].at = at;
+            } else if members.is_empty() {
+                let List { kind, word, .. } = self.lists.remove(list);
+                self.words(kind).remove(&word);
+            }
+        }
+        self.entries.remove(entry)
     }
 
     /// Nobody can say whom these records concerned, from the first of them up to the next that is noted.
     fn note_unseen(&mut self, first: u64) {
-        for entered in self.entries.values_mut() {
+        for (_, entered) in &mut self.entries {
             entered.note_rest(first, &mut self.to_wake);
         }
     }
@@ -212,9 +283,9 @@ impl Index {
             self.subjects.get(keys.subject_id.as_str()),
             self.types.get(kind),
         ];
-        for number in concerned.into_iter().flatten().chain(groups).flatten() {
-            if let Some(entered) = self.entries.get_mut(number) {
-                entered.note(sequence, &mut self.to_wake);
+        for list in concerned.into_iter().flatten().chain(groups) {
+            for member in &self.lists[*list].members {
+                self.entries[member.entry].note(sequence, &mut self.to_wake);
             }
         }
     }

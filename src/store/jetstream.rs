@@ -234,6 +234,7 @@ impl JetStream {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             id: MessageId::of(&event.identity),
+            has_id_conflict: false,
             event,
             is_reconciled,
             answer,

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub(super) answers_evicted: Counter,
     /// Webhooks that told another end than the RECONCILED event that they replace.
     pub(super) disputed: Counter,
+    /// Events whose id an event with another body has.
+    pub(super) id_conflicts: Counter,
     /// Events that were too large for NATS, by what was left out of them.
     pub(super) cuts: CutCounter,
     /// How long a commit takes, the sync included.
@@ -60,6 +62,7 @@ impl Metrics {
             request_bytes_limit: Gauge::default(),
             answers_evicted: Counter::default(),
             disputed: Counter::default(),
+            id_conflicts: Counter::default(),
             cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
@@ -104,6 +107,11 @@ impl Metrics {
             "store_reconciled_disputed",
             "Webhooks that told another end than the RECONCILED event that they replace",
             metrics.disputed.clone(),
+        );
+        registry.register(
+            "store_event_id_conflicts",
+            "Events with an id that an event with another body has; kept as ID~HASH",
+            metrics.id_conflicts.clone(),
         );
         registry.register(
             "store_events_cut",

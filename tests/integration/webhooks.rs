@@ -37,6 +37,32 @@ async fn an_authentic_event_is_in_the_log_when_kora_hears_ok() {
 }
 
 #[tokio::test]
+async fn every_state_of_a_case_is_kept_although_all_have_one_id() {
+    let door = Door::open().await;
+    let body = |status| {
+        format!(r#"{{"id":"cas_1","event":"case.updated","data":{{"status":"{status}"}}}}"#)
+    };
+    let statuses = ["OPEN", "IN_REVIEW", "CLOSED"];
+    for status in statuses {
+        assert_eq!(door.ask(&signed(&body(status))).await.status, 200);
+    }
+    let other_order =
+        r#"{ "event": "case.updated", "data": { "status": "CLOSED" }, "id": "cas_1" }"#;
+    for again in [&body("IN_REVIEW"), other_order] {
+        assert_eq!(door.ask(&signed(again)).await.status, 200, "{again}");
+    }
+    let records = door.records().await;
+    assert_eq!(records.len(), statuses.len());
+    for (record, status) in records.iter().zip(statuses) {
+        assert!(record.raw.ends_with(body(status).as_bytes()));
+        let is_first = record.event_id == "cas_1";
+        assert!(is_first || record.event_id.starts_with("cas_1~"));
+    }
+    door.expect_counts(&[("accepted", 3), ("duplicate", 2)]);
+    assert!(door.metrics().contains("store_event_id_conflicts_total 2"));
+}
+
+#[tokio::test]
 async fn what_kora_signed_is_kept_whatever_it_says() {
     let door = Door::open().await;
     let mut client = Client::connect(&door).await;

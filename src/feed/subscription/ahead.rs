@@ -1,14 +1,15 @@
 //! What a stream looks at next, and how it waits for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::{MAX_EVENTS, Stage, Subscription};
 use crate::{
     event::Position,
     feed::concerned::{Look, Scan},
-    store::{Page, ReadError},
+    store::{EventLog, Page, ReadError},
 };
 
 /// After a message, the events of the present are gathered for so long for each stream that is open, so that those
@@ -26,6 +27,21 @@ pub(super) struct Ahead {
     pub(super) then: Option<Position>,
     /// There was nothing behind the page.
     pub(super) is_at_head: bool,
+}
+
+/// A page that is being read.
+pub(super) struct PendingRead {
+    after: u64,
+    page: BoxFuture<'static, Result<Page, ReadError>>,
+}
+
+impl PendingRead {
+    fn begin(log: Arc<dyn EventLog>, after: u64) -> Self {
+        PendingRead {
+            after,
+            page: Box::pin(async move { log.read(after).await }),
+        }
+    }
 }
 
 impl Subscription {
@@ -71,7 +87,7 @@ impl Subscription {
     }
 
     /// Lets events come together where there is one and not a message full of them, unless the order to stop comes.
-    pub(super) async fn gather(&self) {
+    pub(super) async fn gather(&mut self) {
         if Instant::now() >= self.gather_until || !self.has_few() {
             return;
         }
@@ -108,18 +124,29 @@ impl Subscription {
         }
     }
 
-    /// The next page; empty if the disk takes so long that a heartbeat or the end is due.
-    async fn read(&self, scan: Scan) -> Result<Page, ReadError> {
+    /// The next page; empty if the disk takes so long that a heartbeat or the end is due. Then the read goes on, and is
+    /// waited for the next time: a stream that began another one would lose its turn to every other that reads.
+    async fn read(&mut self, scan: Scan) -> Result<Page, ReadError> {
         let mut page = match self.log.tail().page(scan.after) {
             Some(page) => page,
-            None => tokio::select! {
-                biased;
-                read = self.log.read(scan.after) => read?,
-                () = sleep_until(self.heartbeat_at) => Page::new(),
-                () = self.stop.started() => Page::new(),
-            },
+            None => self.read_from_disk(scan.after).await?,
         };
         page.retain(|record| record.sequence <= scan.to);
         Ok(page)
+    }
+
+    async fn read_from_disk(&mut self, after: u64) -> Result<Page, ReadError> {
+        let mut pending = match self.reading.take() {
+            Some(pending) if pending.after == after => pending,
+            _ => PendingRead::begin(Arc::clone(&self.log), after),
+        };
+        tokio::select! {
+            biased;
+            read = &mut pending.page => return read,
+            () = sleep_until(self.heartbeat_at) => {}
+            () = self.stop.started() => {}
+        }
+        self.reading = Some(pending);
+        Ok(Page::new())
     }
 }

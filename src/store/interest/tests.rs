@@ -88,16 +88,76 @@ fn a_stream_hears_of_what_comes_after_it_entered_and_leaves_nothing_behind() {
     let others = (tail.follow(types), tail.follow(ids));
     let index = Arc::clone(&a.index);
     drop((a, others));
-    let index = lock(&index);
-    assert!(index.entries.is_empty());
-    for places in [
+    assert_empty(&lock(&index));
+}
+
+fn assert_empty(index: &Index) {
+    assert!(index.entries.is_empty() && index.lists.is_empty());
+    for words in [
         &index.screenings,
         &index.subjects,
         &index.types,
         &index.groups,
     ] {
-        assert!(places.is_empty());
+        assert!(words.is_empty());
     }
+}
+
+#[test]
+fn leaving_costs_no_more_than_entering_however_many_have_the_same_words() {
+    const STREAMS: usize = 5000;
+    const WORDS: usize = 100;
+    let tail = tail();
+    let ids: Vec<Arc<str>> = (0..WORDS).map(|id| format!("subj_{id}").into()).collect();
+    let start = std::time::Instant::now();
+    let streams: Vec<_> = (0..STREAMS)
+        .map(|_| tail.follow(FilterKeys::Subjects(ids.clone())))
+        .collect();
+    let entering = start.elapsed();
+    let index = Arc::clone(&streams[0].0.index);
+    let start = std::time::Instant::now();
+    drop(streams);
+    let leaving = start.elapsed();
+    assert_empty(&lock(&index));
+    // A search for each word takes hundreds of times as long.
+    assert!(leaving < 10 * entering, "{leaving:?} after {entering:?}");
+}
+
+#[test]
+fn those_that_stay_hear_of_their_own_whoever_leaves() {
+    let tail = tail();
+    let lists: [&[&str]; 6] = [
+        &["a", "b"],
+        &["b", "b", "c"],
+        &["a"],
+        &["c", "a", "a", "c"],
+        &["b"],
+        &["d", "c"],
+    ];
+    let follow = |list: &[&str]| tail.follow(FilterKeys::Subjects(words(list))).0;
+    let mut streams: Vec<_> = lists.iter().map(|list| (*list, follow(list))).collect();
+    let index = Arc::clone(&streams[0].1.index);
+    for round in 0..200 {
+        let (list, left) = streams.remove(round * 7 % streams.len());
+        drop(left);
+        if round % 3 > 0 {
+            streams.push((list, follow(list)));
+        }
+        if streams.len() < 2 {
+            streams.extend(lists.iter().map(|list| (*list, follow(list))));
+        }
+        for subject in ["a", "b", "c", "d"] {
+            show(&tail, &[subject]);
+            let head = tail.bounds().head.sequence;
+            for (list, stream) in &streams {
+                let noted = stream.take().sequences;
+                let is_concerned = list.contains(&subject);
+                assert_eq!(noted.contains(&head), is_concerned, "{subject} {list:?}");
+            }
+        }
+    }
+    drop(streams);
+    assert_empty(&lock(&index));
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) is_reconciled: bool,
     /// By what the server knows it again.
     pub(super) id: MessageId,
+    /// Whether an event with another body has the id that Kora gave it.
+    pub(super) has_id_conflict: bool,
     pub(super) answer: oneshot::Sender<Answer>,
     pub(super) _room: OwnedSemaphorePermit,
 }

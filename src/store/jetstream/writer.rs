@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    task,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,11 +22,14 @@ use super::{
 };
 use crate::{
     clock::{Clock, STEP_TOLERANCE},
-    event::Identity,
+    event::{BodyHash, Identity, are_bodies_equal},
     store::{
         AppendError, Appended, Metrics, ReadError, record::body_id_prefix, writable::Writable,
     },
 };
+
+/// How large bodies may be that are compared right on the runtime, in well under a millisecond.
+const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// What the writer needs.
 pub(super) struct Writer {
@@ -126,6 +133,8 @@ impl Writer {
             Fate::Stored(end) => {
                 self.head = Some(end);
                 self.metrics.appended.inc();
+                let conflicts = u64::from(waiting.has_id_conflict);
+                self.metrics.id_conflicts.inc_by(conflicts);
                 self.writable.set(true);
                 place.tell_dispute(&self.events, &waiting.event, &self.metrics);
                 Ok((Appended::New, Some(end.position.sequence)))
@@ -133,10 +142,10 @@ impl Writer {
             Fate::Ended => Ok((Appended::Duplicate, None)),
             Fate::KnownAs(sequence) => match self.is_known(&waiting, sequence).await {
                 Ok(Known::Same) => Ok((Appended::Duplicate, Some(sequence))),
-                Ok(Known::OtherType) => {
-                    // An id that two types share is no event's own: better twice than lost.
-                    waiting.event.identity = waiting.event.body_identity();
+                Ok(Known::OtherBody { free_id }) => {
+                    waiting.event.identity = Identity::Vendor(free_id);
                     waiting.id = MessageId::of(&waiting.event.identity);
+                    waiting.has_id_conflict = true;
                     return Some(waiting);
                 }
                 Ok(Known::No) => {
@@ -174,8 +183,10 @@ impl Writer {
         };
         Ok(match &waiting.event.identity {
             Identity::Vendor(id) if found.event_id != *id => Known::No,
-            Identity::Vendor(_) if found.keys.kind != waiting.event.keys.kind => Known::OtherType,
-            Identity::Vendor(_) => Known::Same,
+            Identity::Vendor(id) => {
+                let (id, kept, raw) = (id.clone(), found.raw, waiting.event.raw.clone());
+                compare_bodies(id, kept, raw).await?
+            }
             Identity::Body(hash) if !found.event_id.starts_with(&body_id_prefix(hash)) => Known::No,
             Identity::Body(_) => {
                 // By the server's clock, since gateways' clocks differ; a time from the future tells nothing. One that was
@@ -220,9 +231,30 @@ impl Writer {
 /// What the server's memory of an event's identity is worth.
 enum Known {
     Same,
-    OtherType,
+    /// The record has the same id and another body, so this event is kept under another id.
+    OtherBody {
+        free_id: String,
+    },
     /// The record is another event's, or so old that the body is a new event.
     No,
+}
+
+/// Compares the bodies of two events with one id. Off the runtime where they are large.
+async fn compare_bodies(id: String, kept: Bytes, raw: Bytes) -> Result<Known, ReadError> {
+    let is_small = kept.len().max(raw.len()) <= MAX_INLINE_BYTES;
+    let compare = move || {
+        if are_bodies_equal(&kept, &raw) {
+            return Known::Same;
+        }
+        // Better twice than lost. A hash that collides is appended once more.
+        let free_id = BodyHash::of_raw(&raw).qualify(&id);
+        Known::OtherBody { free_id }
+    };
+    if is_small {
+        return Ok(compare());
+    }
+    let compared = task::spawn_blocking(compare).await;
+    compared.map_err(|error| ReadError::Unavailable(error.to_string()))
 }
 
 fn refuse(waiting: Vec<Waiting>, error: AppendError) {

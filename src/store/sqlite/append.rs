@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{
+    known::free_id,
     log_row::{End, SELECT_END, State, end_of, time},
     transaction::Terms,
 };
@@ -17,6 +18,13 @@ use crate::{
     },
 };
 
+/// An event that was appended.
+pub(super) struct Inserted {
+    pub(super) record: Record,
+    /// Whether an event with another body had its id.
+    pub(super) has_id_conflict: bool,
+}
+
 /// Appends the event after the head of `state`, unless it is there. Not visible to anybody until the
 /// transaction is committed.
 pub(super) fn append(
@@ -24,15 +32,15 @@ pub(super) fn append(
     terms: Terms,
     state: &mut State,
     mut event: NewEvent,
-) -> rusqlite::Result<Option<Record>> {
+) -> rusqlite::Result<Option<Inserted>> {
     let log_time = time(terms.log_time.as_millisecond()).max(state.head.log_time);
+    let mut has_id_conflict = false;
     if let Identity::Vendor(id) = &event.identity {
-        match is_of_type(connection, id, &event.keys.kind)? {
-            None => {}
-            Some(true) => return Ok(None),
-            // An id that two types share is no event's own: better twice than lost.
-            Some(false) => event.identity = event.body_identity(),
-        }
+        let Some(free) = free_id(connection, terms.log_id, id, &event.raw)? else {
+            return Ok(None);
+        };
+        has_id_conflict = free != *id;
+        event.identity = Identity::Vendor(free);
     }
     if let Identity::Body(hash) = &event.identity
         && let Some(newest) = newest_of_body(connection, hash)?
@@ -45,28 +53,10 @@ pub(super) fn append(
     let record = Record::seal(terms.log_id, last, receive_time, event);
     insert(connection, &record, log_time)?;
     state.head = End::after(&record, log_time);
-    Ok(Some(record))
-}
-
-/// Whether the event with this id is of this type, if there is one.
-pub(super) fn is_of_type(
-    connection: &Connection,
-    event_id: &str,
-    kind: &str,
-) -> rusqlite::Result<Option<bool>> {
-    connection
-        .prepare_cached("SELECT type FROM events WHERE event_id = ?")?
-        .query_row([event_id], |row| is_text(row, 0, kind))
-        .optional()
-}
-
-/// Whether a column is this text. One that is damaged need not be a text at all, and must not fail the
-/// transaction, in which others have their writes.
-pub(super) fn is_text(row: &Row<'_>, column: usize, text: &str) -> rusqlite::Result<bool> {
-    let stored = row.get_ref(column)?;
-    Ok(stored
-        .as_bytes()
-        .is_ok_and(|stored| stored == text.as_bytes()))
+    Ok(Some(Inserted {
+        record,
+        has_id_conflict,
+    }))
 }
 
 /// The newest event that is known by the hash of its body. The ids of those differ only in their time, which the newest has

@@ -49,13 +49,14 @@ pub(super) fn write_again(
     path: &Path,
 ) -> rusqlite::Result<io::Result<()>> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let written = write_file_again(&write_ahead_log(path));
+    // SQLite has it beside the file itself, not beside a symbolic link to it.
+    let written = fs::canonicalize(path).and_then(|path| write_file_again(&write_ahead_log(&path)));
     connection.execute_batch("ROLLBACK")?;
     Ok(written)
 }
 
 /// The file beside a log's.
-fn write_ahead_log(path: &Path) -> PathBuf {
+pub(super) fn write_ahead_log(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()
@@ -76,5 +77,35 @@ fn write_file_again(path: &Path) -> io::Result<()> {
                 at += read as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, time::SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn the_write_ahead_log_of_a_file_behind_a_symbolic_link_is_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (
+            directory.path().join("elsewhere.db"),
+            directory.path().join("log.db"),
+        );
+        create_for_owner(&file).unwrap();
+        symlink(&file, &link).unwrap();
+        let connection = Connection::open(&link).unwrap();
+        connection
+            .execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (a)")
+            .unwrap();
+        let wal = OpenOptions::new()
+            .write(true)
+            .open(write_ahead_log(&file))
+            .unwrap();
+        wal.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        write_again(&connection, &link).unwrap().unwrap();
+        let modified = wal.metadata().unwrap().modified().unwrap();
+        assert!(modified > SystemTime::UNIX_EPOCH);
     }
 }

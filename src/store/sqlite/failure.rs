@@ -1,8 +1,30 @@
 //! What a failure of SQLite's means for the log.
 
 use rusqlite::{ErrorCode, ffi};
+use thiserror::Error;
 
+use super::files::Replaced;
 use crate::store::AppendError;
+
+/// Why a commit failed.
+#[derive(Debug, Error)]
+pub(super) enum CommitError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// It was written, into a file that no restart finds.
+    #[error(transparent)]
+    Replaced(#[from] Replaced),
+}
+
+impl CommitError {
+    /// Whether it can pass.
+    pub(super) fn consequence(&self) -> AppendError {
+        match self {
+            CommitError::Sqlite(error) => consequence(error),
+            CommitError::Replaced(_) => AppendError::Broken,
+        }
+    }
+}
 
 /// Whether it can pass, or leaves it unsure what is on disk.
 ///

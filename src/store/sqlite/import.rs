@@ -8,18 +8,18 @@ use tokio::sync::mpsc;
 
 use super::{
     append,
+    known::free_id,
     log_row::End,
     polls, request_row,
     schema::{self, Opened, checkpoint},
     transaction::PAGE_BYTES,
 };
 use crate::{
-    event::{Identity, LogId},
+    event::LogId,
     pb,
     store::{
         Config, OpenError, Record,
         directory::Directory,
-        record::body_id,
         transfer::{Beginning, Counts, Item, MovedEvent, TransferError},
     },
 };
@@ -126,17 +126,11 @@ impl Import {
 
     /// On NATS an id is not known for as long as its event is kept, so an event can be there twice. Here it is not.
     fn append(&mut self, mut event: MovedEvent) -> rusqlite::Result<()> {
-        match append::is_of_type(&self.connection, &event.event_id, &event.keys.kind)? {
-            None => {}
-            Some(true) => return Ok(()),
-            // An id that two types share is no event's own: better twice than lost.
-            Some(false) => {
-                event = known_by_its_body(event);
-                let id = &event.event_id;
-                if append::is_of_type(&self.connection, id, &event.keys.kind)?.is_some() {
-                    return Ok(());
-                }
-            }
+        let Some(free) = free_id(&self.connection, self.id, &event.event_id, &event.raw)? else {
+            return Ok(());
+        };
+        if free != event.event_id {
+            event = with_id(event, free);
         }
         let last = (self.head.position.sequence, self.head.end_offset);
         let record = Record::seal_moved(self.id, last, event);
@@ -167,12 +161,8 @@ fn is_empty(opened: &Opened) -> rusqlite::Result<bool> {
     Ok(!has_requests && !has_events && opened.polls == 0)
 }
 
-/// The event with the id that it would have got without one of Kora's.
-fn known_by_its_body(event: MovedEvent) -> MovedEvent {
-    let Identity::Body(hash) = Identity::of_raw(&event.raw) else {
-        return event;
-    };
-    let event_id = body_id(&hash, event.receive_time);
+/// The event under another id.
+fn with_id(event: MovedEvent, event_id: String) -> MovedEvent {
     let stamp = pb::Event {
         event_id: event_id.clone(),
         ..Default::default()

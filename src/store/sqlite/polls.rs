@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{append::is_text, log_row::time, snapshot::unreadable};
+use super::{log_row::time, snapshot::unreadable};
 use crate::{
     event::{NewEvent, reconciled_id},
     store::{Poll, Polls, ReadError, dispute::decisions_differ},
@@ -155,6 +155,15 @@ pub(super) fn superseded(
         event_id,
         is_disputed: !is_same_type || decisions_differ(&event, &webhook.content),
     }))
+}
+
+/// Whether a column is this text. One that is damaged need not be a text at all, and must not fail the
+/// transaction, in which others have their writes.
+fn is_text(row: &Row<'_>, column: usize, text: &str) -> rusqlite::Result<bool> {
+    let stored = row.get_ref(column)?;
+    Ok(stored
+        .as_bytes()
+        .is_ok_and(|stored| stored == text.as_bytes()))
 }
 
 /// Whether the end of a screening of this subject is in the log. Where either names no subject, it is the same.

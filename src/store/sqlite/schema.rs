@@ -9,6 +9,7 @@ use super::{
     durable,
     eviction::left_open,
     failure,
+    files::LogFiles,
     log_row::{End, State, read_head, read_log_row, write_log_row},
     polls,
     request_usage::Usage,
@@ -143,6 +144,8 @@ CREATE INDEX ends_by_screening ON events (screening_id)
 /// A log that was opened for writing.
 pub(super) struct Opened {
     pub(super) connection: Connection,
+    /// What it writes into.
+    pub(super) files: LogFiles,
     pub(super) id: LogId,
     pub(super) state: State,
     /// How many polls wait.
@@ -192,6 +195,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         Err(error) if failure::consequence(&error) == AppendError::Unavailable => false,
         Err(error) => return Err(explain(error)),
     };
+    let files = LogFiles::of(path).map_err(disk)?;
     let (id, trimmed) = read_log_row(&connection)
         .map_err(explain)?
         .ok_or_else(|| not_a_log("its first row is damaged"))?;
@@ -204,6 +208,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         usage,
         left_open,
         connection,
+        files,
         polls,
         times,
         id,

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-const COLUMNS: &str = "SELECT sequence, receive_time, end_offset, event_id, type, screening_id, \
+pub(super) const COLUMNS: &str = "SELECT sequence, receive_time, end_offset, event_id, type, screening_id, \
                        subject_id, format, event, raw, checksum FROM events";
 
 /// One state of the file.
@@ -95,7 +95,7 @@ impl Snapshot<'_> {
 }
 
 /// `None` for a format that this gateway does not know.
-fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
+pub(super) fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
     if row.get::<_, u32>(7)? != FORMAT {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
-    append::append,
+    append::{Inserted, append},
     eviction::{EvictedTo, evict},
     log_row::State,
     polls::{self, Superseded},
@@ -46,6 +46,8 @@ pub(super) struct Committed {
     pub(super) more_polls: i64,
     /// Events that replaced another and told a different end, with the id of the one that they replaced.
     pub(super) disputed: Vec<(Arc<Record>, String)>,
+    /// How many events got an id of their own, because an event with another body had theirs.
+    pub(super) id_conflicts: u64,
     pub(super) trimmed: u64,
     pub(super) forgotten: u64,
     /// What request records take, and up to which end their answers were evicted.
@@ -73,6 +75,7 @@ impl Committed {
             other_bytes: 0,
             more_polls: 0,
             disputed: Vec::new(),
+            id_conflicts: 0,
             trimmed: 0,
             forgotten: 0,
         }
@@ -180,9 +183,14 @@ impl Committed {
         terms: Terms,
         event: NewEvent,
     ) -> rusqlite::Result<Appended> {
-        let Some(record) = append(connection, terms, &mut self.state, event)? else {
+        let Some(inserted) = append(connection, terms, &mut self.state, event)? else {
             return Ok(Appended::Duplicate);
         };
+        let Inserted {
+            record,
+            has_id_conflict,
+        } = inserted;
+        self.id_conflicts += u64::from(has_id_conflict);
         self.records.push(Arc::new(record));
         Ok(Appended::New)
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{
     clock_mark::Marking,
     eviction::{EvictedTo, STEP, abandon},
-    failure::consequence,
+    failure::CommitError,
     queue::{Operation, Write, refuse},
     requests,
     retention::{Limits, trim},
@@ -139,14 +139,15 @@ impl Writer {
         }
     }
 
-    /// One transaction: when it returns, all of it is on disk.
-    fn commit(&mut self, operations: Vec<Operation>) -> rusqlite::Result<Committed> {
+    /// One transaction: when it returns, all of it is on disk, and in the files that a restart finds.
+    fn commit(&mut self, operations: Vec<Operation>) -> Result<Committed, CommitError> {
         let now = self.log_time.now();
         let limits = self.limits(now.log_time);
         let oldest_request = before(now.log_time, self.request_retention);
         let request_bytes = self.seen.request_space.bound();
         let Opened {
             connection,
+            files,
             id,
             state,
             usage,
@@ -176,6 +177,7 @@ impl Writer {
         committed.evict(&transaction, terms, *usage)?;
         self.marking.write_if_due(&transaction, &now)?;
         transaction.commit()?;
+        files.check()?;
         self.marking.written();
         self.young.moved(&now);
         Ok(committed)
@@ -189,6 +191,8 @@ impl Writer {
             .appended
             .inc_by(committed.records.len() as u64);
         self.seen.metrics.trimmed.inc_by(committed.trimmed);
+        let conflicts = committed.id_conflicts;
+        self.seen.metrics.id_conflicts.inc_by(conflicts);
         self.seen.waiting.add(committed.more_polls);
         self.seen
             .metrics
@@ -253,15 +257,15 @@ impl Writer {
     }
 
     /// Makes room on a disk that may be full, and writes something durable that changes nothing.
-    fn prove_writable(&mut self) -> rusqlite::Result<Committed> {
+    fn prove_writable(&mut self) -> Result<Committed, CommitError> {
         checkpoint(&self.opened.connection, "TRUNCATE")?;
         let connection = &self.opened.connection;
         connection.execute("UPDATE log SET only_row = 1", [])?;
         self.commit(Vec::new())
     }
 
-    fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
-        let consequence = consequence(error);
+    fn failed(&mut self, error: &CommitError) -> AppendError {
+        let consequence = error.consequence();
         self.is_broken |= consequence == AppendError::Broken;
         if self.seen.writable.get() || self.is_broken {
             let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
@@ -282,7 +286,7 @@ impl Writer {
             other => other.map(drop),
         };
         if let Err(error) = done {
-            self.failed(&error);
+            self.failed(&error.into());
         }
     }
 

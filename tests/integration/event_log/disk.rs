@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
-    path::Path,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
 };
 
 use kora_gateway::{
     event::SCREENING_COMPLETED,
-    store::{Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog},
+    store::{AppendError, Begun, Intent, PollLog, Polls, RequestContent, RequestKey, RequestLog},
 };
 use uuid::Uuid;
 
@@ -54,22 +54,143 @@ async fn a_damaged_record_is_never_returned_and_those_before_it_are() {
     }
 }
 
+/// Another file with the same content takes its name.
+fn replace(file: &Path) {
+    let copy = file.with_extension("copy");
+    fs::copy(file, &copy).unwrap();
+    fs::rename(copy, file).unwrap();
+}
+
+fn wal_of(file: &Path) -> PathBuf {
+    format!("{}-wal", file.display()).into()
+}
+
+async fn assert_broken(log: &Sqlite, what: &str) {
+    assert!(*log.writable().borrow(), "{what}");
+    for _ in 0..2 {
+        let appended = log.append(by_id("b")).await;
+        assert_eq!(appended, Err(AppendError::Broken), "{what}");
+        assert!(!*log.writable().borrow(), "{what}");
+    }
+    assert_eq!(log.tail().bounds().head.sequence, 1, "{what}");
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_a_file_of_the_log_is_deleted_or_replaced() {
+    type Sabotage = fn(&Place);
+    let sabotages: [(&str, Sabotage); 6] = [
+        ("deleted", |place| fs::remove_file(place.file()).unwrap()),
+        ("replaced", |place| replace(&place.file())),
+        ("its write-ahead log deleted", |place| {
+            fs::remove_file(wal_of(&place.file())).unwrap();
+        }),
+        ("its write-ahead log replaced", |place| {
+            replace(&wal_of(&place.file()));
+        }),
+        ("its directory moved", |place| {
+            let moved = place.directory.path().join("moved");
+            fs::rename(&place.config.directory, moved).unwrap();
+        }),
+        ("its directory deleted", |place| {
+            fs::remove_dir_all(&place.config.directory).unwrap();
+        }),
+    ];
+    for (what, sabotage) in sabotages {
+        let place = Place::new();
+        let log = place.open();
+        append(&log, "a").await;
+        sabotage(&place);
+        assert_broken(&log, what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_behind_a_symbolic_link_is_looked_after_where_it_is() {
+    type Sabotage = fn(&Path, &Path);
+    let sabotages: [(&str, Sabotage); 3] = [
+        ("replaced", |_, file| replace(file)),
+        ("its write-ahead log deleted", |_, file| {
+            fs::remove_file(wal_of(file)).unwrap();
+        }),
+        ("the link leads elsewhere", |link, file| {
+            let other = file.with_extension("other");
+            fs::copy(file, &other).unwrap();
+            fs::remove_file(link).unwrap();
+            symlink(other, link).unwrap();
+        }),
+    ];
+    for (what, sabotage) in sabotages {
+        let place = Place::new();
+        let file = place.directory.path().join("elsewhere.db");
+        fs::create_dir(&place.config.directory).unwrap();
+        fs::write(&file, "").unwrap();
+        symlink(&file, place.file()).unwrap();
+        let log = place.open();
+        append(&log, "a").await;
+        log.close().await;
+        let log = place.open();
+        assert_eq!(all_after(&log, 0).await, named(&[(1, "a")]));
+        sabotage(&place.file(), &file);
+        assert_broken(&log, what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_writes_to_notices_that_its_file_is_gone() {
+    let mut place = Place::new();
+    // The writer looks after such a log every second.
+    place.config.retention_age = Duration::from_secs(1000);
+    let log = place.open();
+    append(&log, "a").await;
+    fs::remove_file(place.file()).unwrap();
+    let mut writable = log.writable();
+    let unwritable = writable.wait_for(|is_writable| !*is_writable);
+    let noticed = tokio::time::timeout(Duration::from_secs(20), unwritable).await;
+    assert!(noticed.is_ok_and(|changed| changed.is_ok()));
+}
+
 /// Bytes in the place of a text that no text has.
 const NO_TEXT: &str = "CAST(x'ff' AS TEXT)";
 
 #[tokio::test]
 async fn an_event_that_comes_again_is_kept_although_its_record_is_damaged() {
+    for damaged in [
+        &format!("type = {NO_TEXT}"),
+        "raw = x'00'",
+        "event = x'00'",
+        "checksum = checksum + 1",
+        "format = 9",
+    ] {
+        let place = Place::new();
+        let log = place.open();
+        append(&log, "a").await;
+        damage(&place.file(), &format!("UPDATE events SET {damaged}"));
+        // Better twice than lost; and what comes at the same time is not its fault.
+        for id in ["a", "b"] {
+            append(&log, id).await;
+        }
+        // The sound copy is known again, also after a restart.
+        assert_eq!(log.append(by_id("a")).await, Ok(Appended::Duplicate));
+        log.close().await;
+        let log = place.open();
+        assert_eq!(log.append(by_id("a")).await, Ok(Appended::Duplicate));
+        let kept = named(&[(2, "a~44136fa355b3678a"), (3, "b")]);
+        assert_eq!(all_after(&log, 1).await, kept, "{damaged}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_an_id_of_its_own_outlives_the_one_that_had_the_id_first() {
     let place = Place::new();
     let log = place.open();
+    let second = || event(Identity::Vendor("a".to_owned()), "2");
     append(&log, "a").await;
-    damage(
-        &place.file(),
-        &format!("UPDATE events SET type = {NO_TEXT}"),
-    );
-    // Better twice than lost; and what comes at the same time is not its fault.
-    for id in ["a", "b"] {
-        append(&log, id).await;
-    }
+    place.pass(Duration::from_secs(3000));
+    assert_eq!(log.append(second()).await, Ok(Appended::New));
+    place.pass(Duration::from_secs(601));
+    append(&log, "b").await;
+    assert_eq!(log.tail().bounds().trimmed.sequence, 1);
+    assert_eq!(log.append(second()).await, Ok(Appended::Duplicate));
 }
 
 #[tokio::test]

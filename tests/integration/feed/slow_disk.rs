@@ -1,5 +1,7 @@
 //! A subscription whose log does not answer, or cannot be read.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use kora_gateway::{
@@ -16,7 +18,14 @@ use super::*;
 /// A log that has events, none of them in memory, and a disk that is not well.
 struct Sick {
     kept: Arc<Sqlite>,
-    answers: bool,
+    disk: Disk,
+}
+
+enum Disk {
+    Silent,
+    Failing,
+    /// Each read waits for its turn for so long. They are counted.
+    Busy(Duration, Arc<AtomicUsize>),
 }
 
 impl EventLog for Sick {
@@ -32,12 +41,17 @@ impl EventLog for Sick {
         self.kept.append(event)
     }
 
-    fn read(&self, _: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
-        Box::pin(async {
-            if !self.answers {
-                std::future::pending::<()>().await;
+    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+        Box::pin(async move {
+            match &self.disk {
+                Disk::Silent => std::future::pending().await,
+                Disk::Failing => Err(ReadError::Unavailable("it is not well".to_owned())),
+                Disk::Busy(turn, reads) => {
+                    reads.fetch_add(1, Ordering::SeqCst);
+                    time::sleep(*turn).await;
+                    self.kept.read(sequence).await
+                }
             }
-            Err(ReadError::Unavailable("it is not well".to_owned()))
         })
     }
 
@@ -51,13 +65,13 @@ impl EventLog for Sick {
 }
 
 /// A stream that has been opened and goes to the disk next.
-async fn before_the_disk(directory: &Path, answers: bool, stop: Shutdown) -> Subscription {
+async fn before_the_disk(directory: &Path, disk: Disk, stop: Shutdown) -> Subscription {
     let log = open(directory, 1 << 30);
     append(&log, &["a"]).await;
     log.close().await;
     drop(log);
     let kept = open(directory, 1 << 30);
-    let log = Arc::new(Sick { kept, answers });
+    let log = Arc::new(Sick { kept, disk });
     let metrics = feed::Metrics::register(&mut Registry::default());
     let feed = Feed::new(log, metrics);
     let request = pb::WatchEventsRequest {
@@ -76,7 +90,7 @@ async fn before_the_disk(directory: &Path, answers: bool, stop: Shutdown) -> Sub
 #[tokio::test]
 async fn a_disk_that_does_not_answer_does_not_silence_a_stream() {
     let directory = tempfile::tempdir().unwrap();
-    let mut stream = before_the_disk(directory.path(), false, Shutdown::default()).await;
+    let mut stream = before_the_disk(directory.path(), Disk::Silent, Shutdown::default()).await;
     time::pause();
     for _ in 0..3 {
         let quiet_since = Instant::now();
@@ -88,10 +102,27 @@ async fn a_disk_that_does_not_answer_does_not_silence_a_stream() {
 }
 
 #[tokio::test]
+async fn a_read_keeps_its_turn_while_heartbeats_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let disk = Disk::Busy(Duration::from_secs(70), Arc::clone(&reads));
+    let mut stream = before_the_disk(directory.path(), disk, Shutdown::default()).await;
+    time::pause();
+    let asked = Instant::now();
+    for _ in 0..3 {
+        let beat = next(&mut stream).await;
+        assert!(matches!(beat.signal, Some(Signal::Heartbeat(_))));
+    }
+    assert_eq!(ids(&next(&mut stream).await), ["a"]);
+    assert_eq!(asked.elapsed().as_secs(), 70);
+    assert_eq!(reads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_disk_that_does_not_answer_does_not_hold_a_stop_up() {
     let directory = tempfile::tempdir().unwrap();
     let stop = Shutdown::default();
-    let mut stream = before_the_disk(directory.path(), false, stop.clone()).await;
+    let mut stream = before_the_disk(directory.path(), Disk::Silent, stop.clone()).await;
     time::pause();
     let ordered = Instant::now();
     let (last, ()) = tokio::join!(next(&mut stream), async { stop.start() });
@@ -102,7 +133,7 @@ async fn a_disk_that_does_not_answer_does_not_hold_a_stop_up() {
 #[tokio::test]
 async fn a_log_that_cannot_be_read_now_ends_a_stream_that_may_come_back() {
     let directory = tempfile::tempdir().unwrap();
-    let mut stream = before_the_disk(directory.path(), true, Shutdown::default()).await;
+    let mut stream = before_the_disk(directory.path(), Disk::Failing, Shutdown::default()).await;
     let error = stream.next().await.unwrap().unwrap_err();
     assert_eq!(error.reason.name(), "STORE_UNAVAILABLE");
     assert!(error.retry_after.is_some_and(|wait| wait > Duration::ZERO));

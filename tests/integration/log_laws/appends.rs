@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kora_gateway::{
-    event::Identity,
+    event::{Identity, NewEvent},
     store::{Appended, EventLog},
 };
 use tokio::task::JoinHandle;
@@ -15,7 +15,9 @@ laws! {
     memory_and_disk_tell_the_same,
     a_closed_log_takes_nothing,
     an_id_is_known_again_after_a_restart,
-    an_id_that_another_type_has_is_no_identity,
+    another_body_under_a_known_id_is_another_event,
+    bodies_that_are_equal_as_json_are_one_event,
+    bodies_that_are_no_json_are_compared_byte_by_byte,
     appends_at_once_and_the_same_id_at_once_are_each_kept_once,
     an_append_that_nobody_waits_for_is_whole_or_not_there,
     readers_of_all_logs_see_one_order_without_a_hole_while_all_append,
@@ -71,27 +73,109 @@ async fn an_id_is_known_again_after_a_restart<P: Place>() {
     assert_eq!(all_after(&log, 0).await, named(&[(1, "a")]));
 }
 
-async fn an_id_that_another_type_has_is_no_identity<P: Place>() {
+fn case(kind: &str, body: &str) -> NewEvent {
+    let mut event = event(Identity::Vendor("cas_1".to_owned()), body);
+    event.keys.kind = kind.to_owned();
+    event
+}
+
+async fn append_each<L: EventLog>(log: &L, cases: &[(&str, &str, Appended)]) {
+    for (kind, body, expected) in cases {
+        let appended = log.append(case(kind, body)).await;
+        assert_eq!(appended, Ok(*expected), "{kind} {body}");
+    }
+}
+
+async fn another_body_under_a_known_id_is_another_event<P: Place>() {
+    const OPEN: &str = r#"{"status":"OPEN"}"#;
+    const IN_REVIEW: &str = r#"{"status":"IN_REVIEW"}"#;
+    const CLOSED: &str = r#"{"status":"CLOSED"}"#;
     let place = P::new().await;
     let log = place.open().await;
-    let of_type = |kind: &str, body: &str| {
-        let mut event = event(Identity::Vendor("cas_1".to_owned()), body);
-        event.keys.kind = kind.to_owned();
-        event
-    };
-    for (kind, body, expected) in [
-        ("case.created", "1", Appended::New),
-        ("case.closed", "2", Appended::New),
-        ("case.closed", "2", Appended::Duplicate),
-        ("case.created", "1", Appended::Duplicate),
-        ("case.created", "other", Appended::Duplicate),
-    ] {
-        let appended = log.append(of_type(kind, body)).await;
-        assert_eq!(appended, Ok(expected), "{kind} {body}");
-    }
-    let found = all_after(&log, 0).await;
-    assert_eq!(found[0].1, "cas_1");
-    assert!(found[1].1.starts_with("sha256-"));
+    append_each(
+        &log,
+        &[
+            ("case.updated", OPEN, Appended::New),
+            ("case.updated", IN_REVIEW, Appended::New),
+            ("case.updated", CLOSED, Appended::New),
+            ("case.updated", IN_REVIEW, Appended::Duplicate),
+            ("case.updated", OPEN, Appended::Duplicate),
+            ("case.closed", "{}", Appended::New),
+        ],
+    )
+    .await;
+    P::close(&log).await;
+    let log = place.open().await;
+    append_each(
+        &log,
+        &[
+            ("case.updated", CLOSED, Appended::Duplicate),
+            ("case.updated", IN_REVIEW, Appended::Duplicate),
+            ("case.closed", "{}", Appended::Duplicate),
+            ("case.updated", OPEN, Appended::Duplicate),
+        ],
+    )
+    .await;
+    // The first 16 digits of SHA-256 over each body, which is in its canonical form already.
+    let expected = [
+        (1, "cas_1"),
+        (2, "cas_1~06c41e51ae041e8d"),
+        (3, "cas_1~adbf49da35ba00b7"),
+        (4, "cas_1~44136fa355b3678a"),
+    ];
+    assert_eq!(all_after(&log, 0).await, named(&expected));
+}
+
+async fn bodies_that_are_equal_as_json_are_one_event<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let kind = "case.updated";
+    let first = r#"{"a":[1,{"b":"\u00e9/","c":1.50}],"d":null}"#;
+    append_each(
+        &log,
+        &[
+            (kind, "{}", Appended::New),
+            (kind, first, Appended::New),
+            (
+                kind,
+                "\u{feff} {\"d\" : null, \"a\":[ 1,{\"c\":1.50,\"b\":\"é\\/\"} ] }\n",
+                Appended::Duplicate,
+            ),
+            (kind, " { } ", Appended::Duplicate),
+            // Nothing says that Kora means the same with another number of digits.
+            (kind, &first.replace("1.50", "1.5"), Appended::New),
+            (kind, &first.replace("[1,", "[1.0,"), Appended::New),
+            (kind, &first.replace("null", "\"\""), Appended::New),
+            (kind, &first.replace("b", "B"), Appended::New),
+        ],
+    )
+    .await;
+    assert_eq!(all_after(&log, 0).await.len(), 6);
+}
+
+async fn bodies_that_are_no_json_are_compared_byte_by_byte<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let kind = "case.updated";
+    let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    let (deeper, padded) = (deep(100_000), format!(" {}", deep(100_000)));
+    append_each(
+        &log,
+        &[
+            (kind, r#"{"a":1,"a":2}"#, Appended::New),
+            (kind, r#"{"a":2,"a":1}"#, Appended::New),
+            (kind, r#"{"a":2,"a":1}"#, Appended::Duplicate),
+            (kind, r#"{"a":{"b":1,"b":1}}"#, Appended::New),
+            (kind, r#" {"a":{"b":1,"b":1}}"#, Appended::New),
+            (kind, "x", Appended::New),
+            (kind, "x ", Appended::New),
+            (kind, "x", Appended::Duplicate),
+            (kind, &deeper, Appended::New),
+            (kind, &padded, Appended::New),
+            (kind, &padded, Appended::Duplicate),
+        ],
+    )
+    .await;
 }
 
 async fn appends_at_once_and_the_same_id_at_once_are_each_kept_once<P: Place>() {

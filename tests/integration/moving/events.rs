@@ -16,6 +16,7 @@ use crate::{
 };
 
 targets! {
+    events_that_share_an_id_stay_apart_and_are_known_again,
     the_same_body_at_two_times_stays_two_events_and_is_known_again,
     an_end_that_the_gateway_read_is_replaced_by_the_webhook,
 }
@@ -50,6 +51,25 @@ async fn the_same_body_at_two_times_stays_two_events_and_is_known_again<P: Named
     assert_eq!(log.append(by_body(7)).await, Ok(Appended::Duplicate));
     place.pass(Duration::from_secs(2));
     assert_eq!(log.append(by_body(7)).await, Ok(Appended::New));
+}
+
+async fn events_that_share_an_id_stay_apart_and_are_known_again<P: Named>() {
+    let from = event_log::Place::new();
+    let log = from.open();
+    let of_body = |body| event(Identity::Vendor("cas_1".to_owned()), body);
+    let bodies = ["{}", "[]", "1"];
+    for body in bodies {
+        assert_eq!(log.append(of_body(body)).await, Ok(Appended::New));
+    }
+    let expected = all_after(&log, 0).await;
+    log.close().await;
+    let place = moved::<P>(&from).await;
+    let log = place.open().await;
+    assert_eq!(all_after(&log, 0).await, expected);
+    for body in bodies {
+        assert_eq!(log.append(of_body(body)).await, Ok(Appended::Duplicate));
+    }
+    assert_eq!(log.append(of_body("2")).await, Ok(Appended::New));
 }
 
 fn end(screening_id: &str) -> Content {

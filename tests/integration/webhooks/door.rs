@@ -12,7 +12,7 @@ use kora_gateway::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
     lifecycle::Shutdown,
-    listener::{self, Listener, Protocol},
+    listener::{self, Http1Patience, Listener, Protocol},
     secret::Secret,
     store::{self, AppendError, Appended, EventLog, HotTail, Page, ReadError, Sqlite},
     telemetry, webhook,
@@ -72,7 +72,16 @@ impl Door {
         Self::open_for(act, webhook::HEADER_TIMEOUT).await
     }
 
+    /// One with this limit for heads, and for idle connections too.
     pub async fn open_for(act: Act, header_timeout: Duration) -> Door {
+        let patience = Http1Patience {
+            header: header_timeout,
+            idle: header_timeout,
+        };
+        Self::open_patiently(act, patience).await
+    }
+
+    pub async fn open_patiently(act: Act, patience: Http1Patience) -> Door {
         let directory = tempfile::tempdir().unwrap();
         let mut registry = telemetry::Metrics::registry();
         let log = Arc::new(TestLog {
@@ -95,7 +104,7 @@ impl Door {
         let metrics = telemetry::Metrics::default();
         metrics.show(registry);
         let listening = listener::Config {
-            protocol: Protocol::Http1 { header_timeout },
+            protocol: Protocol::Http1(patience),
             tls: None,
             max_connections: 64,
             max_streams_per_connection: 1,

@@ -2,7 +2,7 @@
 
 use super::{
     BODY,
-    client::{Client, chunked_head, post, sign, signed},
+    client::{Client, chunked_head, post, sign, sign_with, signed},
     door::{Door, MAX_BYTES},
 };
 
@@ -32,6 +32,41 @@ async fn what_kora_did_not_sign_is_refused_with_an_empty_body() {
     }
     assert_eq!(door.records().await.len(), 0);
     door.expect_counts(&[("unauthentic", 7)]);
+}
+
+#[tokio::test]
+async fn signatures_that_a_proxy_joined_into_one_line_are_each_looked_at() {
+    let door = Door::open().await;
+    let (good, old) = (sign(BODY), sign_with("whsec_old", BODY));
+    let value = |line: &str| line.split_once(':').unwrap().1.trim().to_owned();
+    let (good_value, old_value) = (value(&good), value(&old));
+    let joined = |values: &[&str]| format!("x-webhook-signature: {}", values.join(", "));
+    let many_old = [old_value.as_str(); 7];
+    let eighth = joined(&[&many_old[..], &[&good_value]].concat());
+    for (headers, status) in [
+        (vec![joined(&[&old_value, &good_value])], 200),
+        (vec![joined(&[&good_value, &old_value])], 200),
+        (
+            vec![format!("x-webhook-signature: {old_value},,{good_value},")],
+            200,
+        ),
+        (
+            vec![joined(&["junk", &old_value]), joined(&["", &good_value])],
+            200,
+        ),
+        (vec![eighth.clone()], 200),
+        (vec![joined(&[&old_value, "junk"])], 401),
+        // No more than eight are looked at, however they are written.
+        (vec![joined(&[&old_value]), eighth], 401),
+        (
+            vec![format!("x-webhook-signature: {old_value} {good_value}")],
+            401,
+        ),
+    ] {
+        let lines: Vec<_> = headers.iter().map(String::as_str).collect();
+        let answer = door.ask(&post("/webhooks/compliance", &lines, BODY)).await;
+        assert_eq!(answer.status, status, "{headers:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kora_gateway::listener::Http1Patience;
+
 use super::{
     BODY,
     client::{Client, chunked_head, signed},
@@ -83,6 +85,40 @@ async fn a_connection_that_idles_is_closed_without_a_word() {
     for client in [&mut silent, &mut blank, &mut used] {
         client.expect_end().await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_used_may_idle_for_longer_than_a_head_may_take() {
+    let patience = Http1Patience {
+        header: HEADER_TIMEOUT,
+        idle: LONG,
+    };
+    let door = Door::open_patiently(Act::Append, patience).await;
+    let mut used = Client::connect(&door).await;
+    used.send(&signed(BODY)).await;
+    assert_eq!(used.answer().await.status, 200);
+    let mut silent = Client::connect(&door).await;
+    // It is closed for its head, which is as late as one of the other's would be.
+    silent.expect_end().await;
+    used.send(&signed(BODY)).await;
+    assert_eq!(used.answer().await.status, 200);
+    // A head that has begun is late as ever.
+    used.send(b"POST /webhooks").await;
+    assert_eq!(used.answer().await.status, 408);
+    used.expect_end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_idles_for_too_long_is_closed_without_a_word() {
+    let idle = Http1Patience {
+        header: HEADER_TIMEOUT,
+        idle: 2 * HEADER_TIMEOUT,
+    };
+    let door = Door::open_patiently(Act::Append, idle).await;
+    let mut used = Client::connect(&door).await;
+    used.send(&signed(BODY)).await;
+    assert_eq!(used.answer().await.status, 200);
+    used.expect_end().await;
 }
 
 #[tokio::test]
