@@ -48,7 +48,7 @@ enum Verdict {
 
 impl Screen<'_> {
     /// Screens, and goes on as ASYNC where Kora gives up and the request says so.
-    pub(super) async fn to_the_end(self) -> Result<pb::Screening, CallError> {
+    pub(super) async fn run(self) -> Result<pb::Screening, CallError> {
         let (kora, request) = (&self.requests.kora, self.request);
         let goes_on =
             request.mode == Mode::Sync && request.on_timeout == TimeoutPolicy::ContinueAsync;

@@ -50,7 +50,7 @@ enum Admitted {
     /// Begin its request, unless that is known.
     New(Share, RecordPermit),
     /// Answer what is known, without a permit for sending.
-    Known(StoredRequest, Share),
+    Known(Box<StoredRequest>, Share),
 }
 
 impl Requests {
@@ -142,7 +142,7 @@ impl<M: Answer> Leader<M> {
     {
         let (place, record) = match self.admit().await {
             Ok(Admitted::New(call, record)) => (Place::new(call, self.message.take()), record),
-            Ok(Admitted::Known(found, repeat)) => return self.answer_known(found, repeat).await,
+            Ok(Admitted::Known(found, repeat)) => return self.answer_known(*found, repeat).await,
             Err(error) => return drop(self.hand_over(Err(error))),
         };
         let log = &self.requests.log;
@@ -232,7 +232,7 @@ impl<M: Answer> Leader<M> {
             {
                 Ok(None)
             }
-            Ok(Some(found)) => Ok(Some(Admitted::Known(found, repeat))),
+            Ok(Some(found)) => Ok(Some(Admitted::Known(Box::new(found), repeat))),
             Err(ReadError::Corrupt { .. }) => Err(damaged()),
             Err(error) => Err(not_begun(error)),
         }
