@@ -189,7 +189,7 @@ impl Requests {
                         waiting: &waiting,
                         record: &record,
                     };
-                    screen.run_to_the_end().await
+                    screen.run().await
                 })
             }
         };

@@ -3,14 +3,12 @@
 //!
 //! From the timeout on, nobody knows whether the first one happened. So whatever stops the second one, the
 //! caller hears of the timeout. The second one is for everybody who waits: it is submitted while somebody does, and
-//! its event is waited for until the last of them has to be answered.
+//! its event is waited for until its own caller has to be answered, or, once that one has gone, the last of the others.
+//! Whoever waits longer is then PENDING too: an answer that was given is on record.
 
-use prost::Message;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::{
-    Requests, permits::RecordPermit, screening_end::End, settled::Settled, waiting::Waiting,
-};
+use super::{Requests, permits::RecordPermit, screening_end::End, waiting::Waiting};
 use crate::{
     error::{CallError, Reason},
     kora::{Departure, GivenUp, Lane, Requester},
@@ -50,7 +48,7 @@ enum Verdict {
 
 impl Screen<'_> {
     /// Screens, and goes on as ASYNC where Kora gives up and the request says so.
-    pub(super) async fn run_to_the_end(self) -> Result<pb::Screening, CallError> {
+    pub(super) async fn run(self) -> Result<pb::Screening, CallError> {
         let (kora, request) = (&self.requests.kora, self.request);
         let goes_on =
             request.mode == Mode::Sync && request.on_timeout == TimeoutPolicy::ContinueAsync;
@@ -113,10 +111,7 @@ impl Screen<'_> {
     /// Waits for the end of a screening that Kora took, as long as anybody waits for the answer.
     async fn verdict_on(&self, taken: &Screening, before: u64) -> Option<Verdict> {
         let requests = self.requests;
-        let pending = pb::Screening::from(taken.clone());
-        let pending = Settled::interim(pending.encode_to_vec().into());
-        self.waiting.tell_interim(pending);
-        let until = self.waiting.latest().unwrap_or(self.answer_by);
+        let until = self.waiting.until().unwrap_or(self.answer_by);
         requests.await_end(taken, until, self.record).await;
         let end = tokio::select! {
             biased;
@@ -138,7 +133,7 @@ impl Screen<'_> {
 
     /// Reads a screening whose end was told; `None` if that fails, or is not over in time.
     async fn read(&self, taken: &Screening) -> Option<Screening> {
-        let until = self.waiting.latest()?.checked_sub(ANSWER_RESERVE)?;
+        let until = self.waiting.until()?.checked_sub(ANSWER_RESERVE)?;
         let now = Instant::now();
         if until < now + EXPECTED_READ {
             return None;

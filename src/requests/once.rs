@@ -68,6 +68,7 @@ impl Requests {
     where
         F: Future<Output = Result<M, CallError>> + Send + 'static,
     {
+        let waiter = waiting.enter(call.answer_by);
         let lead = loop {
             match self.in_flight.enter(key.clone(), &content, &waiting) {
                 Role::Lead(lead) => break lead,
@@ -101,7 +102,6 @@ impl Requests {
             answer_by,
             keeps_raw_json,
         };
-        let waiter = waiting.enter(answer_by);
         self.calls.spawn(leader.run(send));
         let answer = self.wait(delivered, departure, &waiting, answer_by).await;
         drop(waiter);

@@ -62,16 +62,6 @@ impl Settled {
         }
     }
 
-    /// What is known of a call that is not over.
-    pub(super) fn interim(encoded: Bytes) -> Self {
-        Settled {
-            result: Ok(encoded),
-            retry_after: None,
-            is_replay: false,
-            was_given_up: false,
-        }
-    }
-
     /// The same of a call that ended for its own caller's deadline: who joined and has more time may send it.
     #[must_use]
     pub(super) fn given_up(self) -> Self {

@@ -22,6 +22,9 @@ struct Present {
     interim: Option<Settled>,
 }
 
+/// The number of the call's own caller, who is the first to wait.
+const OWN_CALLER: u64 = 1;
+
 /// One who waits, until this is dropped.
 pub(super) struct Waiter {
     waiting: Waiting,
@@ -29,7 +32,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiting {
-    /// Somebody waits until then.
+    /// Somebody waits until then; first of all the call's own caller.
     pub(super) fn enter(&self, until: Instant) -> Waiter {
         let mut number = 0;
         self.0.send_modify(|present| {
@@ -48,16 +51,21 @@ impl Waiting {
         self.0.borrow().until.values().max().copied()
     }
 
-    /// Ends when nobody waits any more, or so long before the last of them has to be answered.
+    /// Until when its end is waited for: its own caller's deadline, and once that one has gone, the last of the others';
+    /// `None` if nobody waits.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.0.borrow().until()
+    }
+
+    /// Ends when nobody waits any more, or so long before the time until which its end is waited for.
     pub(super) async fn is_over(&self, reserve: Duration) {
         let mut changes = self.0.subscribe();
         loop {
-            let latest = changes.borrow_and_update().until.values().max().copied();
-            let Some(latest) = latest else {
+            let Some(until) = changes.borrow_and_update().until() else {
                 return;
             };
             tokio::select! {
-                () = sleep_until(latest.checked_sub(reserve).unwrap_or(latest)) => return,
+                () = sleep_until(until.checked_sub(reserve).unwrap_or(until)) => return,
                 // The sender is held here.
                 _ = changes.changed() => {}
             }
@@ -72,6 +80,13 @@ impl Waiting {
     /// What whoever waits too short for the end is answered, where that is known.
     pub(super) fn interim(&self) -> Option<Settled> {
         self.0.borrow().interim.clone()
+    }
+}
+
+impl Present {
+    fn until(&self) -> Option<Instant> {
+        let own = self.until.get(&OWN_CALLER);
+        own.or_else(|| self.until.values().max()).copied()
     }
 }
 
