@@ -30,7 +30,6 @@ pub struct Trust {
     error: SignedDuration,
     /// Since when the wall clock has not stepped by more than the tolerance, in true time.
     stands_since: Timestamp,
-    /// When that last changed, in true time.
     changed: Timestamp,
     /// The sum of the small changes.
     slack: SignedDuration,
@@ -123,19 +122,24 @@ impl Trust {
     }
 
     /// Until when something waits at the longest, in true time, that was to wait for `pause` at that moment. If gateway time
-    /// has gone back since then, that can be `longest` from the last change on.
+    /// has gone back since then, that can be `at_last`.
     pub fn longest_wait(
         &self,
         since: Moment,
         pause: SignedDuration,
-        longest: SignedDuration,
+        at_last: Timestamp,
     ) -> Timestamp {
         let due = since.truth + pause;
         let due = match self.error < since.error {
-            true => due.max(self.changed + longest),
+            true => due.max(at_last),
             false => due,
         };
         due + self.slack_since(since)
+    }
+
+    /// When the error of gateway time last changed, in true time.
+    pub fn changed(&self) -> Timestamp {
+        self.changed
     }
 
     fn lost_after(&self, life: usize) -> SignedDuration {
