@@ -12,7 +12,7 @@ mod token;
 pub use caller::{Caller, Right, Rights};
 pub use callers::{Ambiguous, Callers, Changes};
 pub use credential::{Credential, certificate_name};
-pub use shares::{Full, Share, Shares};
+pub use shares::{Claimant, Full, Share, Shares};
 pub use token::{Token, TokenHash};
 
 /// The name of every caller where none is configured.

@@ -165,7 +165,7 @@ pub async fn run(
             .map(|one| one.start_polling(&orders))
             .collect(),
         logs: tenants.iter().map(Tenant::log).collect(),
-        calls: shared.calls,
+        calls: shared.calls.clone(),
         storage,
         admin,
         emulator,
@@ -180,6 +180,7 @@ pub async fn run(
         followers.spawn(file.follow(config.callers.clone()));
     }
     followers.spawn(Followed::of(&config).reload(reload));
+    followers.spawn(shared.http.clone().limit_connection_age());
     let request_logs = tenants.iter().map(Tenant::request_log).collect();
     followers.spawn(scopes::follow(config.callers.clone(), request_logs));
     status

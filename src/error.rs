@@ -11,7 +11,7 @@ pub use outcome::Outcome;
 
 include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
 
-/// When to try another gateway, if this one is stopping.
+/// When to try again, or to try another gateway, if this one has no room or is stopping.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// How many bad fields one error names.
@@ -190,6 +190,14 @@ impl CallError {
         CallError {
             retry_after: Some(COME_BACK_AFTER),
             ..CallError::new(Reason::GatewayDraining)
+        }
+    }
+
+    /// There is no room for a call, and nothing was sent.
+    pub fn overloaded() -> Self {
+        CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::GatewayOverloaded)
         }
     }
 

@@ -19,7 +19,7 @@ mod standard;
 mod status;
 mod watch;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -37,7 +37,7 @@ use crate::{
     lifecycle::Shutdown,
     pb,
     pb::compliance_service_server::ComplianceServiceServer,
-    requests::Requests,
+    requests::{Permits, Requests},
 };
 
 /// What the callers' API accepts.
@@ -47,7 +47,8 @@ pub struct Config {
     pub is_reflection_served: bool,
     /// How large a request message may be.
     pub max_request_bytes: usize,
-    /// Calls in flight at a time. One whose caller has gone keeps its place until it is over.
+    /// Calls in flight at a time, and repeats of known ones beside them. One whose caller has gone keeps its permit until
+    /// it is over.
     pub max_calls: usize,
     /// Streams of events at a time.
     pub max_streams: usize,
@@ -66,7 +67,7 @@ pub struct Sources {
 /// What the calls for one tenant are answered from.
 pub struct Tenant {
     /// Its name, as callers know it.
-    pub name: String,
+    pub name: Arc<str>,
     /// Kora, for reads.
     pub kora: kora::Client,
     /// What is created, and what became of it.
@@ -124,7 +125,7 @@ where
     let routes = watch::WithWatch::new(routes, streams, config.max_request_bytes);
     let way_in = boundary::WayIn {
         gate: gate::Gate::new(callers, tenants),
-        places: Shares::new(config.max_calls),
+        permits: Permits::new(config.max_calls),
         arrivals: arrival::Arrivals::new(config.max_request_bytes),
         standard: standard::Standard::new(),
         calls,

@@ -52,6 +52,8 @@ pub struct Config {
     /// When an idle connection is dropped. Must be below the far side's keep-alive, or a POST meets a
     /// connection that is being closed and ends as "may have happened".
     pub idle_timeout: Duration,
+    /// How old a connection may be that is used for another exchange. Kora's name is resolved for each new one.
+    pub connection_max_age: Duration,
     /// The way out of a closed network.
     pub proxy: Option<Url>,
     /// PEM certificates to trust instead of the system's.
@@ -132,6 +134,7 @@ impl fmt::Debug for Config {
         out.debug_struct("Config")
             .field("timeout", &self.timeout)
             .field("idle_timeout", &self.idle_timeout)
+            .field("connection_max_age", &self.connection_max_age)
             .field("max_response_bytes", &self.max_response_bytes)
             .field("trust_503", &self.trust_503)
             .finish_non_exhaustive()

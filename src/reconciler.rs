@@ -11,11 +11,15 @@ mod rounds;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub use metrics::Metrics;
 
-use crate::{clock::Clock, kora, store::PollLog};
+use crate::{
+    clock::Clock,
+    kora,
+    store::{PollLog, until_written},
+};
 use pause::after;
 
 /// When screenings are polled.
@@ -71,11 +75,32 @@ impl Reconciler {
         }
     }
 
-    /// Has a screening wait for its end. Returns when that is durable, or when the store could not take it, which
-    /// is counted.
-    pub async fn expect(&self, screening_id: String) {
+    /// Has a screening of this subject, whose id is empty where it is not known, wait for its end. Says when the store
+    /// was asked once. Returns when it is durable, however long that takes, or when the store cannot take it before
+    /// `stop`, which is counted.
+    pub async fn expect(
+        &self,
+        screening_id: String,
+        subject_id: String,
+        asked: oneshot::Sender<()>,
+        stop: impl Future<Output = ()>,
+    ) {
         let first_poll = after(self.clock.now(), self.config.first_pause);
-        match self.log.add_poll(screening_id.clone(), first_poll).await {
+        let add = || {
+            let (screening_id, subject_id) = (screening_id.clone(), subject_id.clone());
+            self.log.add_poll(screening_id, subject_id, first_poll)
+        };
+        let first_try = add().await;
+        // Whoever waited for it may have gone.
+        let _ = asked.send(());
+        let added = match first_try {
+            Ok(is_added) => Ok(is_added),
+            Err(_) => {
+                let _pending = self.metrics.pending_poll();
+                until_written(add, stop).await
+            }
+        };
+        match added {
             Ok(true) => self.added.notify_one(),
             Ok(false) => {}
             Err(error) => {

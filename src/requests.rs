@@ -13,19 +13,23 @@ mod in_flight;
 mod late_rules;
 mod metrics;
 mod once;
+mod permits;
 mod record;
+mod screening_end;
 mod settled;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use metrics::Metrics;
+pub use permits::{CallPermits, Permits};
 pub use record::{RecordState, RequestRecord};
 
 use crate::{
@@ -39,7 +43,10 @@ use crate::{
     store::{EventLog, RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
+use continue_async::Screen;
 use in_flight::InFlight;
+use permits::RecordPermit;
+use waiting::Waiting;
 
 /// When to come back where the store cannot take a record.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
@@ -79,14 +86,16 @@ pub struct Call {
     pub caller: Requester,
     /// When the caller has to be answered.
     pub answer_by: Instant,
-    /// Its place among the calls in flight; it is given back when the call is over, whoever still waits.
-    pub place: Place,
+    /// Where it gets its permits. They are given back when the call is over, whoever still waits.
+    pub permits: CallPermits,
+    /// The memory of its message, where that is large.
+    pub message: Option<Share>,
 }
 
 /// A place among the calls in flight, and the memory of a message that is large, until it is dropped.
 pub struct Place {
     _call: Share,
-    _message: Option<OwnedSemaphorePermit>,
+    _message: Option<Share>,
 }
 
 /// An answer, and whether it is one that was given before.
@@ -114,7 +123,7 @@ pub struct Requests {
 
 impl Place {
     /// Both as one.
-    pub fn new(call: Share, message: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(call: Share, message: Option<Share>) -> Self {
         Place {
             _call: call,
             _message: message,
@@ -157,7 +166,8 @@ impl Requests {
         call: Call,
     ) -> Result<Answered<pb::Screening>, CallError> {
         let content = fingerprint::screening(&request);
-        let (request_id, departure) = (request.request_id, Departure::default());
+        let request_id = request.request_id;
+        let (departure, waiting) = (Departure::default(), Waiting::default());
         let keeps_raw_json = request.include_raw_json;
         let violations = request.late_violations.clone();
         self.check_late_rules(&violations, request_id, &content, &call)
@@ -165,27 +175,46 @@ impl Requests {
         let send = {
             let (requests, departure) = (self.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
+            let waiting = waiting.clone();
             // It is large, and is handed on several times.
-            Box::pin(async move {
-                late_rules::none(violations)?;
-                requests
-                    .screen_to_the_end(request, caller, answer_by, departure)
-                    .await
-            })
+            move |record| {
+                Box::pin(async move {
+                    late_rules::none(violations)?;
+                    let screen = Screen {
+                        requests: &requests,
+                        request: &request,
+                        caller: &caller,
+                        answer_by,
+                        departure: &departure,
+                        waiting: &waiting,
+                        record: &record,
+                    };
+                    screen.to_the_end().await
+                })
+            }
         };
-        self.run(request_id, content, keeps_raw_json, call, departure, send)
+        let hold = (departure, waiting);
+        self.run(request_id, content, keeps_raw_json, call, hold, send)
             .await
     }
 
     /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
     /// is too slow for that caller goes on with it.
-    async fn await_end(&self, screening: &Screening, answer_by: Instant) {
+    async fn await_end(&self, screening: &Screening, answer_by: Instant, record: &RecordPermit) {
         if screening.status.is_final() {
             return;
         }
-        let (reconciler, id) = (self.reconciler.clone(), screening.screening_id.clone());
-        let recording = self.calls.spawn(async move { reconciler.expect(id).await });
-        let _ = timeout_at(answer_by - POLL_RESERVE, recording).await;
+        let reconciler = self.reconciler.clone();
+        let (id, subject_id) = (screening.screening_id.clone(), screening.subject_id.clone());
+        let (give_up, record) = (self.orders.give_up.clone(), record.clone());
+        let (asked, is_asked) = oneshot::channel();
+        self.calls.spawn(async move {
+            reconciler
+                .expect(id, subject_id, asked, give_up.started())
+                .await;
+            drop(record);
+        });
+        let _ = timeout_at(answer_by - POLL_RESERVE, is_asked).await;
     }
 
     /// Creates a subject.
@@ -205,37 +234,43 @@ impl Requests {
         let send = {
             let (kora, departure) = (self.kora.clone(), departure.clone());
             let (caller, answer_by) = (call.caller.clone(), call.answer_by);
-            Box::pin(async move {
-                late_rules::none(violations)?;
-                let created = kora.create_subject(&request, &caller, answer_by, &departure);
-                Ok(pb::Subject::from(created.await?))
-            })
+            move |_| {
+                Box::pin(async move {
+                    late_rules::none(violations)?;
+                    let created = kora.create_subject(&request, &caller, answer_by, &departure);
+                    Ok(pb::Subject::from(created.await?))
+                })
+            }
         };
         // A subject's answer holds no body of Kora's.
-        self.run(request_id, content, false, call, departure, send)
-            .await
+        let hold = (departure, Waiting::default());
+        self.run(request_id, content, false, call, hold, send).await
     }
 
-    async fn run<M: Answer>(
+    async fn run<M: Answer, F>(
         &self,
         request_id: Option<Uuid>,
         content: RequestContent,
         keeps_raw_json: bool,
         call: Call,
-        departure: Departure,
-        send: impl Future<Output = Result<M, CallError>> + Send + 'static,
-    ) -> Result<Answered<M>, CallError> {
+        (departure, waiting): (Departure, Waiting),
+        send: impl FnOnce(RecordPermit) -> F + Send + 'static,
+    ) -> Result<Answered<M>, CallError>
+    where
+        F: Future<Output = Result<M, CallError>> + Send + 'static,
+    {
         let Some(request_id) = request_id else {
             if self.config.is_request_id_required {
                 return Err(request_id_required());
             }
-            return self.run_detached(call, departure, send).await;
+            return self.run_detached(call, departure, waiting, send).await;
         };
         let key = RequestKey {
             caller: call.caller.scope.to_string(),
             request_id,
         };
-        self.run_once(key, content, keeps_raw_json, call, departure, send)
+        let hold = (departure, waiting);
+        self.run_once(key, content, keeps_raw_json, call, hold, send)
             .await
     }
 }

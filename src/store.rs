@@ -21,6 +21,7 @@ mod request_log;
 mod request_space;
 mod sqlite;
 pub mod transfer;
+mod until_written;
 mod writable;
 
 use std::{path::PathBuf, time::Duration};
@@ -39,6 +40,7 @@ pub use request_log::{
     Summary,
 };
 pub use sqlite::Sqlite;
+pub use until_written::until_written;
 
 /// How events are kept in a directory.
 #[derive(Clone, Debug)]

@@ -58,9 +58,12 @@ pub struct Tenant {
 }
 
 /// Builds what the webhook port serves: `POST /webhooks/compliance/NAME` for each tenant, and where there is one alone
-/// also `POST /webhooks/compliance`. All of them share the memory for bodies.
+/// also `POST /webhooks/compliance`. All of them share the memory for bodies, of which none has more than half.
 pub fn service(config: &Config, tenants: Vec<Tenant>, metrics: Metrics) -> Router {
-    let intake = Arc::new(Intake::new(config, Tenants::new(tenants), metrics));
+    let intake = Arc::new(Intake::new(
+        Tenants::new(tenants, config.max_bytes),
+        metrics,
+    ));
     Router::new().fallback(intake::receive).with_state(intake)
 }
 

@@ -42,6 +42,7 @@ struct Known {
     all: Vec<Arc<Caller>>,
     by_token: HashMap<TokenHash, Arc<Caller>>,
     by_certificate: HashMap<String, Arc<Caller>>,
+    count_by_tenant: HashMap<String, usize>,
 }
 
 impl Callers {
@@ -96,6 +97,14 @@ impl Callers {
         }
     }
 
+    /// How many of them may act for this tenant.
+    pub fn count_of_tenant(&self, name: &str) -> usize {
+        match &**self.current.borrow() {
+            Table::Everyone(_) => 1,
+            Table::Only(known) => known.count_by_tenant.get(name).copied().unwrap_or_default(),
+        }
+    }
+
     /// Those that are listed, in that order; `None` if nobody is asked who it is.
     pub fn listed(&self) -> Option<Vec<Arc<Caller>>> {
         match &**self.current.borrow() {
@@ -143,6 +152,9 @@ impl Known {
                     Entry::Occupied(_) => return Err(ambiguous(false)),
                     Entry::Vacant(place) => place.insert(Arc::clone(&caller)),
                 };
+            }
+            for tenant in &caller.tenants {
+                *known.count_by_tenant.entry(tenant.clone()).or_default() += 1;
             }
             known.all.push(caller);
         }
@@ -232,6 +244,8 @@ mod tests {
         let listed = two().listed().unwrap();
         let names: Vec<_> = listed.iter().map(|caller| &*caller.name).collect();
         assert_eq!((names, two().count()), (vec!["a", "b"], 2));
+        let counts = ["t", "u"].map(|tenant| two().count_of_tenant(tenant));
+        assert_eq!((counts, callers.count_of_tenant("t")), ([2, 0], 1));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Places that callers share, so that one of them cannot take them all.
+//! Permits that callers and tenants share, so that none of them can take them all: for calls, for streams, and for
+//! memory in portions.
 //!
-//! No caller has more than half of them, where there is another one. When they run out, whoever has less than its equal
-//! share waits for the next one that becomes free, and the others are refused.
+//! No caller and no tenant has more than half of them, where there is another one; and where a caller acts for several
+//! tenants, or a tenant has several callers, one caller has no more than half of that for one tenant. When permits run
+//! out, whoever has less than its equal share waits for the next one that becomes free, and the others are refused.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,207 +16,266 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Places. Clones share them.
+/// Permits. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Shares(Arc<Places>);
+pub struct Shares(Arc<Permits>);
 
 #[derive(Debug)]
-struct Places {
-    count: usize,
+struct Permits {
+    count: u32,
+    /// What every quota allows, however small the half of a half is.
+    min_quota: u32,
     free: Arc<Semaphore>,
-    /// Who has how many, and waits for how many; at least one each.
-    taken: Mutex<HashMap<Arc<str>, usize>>,
+    taken: Mutex<Taken>,
 }
 
-/// There is no place for this caller now.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Full;
+/// Who takes permits, and with how many others it shares them.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// The caller's name.
+    pub caller: Arc<str>,
+    /// The tenant's name.
+    pub tenant: Arc<str>,
+    /// How many callers there are, this one included.
+    pub callers: usize,
+    /// How many tenants there are.
+    pub tenants: usize,
+    /// How many callers may act for this tenant.
+    pub callers_of_tenant: usize,
+    /// For how many tenants this caller may act.
+    pub tenants_of_caller: usize,
+}
 
-/// A place, until it is dropped.
+/// There is no permit for this claimant now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All are taken.
+    All,
+    /// Its caller has what one caller can have.
+    Caller,
+    /// Its tenant has what one tenant can have.
+    Tenant,
+    /// Its caller has for its tenant what it can have for one.
+    CallerOfTenant,
+}
+
+/// Permits, until they are dropped.
 #[derive(Debug)]
 pub struct Share {
-    // Dropped first: a place is free before its caller is seen to have one less.
-    _place: OwnedSemaphorePermit,
-    _claim: Claim,
+    // Dropped first: a permit is free before its claimant is seen to have one less.
+    permits: OwnedSemaphorePermit,
+    claim: Claim,
 }
 
-/// What one caller has of them, or waits for.
+/// Who has how many, and waits for how many; at least one each.
+#[derive(Debug, Default)]
+struct Taken {
+    by_caller: HashMap<Arc<str>, u32>,
+    by_tenant: HashMap<Arc<str>, u32>,
+    by_both: HashMap<(Arc<str>, Arc<str>), u32>,
+}
+
+/// What one claimant has of them, or waits for.
 #[derive(Debug)]
 struct Claim {
     shares: Shares,
     caller: Arc<str>,
+    tenant: Arc<str>,
+    count: u32,
 }
 
 impl Shares {
-    /// So many places.
+    /// So many permits.
     pub fn new(count: usize) -> Self {
-        Shares(Arc::new(Places {
+        Self::with_min_quota(count, 1)
+    }
+
+    /// The same, of which any claimant can have at least `min_quota` where others leave them.
+    pub fn with_min_quota(count: usize, min_quota: usize) -> Self {
+        let [count, min_quota] =
+            [count, min_quota].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        Shares(Arc::new(Permits {
             count,
-            free: Arc::new(Semaphore::new(count)),
+            min_quota: min_quota.min(count),
+            free: Arc::new(Semaphore::new(count as usize)),
             taken: Mutex::default(),
         }))
     }
 
-    /// A place for `caller`, who is one of `callers`.
+    /// So many permits at once.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn take(&self, caller: &Arc<str>, callers: usize) -> Result<Share, Full> {
-        let claim = self.claim(caller, self.most(callers))?;
-        self.place(claim).map_err(|_| Full)
+    /// If there are not as many.
+    pub fn take(&self, claimant: &Claimant, count: u32) -> Result<Share, Full> {
+        let claim = self.claim(claimant, count)?;
+        self.fulfil(claim).map_err(|_| Full::All)
     }
 
-    /// The same. Where there is none, and the caller has less than its share, it waits for one until `wait_until`.
+    /// One permit. Where there is none, and the claimant has less than its share, it waits for one until `wait_until`.
     ///
     /// # Errors
     /// If there is none.
-    pub async fn take_by(
-        &self,
-        caller: &Arc<str>,
-        callers: usize,
-        wait_until: Instant,
-    ) -> Result<Share, Full> {
-        let claim = self.claim(caller, self.most(callers))?;
-        let claim = match self.place(claim) {
+    pub async fn take_by(&self, claimant: &Claimant, wait_until: Instant) -> Result<Share, Full> {
+        let claim = self.claim(claimant, 1)?;
+        let claim = match self.fulfil(claim) {
             Ok(share) => return Ok(share),
             Err(claim) => claim,
         };
-        if self.is_beyond_its_share(caller) {
-            return Err(Full);
+        if !self.taken().may_wait(claimant, self.0.count) {
+            return Err(Full::All);
         }
-        let place = Arc::clone(&self.0.free).acquire_owned();
-        match timeout_at(wait_until, place).await {
-            Ok(Ok(place)) => Ok(Share {
-                _place: place,
-                _claim: claim,
-            }),
-            _ => Err(Full),
+        let permit = Arc::clone(&self.0.free).acquire_owned();
+        match timeout_at(wait_until, permit).await {
+            Ok(Ok(permits)) => Ok(Share { permits, claim }),
+            _ => Err(Full::All),
         }
     }
 
-    /// How many one of so many callers can have.
-    fn most(&self, callers: usize) -> usize {
-        match callers {
-            ..=1 => self.0.count,
-            _ => self.0.count.div_ceil(2),
-        }
-    }
-
-    fn claim(&self, caller: &Arc<str>, most: usize) -> Result<Claim, Full> {
+    fn claim(&self, claimant: &Claimant, count: u32) -> Result<Claim, Full> {
         let mut taken = self.taken();
-        let mine = taken.get(caller).copied().unwrap_or_default();
-        if mine >= most {
-            return Err(Full);
-        }
-        taken.insert(Arc::clone(caller), mine + 1);
+        taken.check(claimant, &self.0, count)?;
+        taken.add(&claimant.caller, &claimant.tenant, count);
         Ok(Claim {
             shares: self.clone(),
-            caller: Arc::clone(caller),
+            caller: Arc::clone(&claimant.caller),
+            tenant: Arc::clone(&claimant.tenant),
+            count,
         })
     }
 
-    fn place(&self, claim: Claim) -> Result<Share, Claim> {
-        match Arc::clone(&self.0.free).try_acquire_owned() {
-            Ok(place) => Ok(Share {
-                _place: place,
-                _claim: claim,
-            }),
+    fn fulfil(&self, claim: Claim) -> Result<Share, Claim> {
+        match Arc::clone(&self.0.free).try_acquire_many_owned(claim.count) {
+            Ok(permits) => Ok(Share { permits, claim }),
             Err(_) => Err(claim),
         }
     }
 
-    /// Whether this caller, with what it has just claimed, has more than its share.
-    fn is_beyond_its_share(&self, caller: &Arc<str>) -> bool {
-        let taken = self.taken();
-        let mine = taken.get(caller).copied().unwrap_or_default();
-        mine > (self.0.count / taken.len().max(1)).max(1)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// How many permits they are.
+    pub fn count(&self) -> u32 {
+        self.claim.count
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    /// More of the same claimant's come to them.
+    pub fn merge(&mut self, mut more: Share) {
+        self.claim.count += std::mem::take(&mut more.claim.count);
+        if let Some(permits) = more.permits.split(more.permits.num_permits()) {
+            self.permits.merge(permits);
+        }
+    }
+}
+
+impl Claimant {
+    /// One that shares with nobody.
+    pub fn only() -> Self {
+        Claimant {
+            caller: Arc::default(),
+            tenant: Arc::default(),
+            callers: 1,
+            tenants: 1,
+            callers_of_tenant: 1,
+            tenants_of_caller: 1,
+        }
+    }
+
+    /// Whether what `full` says of this one concerns the other one too: giving up what either has helps both.
+    pub fn shares_quota_with(&self, other: &Claimant, full: Full) -> bool {
+        let (is_caller, is_tenant) = (self.caller == other.caller, self.tenant == other.tenant);
+        match full {
+            Full::All => true,
+            Full::Caller => is_caller,
+            Full::Tenant => is_tenant,
+            Full::CallerOfTenant => is_caller && is_tenant,
+        }
+    }
+}
+
+impl Taken {
+    fn check(&self, claimant: &Claimant, permits: &Permits, more: u32) -> Result<(), Full> {
+        let half = |of: u32, sharers: usize| match sharers {
+            ..=1 => of,
+            _ => of.div_ceil(2).max(permits.min_quota),
+        };
+        let of_caller = half(permits.count, claimant.callers);
+        let of_tenant = half(permits.count, claimant.tenants);
+        let of_both = half(of_caller, claimant.tenants_of_caller)
+            .min(half(of_tenant, claimant.callers_of_tenant));
+        let both = (Arc::clone(&claimant.caller), Arc::clone(&claimant.tenant));
+        for (taken, quota, full) in [
+            (
+                self.by_caller.get(&claimant.caller),
+                of_caller,
+                Full::Caller,
+            ),
+            (
+                self.by_tenant.get(&claimant.tenant),
+                of_tenant,
+                Full::Tenant,
+            ),
+            (self.by_both.get(&both), of_both, Full::CallerOfTenant),
+        ] {
+            // Without a quota of their own they share all: whoever waits may be one too many.
+            let has_quota = quota < permits.count;
+            if has_quota && taken.copied().unwrap_or_default().saturating_add(more) > quota {
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether others have permits that it can wait for: those that share with it now, of whom neither its caller nor its
+    /// tenant, with what was just claimed, has more than its share.
+    fn may_wait(&self, claimant: &Claimant, count: u32) -> bool {
+        let shared = [
+            (&self.by_caller, &claimant.caller),
+            (&self.by_tenant, &claimant.tenant),
+        ];
+        let mut shared = shared
+            .into_iter()
+            .filter(|(all, _)| all.len() > 1)
+            .peekable();
+        shared.peek().is_some()
+            && shared.all(|(all, name)| {
+                let sharers = u32::try_from(all.len()).unwrap_or(u32::MAX);
+                all.get(name).copied().unwrap_or_default() <= (count / sharers).max(1)
+            })
+    }
+
+    fn add(&mut self, caller: &Arc<str>, tenant: &Arc<str>, count: u32) {
+        let both = (Arc::clone(caller), Arc::clone(tenant));
+        *self.by_caller.entry(Arc::clone(caller)).or_default() += count;
+        *self.by_tenant.entry(Arc::clone(tenant)).or_default() += count;
+        *self.by_both.entry(both).or_default() += count;
+    }
+
+    fn subtract(&mut self, caller: &Arc<str>, tenant: &Arc<str>, count: u32) {
+        subtract(&mut self.by_caller, caller, count);
+        subtract(&mut self.by_tenant, tenant, count);
+        let both = (Arc::clone(caller), Arc::clone(tenant));
+        subtract(&mut self.by_both, &both, count);
+    }
+}
+
+fn subtract<K: Hash + Eq>(all: &mut HashMap<K, u32>, key: &K, count: u32) {
+    if let Some(taken) = all.get_mut(key) {
+        *taken -= count;
+        if *taken == 0 {
+            all.remove(key);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut taken = self.shares.taken();
-        if let Some(mine) = taken.get_mut(&self.caller) {
-            *mine -= 1;
-            if *mine == 0 {
-                taken.remove(&self.caller);
-            }
-        }
+        taken.subtract(&self.caller, &self.tenant, self.count);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use tokio::time::{Duration, advance};
-
-    use super::*;
-
-    fn name(text: &str) -> Arc<str> {
-        text.into()
-    }
-
-    fn take(shares: &Shares, caller: &str, count: usize) -> Vec<Share> {
-        (0..count)
-            .map(|_| shares.take(&name(caller), 3).unwrap())
-            .collect()
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(1)
-    }
-
-    #[test]
-    fn one_caller_takes_half_unless_it_is_the_only_one() {
-        let shares = Shares::new(4);
-        let first = take(&shares, "a", 2);
-        assert_eq!(shares.take(&name("a"), 3).unwrap_err(), Full);
-        let rest = take(&shares, "b", 2);
-        drop((first, rest));
-        let all: Vec<_> = (0..4)
-            .map(|_| shares.take(&name("a"), 1).unwrap())
-            .collect();
-        assert_eq!(shares.take(&name("a"), 1).unwrap_err(), Full);
-        drop(all);
-        assert!(shares.taken().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_less_than_its_share_gets_the_next_place_and_the_others_are_refused() {
-        let shares = Shares::new(4);
-        let (mut a, _b) = (take(&shares, "a", 2), take(&shares, "b", 2));
-        let c = name("c");
-        let mut waiting = Box::pin(shares.take_by(&c, 3, soon()));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        a.pop();
-        let a = name("a");
-        let refused = shares.take_by(&a, 3, soon());
-        assert_eq!(refused.now_or_never().unwrap().unwrap_err(), Full);
-        assert!(waiting.now_or_never().unwrap().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_it_said() {
-        let shares = Shares::new(2);
-        let _full = (take(&shares, "a", 1), take(&shares, "b", 1));
-        let c = name("c");
-        let mut waiting = Box::pin(shares.take_by(&c, 3, soon()));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        advance(Duration::from_secs(2)).await;
-        assert_eq!(waiting.await.unwrap_err(), Full);
-        assert_eq!(shares.taken().len(), 2, "who has given up has nothing");
-    }
-
-    #[tokio::test]
-    async fn a_place_that_everybody_wants_is_still_one() {
-        let shares = Shares::new(1);
-        let one = take(&shares, "a", 1);
-        assert!(shares.take(&name("b"), 3).is_err());
-        drop(one);
-        assert!(shares.take(&name("b"), 3).is_ok());
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     tenant::Tenant,
-    together::{self, all, answers},
+    together::{self, all, answers, any},
 };
 use crate::{
     admin::{self, HealthService},
@@ -48,38 +48,41 @@ impl Status {
     }
 
     /// Says that the gateway is ready, if it is, and follows what its tenants say from then on, as long as the tasks
-    /// live. A log that is away from all gateways makes none of them unready.
+    /// live. It is ready as long as one tenant's log can write; health tells whether all can. A log that is away from all
+    /// gateways makes none of them unready.
     pub(super) async fn follow(
         &self,
         tenants: &[Tenant],
         is_log_shared: bool,
         tasks: &mut JoinSet<()>,
     ) {
-        let writable: Vec<_> = tenants.iter().map(Tenant::writable).collect();
-        let is_writable = writable.iter().all(|writable| *writable.borrow());
-        let (all_writable, store) = watch::channel(is_writable);
+        let writable = || tenants.iter().map(Tenant::writable).collect::<Vec<_>>();
+        let words: Vec<_> = writable().iter().map(|one| *one.borrow()).collect();
+        let (all_writable, store) = watch::channel(all(&words));
+        let (any_writable, is_any_writable) = watch::channel(any(&words));
         let (all_answer, kora) = watch::channel(None);
         let answering = tenants.iter().map(Tenant::answering).collect();
-        tasks.spawn(together::follow(writable, all, all_writable));
+        tasks.spawn(together::follow(writable(), all, all_writable));
+        tasks.spawn(together::follow(writable(), any, any_writable));
         tasks.spawn(together::follow(answering, answers, all_answer));
         tasks.spawn(admin::follow_health(
             self.reporter.clone(),
             self.readiness.clone(),
             self.watchdog.clone(),
             kora,
-            store.clone(),
+            store,
         ));
-        if is_log_shared || is_writable {
+        if is_log_shared || any(&words) {
             admin::announce_ready(&self.reporter).await;
             self.readiness.ready();
         }
         if !is_log_shared {
-            tasks.spawn(follow_logs(self.readiness.clone(), store));
+            tasks.spawn(follow_logs(self.readiness.clone(), is_any_writable));
         }
     }
 }
 
-/// A gateway with a log that cannot write says so.
+/// A gateway with no log that can write says so.
 async fn follow_logs(readiness: Readiness, mut writable: watch::Receiver<bool>) {
     // Also what has changed since somebody looked.
     writable.mark_changed();

@@ -101,7 +101,7 @@ impl Tenant {
     /// What the callers' port needs of it.
     pub(super) fn calls(&self) -> grpc::Tenant {
         grpc::Tenant {
-            name: self.name.clone(),
+            name: self.name.as_str().into(),
             kora: self.kora.clone(),
             requests: self.requests.clone(),
             feed: self.feed.clone(),

@@ -10,6 +10,11 @@ pub(super) fn answers(words: &[Option<bool>]) -> Option<bool> {
     Some(asked().all(|answers| *answers))
 }
 
+/// Whether one of the logs can write, at least.
+pub(super) fn any(words: &[bool]) -> bool {
+    words.iter().any(|is_so| *is_so)
+}
+
 /// Whether every log can write.
 pub(super) fn all(words: &[bool]) -> bool {
     words.iter().all(|is_so| *is_so)
@@ -60,6 +65,19 @@ mod tests {
         assert_eq!(answers(&[None, None]), None);
         assert_eq!(answers(&[None, Some(true)]), Some(true));
         assert_eq!(answers(&[Some(false), None, Some(true)]), Some(false));
+    }
+
+    #[test]
+    fn one_log_that_can_write_is_some_and_not_all() {
+        for (words, is_any, are_all) in [
+            (&[true, true][..], true, true),
+            (&[false, true], true, false),
+            (&[false, false], false, false),
+            (&[true], true, true),
+            (&[false], false, false),
+        ] {
+            assert_eq!((any(words), all(words)), (is_any, are_all), "{words:?}");
+        }
     }
 
     #[tokio::test]

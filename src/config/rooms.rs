@@ -30,6 +30,7 @@ pub(super) fn base_url(reader: &mut Reader<'_>, with_emulator: bool) -> Option<U
 pub(super) fn kora_config(reader: &mut Reader<'_>) -> Option<kora::Config> {
     let timeout = reader.value("kora-timeout", values::duration);
     let idle_timeout = reader.value("kora-idle-timeout", values::duration);
+    let connection_max_age = reader.value("kora-connection-max-age", values::connection_age);
     let proxy = reader.optional("kora-proxy", values::proxy_url);
     let ca_file = reader.optional("kora-ca-file", values::path);
     let trust_503 = reader.switch("trust-kora-503");
@@ -37,6 +38,7 @@ pub(super) fn kora_config(reader: &mut Reader<'_>) -> Option<kora::Config> {
     Some(kora::Config {
         timeout: timeout?,
         idle_timeout: idle_timeout?,
+        connection_max_age: connection_max_age?,
         proxy,
         ca_file,
         max_response_bytes: max_response_bytes?,

@@ -93,6 +93,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "When an idle connection to Kora is dropped; must be below the far side's keep-alive",
     },
     Setting {
+        name: "kora-connection-max-age",
+        env: "KORA_CONNECTION_MAX_AGE",
+        kind: Kind::Value("DURATION"),
+        default: Some("5m"),
+        help: "How old a connection to Kora may be that is used for another request; at least 1s",
+    },
+    Setting {
         name: "kora-proxy",
         env: "KORA_PROXY",
         kind: Kind::Value("URL"),

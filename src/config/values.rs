@@ -31,6 +31,9 @@ const MAX_STREAM_PREFIX: usize = 32;
 /// How many servers NATS lets keep a message.
 const MAX_STREAM_REPLICAS: usize = 5;
 
+/// Every connection to Kora costs a TLS handshake.
+const MIN_CONNECTION_AGE: Duration = Duration::from_secs(1);
+
 /// No wait may be longer than this.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
 
@@ -46,6 +49,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err("is not between 1ns and 1h".to_owned());
     }
     Ok(duration)
+}
+
+/// How old a connection may get. All of them are replaced that often.
+pub(super) fn connection_age(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        age if age < MIN_CONNECTION_AGE => Err("is not between 1s and 1h".to_owned()),
+        age => Ok(age),
+    }
 }
 
 /// How long something is kept: days and more.
@@ -337,6 +348,8 @@ mod tests {
         assert_eq!(bytes("4MiB"), Ok(4 << 20));
         assert_eq!(bytes("1000"), Ok(1000));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(connection_age("1s"), Ok(MIN_CONNECTION_AGE));
+        assert!(connection_age("999ms").is_err());
         for bad in ["0", "2TiB", "-1", "many"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }

@@ -1,16 +1,13 @@
 //! What is asked of a request before a handler gets it: that it is gRPC, uncompressed, with a deadline that
 //! can be read, and a name for the logs.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use http::{Extensions, HeaderMap, Request, header::CONTENT_TYPE};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -21,10 +18,10 @@ use super::{
     rpc::Rpc,
 };
 use crate::{
-    access::Shares,
+    access::{Full, Share},
     error::{CallError, Reason},
     listener::{CallProgress, HeadersTooLarge},
-    requests::Place,
+    requests::{CallPermits, Permits, Place},
 };
 
 /// The metadata that names a call, in requests and answers.
@@ -42,12 +39,6 @@ const MEDIA_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 /// How many characters of a caller's `x-request-id` are accepted; a longer one is replaced.
 const MAX_CALL_ID_BYTES: usize = 128;
 
-/// When to try again, where there is no room.
-const OVERLOADED_COME_BACK_AFTER: Duration = Duration::from_secs(1);
-
-/// How long a call waits for a place among the calls in flight, where its caller has less than its share of them.
-const MAX_WAIT_FOR_PLACE: Duration = Duration::from_secs(1);
-
 /// What a request of the API carries to its handler.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -58,30 +49,48 @@ pub(super) struct Admission {
     pub(super) pass: Pass,
     rpc: Rpc,
     arrival: Arc<Arrival>,
-    places: Shares,
+    permits: Permits,
     entered: Arc<AtomicBool>,
     progress: CallProgress,
 }
 
 impl Admission {
-    /// The handler of a call takes it over, now that it is whole. Its place is to be kept until it is over; its pass says
-    /// what the caller may do now, which can have changed while the call was on its way and waited.
+    /// The handler of a call that reads from Kora takes it over, now that it is whole. Its place is to be kept until it is
+    /// over; its pass says what the caller may do now, which can have changed while the call was on its way and waited.
     ///
     /// # Errors
-    /// If too many calls are in flight, of all callers or of this one; or if the caller may not do it any more.
+    /// If too many calls are in flight, of all callers, of this one or for this tenant; or if the caller may not do it any
+    /// more.
     pub(super) async fn enter(&self) -> Result<(Pass, Place), CallError> {
-        let wait_until = self.answer_by.min(Instant::now() + MAX_WAIT_FOR_PLACE);
-        let (caller, callers) = (&self.pass.caller.name, self.pass.callers());
-        let place = self.places.take_by(caller, callers, wait_until).await;
-        let place = place.map_err(|_| overloaded())?;
+        let call = self.call_permits().call().await;
+        let call = call.map_err(|_: Full| CallError::overloaded())?;
+        let pass = self.renewed_pass()?;
+        Ok((pass, Place::new(call, self.enter_stream())))
+    }
+
+    /// The handler of a call that may send nothing takes it over: it gets its permits when it is known which.
+    ///
+    /// # Errors
+    /// If the caller may not do it any more.
+    pub(super) fn enter_unpermitted(&self) -> Result<(Pass, Option<Share>), CallError> {
+        let pass = self.renewed_pass()?;
+        Ok((pass, self.enter_stream()))
+    }
+
+    /// Where the call gets its permits.
+    pub(super) fn call_permits(&self) -> CallPermits {
+        self.permits.of_call(self.pass.claimant(), self.answer_by)
+    }
+
+    fn renewed_pass(&self) -> Result<Pass, CallError> {
         let pass = self.pass.renewed()?;
         pass.check_rpc(self.rpc)?;
-        Ok((pass, Place::new(place, self.enter_stream())))
+        Ok(pass)
     }
 
     /// The handler of a stream takes it over. Streams have places of their own; what its request has of memory is to be
     /// kept until it is over.
-    pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn enter_stream(&self) -> Option<Share> {
         self.entered.store(true, Ordering::Relaxed);
         self.progress.admit(self.rpc.is_paid());
         self.arrival.finish()
@@ -105,7 +114,7 @@ pub(super) fn admit<B>(
     call_id: &str,
     (rpc, pass): (Rpc, Pass),
     arrivals: &Arrivals,
-    places: &Shares,
+    permits: &Permits,
 ) -> Result<(Request<Arriving<B>>, Admission), CallError> {
     // Messages are small, and a compressed one can be a bomb: no compression is offered, none accepted.
     let is_compressed = request
@@ -118,7 +127,7 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
-    let arrival = Arc::new(arrivals.begin());
+    let arrival = Arc::new(arrivals.begin(pass.claimant()));
     let admission = Admission {
         answer_by: answer_by(timeout, received),
         stream_deadline: stream_deadline(timeout, received),
@@ -126,21 +135,13 @@ pub(super) fn admit<B>(
         pass,
         rpc,
         arrival: Arc::clone(&arrival),
-        places: places.clone(),
+        permits: permits.clone(),
         entered: Arc::default(),
         progress: request.extensions().get().cloned().unwrap_or_default(),
     };
     request.extensions_mut().insert(admission.clone());
     let request = request.map(|body| Arriving::new(body, arrival));
     Ok((request, admission))
-}
-
-/// There is no room for a call.
-pub(super) fn overloaded() -> CallError {
-    CallError {
-        retry_after: Some(OVERLOADED_COME_BACK_AFTER),
-        ..CallError::new(Reason::GatewayOverloaded)
-    }
 }
 
 /// The caller's name for the call, else one made up.

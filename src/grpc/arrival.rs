@@ -2,8 +2,8 @@
 //!
 //! A client can begin requests and never end them. So a request has no place among the calls in flight before it is
 //! whole, and where there are too many, the one that came first and is not whole makes room: clients that say what they
-//! want are not shut out by clients that do not. Large ones share memory; where it is gone they are refused, and one
-//! that is slow makes room for those that come again.
+//! want are not shut out by clients that do not. Large ones share memory, of which no caller and no tenant has more than
+//! half; where it is gone they are refused, and one that is slow makes room for those that come again.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::lifecycle::Shutdown;
+use crate::{
+    access::{Claimant, Full, Share, Shares},
+    lifecycle::Shutdown,
+};
 
 /// Requests that are not whole, at a time. Most are whole when their head is there.
 const MAX_UNFINISHED: usize = 4096;
@@ -40,13 +40,14 @@ const PORTION_BYTES: usize = 1 << 10;
 #[derive(Clone)]
 pub(super) struct Arrivals {
     max_message_bytes: usize,
-    memory: Arc<Semaphore>,
+    memory: Shares,
     unfinished: Arc<Mutex<Unfinished>>,
 }
 
 /// A request that is coming in, until it is dropped.
 pub(super) struct Arrival {
     arrivals: Arrivals,
+    claimant: Claimant,
     number: u64,
     size: Mutex<Size>,
     makes_room: Shutdown,
@@ -61,7 +62,7 @@ pub(super) struct NoRoom;
 #[derive(Default)]
 struct Size {
     received: usize,
-    memory: Option<OwnedSemaphorePermit>,
+    memory: Option<Share>,
 }
 
 /// Those that are not whole, in the order in which they came.
@@ -69,23 +70,31 @@ struct Size {
 struct Unfinished {
     last: u64,
     all: BTreeMap<u64, Shutdown>,
-    /// Those of them that have memory, and when they began.
-    large: BTreeMap<u64, (Instant, Shutdown)>,
+    /// Those of them that have memory.
+    large: BTreeMap<u64, Large>,
+}
+
+/// A request that has memory.
+struct Large {
+    began: Instant,
+    claimant: Claimant,
+    makes_room: Shutdown,
 }
 
 impl Arrivals {
     /// For messages of at most so many bytes.
     pub(super) fn new(max_message_bytes: usize) -> Self {
-        let memory = LARGE_MEMORY.max(max_message_bytes);
+        let portions = |bytes: usize| bytes.div_ceil(PORTION_BYTES);
+        let memory = portions(LARGE_MEMORY.max(max_message_bytes));
         Arrivals {
             max_message_bytes,
-            memory: Arc::new(Semaphore::new(memory.div_ceil(PORTION_BYTES))),
+            memory: Shares::with_min_quota(memory, portions(max_message_bytes)),
             unfinished: Arc::default(),
         }
     }
 
-    /// A request begins.
-    pub(super) fn begin(&self) -> Arrival {
+    /// A request of this claimant begins.
+    pub(super) fn begin(&self, claimant: Claimant) -> Arrival {
         let makes_room = Shutdown::default();
         let number = {
             let mut unfinished = lock(&self.unfinished);
@@ -99,6 +108,7 @@ impl Arrivals {
         };
         Arrival {
             arrivals: self.clone(),
+            claimant,
             number,
             size: Mutex::default(),
             makes_room,
@@ -115,13 +125,17 @@ impl Unfinished {
         }
     }
 
-    fn first_slow_one_makes_room(&mut self) {
-        if let Some(first) = self.large.first_entry()
-            && first.get().0.elapsed() >= SLOW
-        {
-            let (number, (_, makes_room)) = first.remove_entry();
-            self.all.remove(&number);
-            makes_room.start();
+    /// The first of those whose memory `claimant` lacks, if it is slow.
+    fn first_slow_one_makes_room(&mut self, claimant: &Claimant, full: Full) {
+        let mut first = self.large.iter();
+        let first = first.find(|(_, large)| large.claimant.shares_quota_with(claimant, full));
+        let slow = first.filter(|(_, large)| large.began.elapsed() >= SLOW);
+        let Some(number) = slow.map(|(number, _)| *number) else {
+            return;
+        };
+        self.all.remove(&number);
+        if let Some(large) = self.large.remove(&number) {
+            large.makes_room.start();
         }
     }
 }
@@ -129,10 +143,7 @@ impl Unfinished {
 impl Size {
     /// How many portions of memory it has yet to get, with so much of it announced.
     fn lacks(&self, to_come: usize) -> usize {
-        let has = self
-            .memory
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let has = self.memory.as_ref().map_or(0, Share::count) as usize;
         let needs = (self.received + to_come).saturating_sub(FREE_BYTES);
         needs.div_ceil(PORTION_BYTES).saturating_sub(has)
     }
@@ -160,18 +171,22 @@ impl Arrival {
         if more == 0 {
             return Ok(());
         }
-        let memory = Arc::clone(&self.arrivals.memory).try_acquire_many_owned(more);
+        let memory = self.arrivals.memory.take(&self.claimant, more);
         let mut unfinished = lock(&self.arrivals.unfinished);
-        let Ok(memory) = memory else {
+        let memory = memory.map_err(|full| {
             // What it has is free when it is gone, which is too late for this one.
-            unfinished.first_slow_one_makes_room();
-            return Err(NoRoom);
-        };
+            unfinished.first_slow_one_makes_room(&self.claimant, full);
+            NoRoom
+        })?;
         match &mut size.memory {
             Some(has) => has.merge(memory),
             none => {
                 *none = Some(memory);
-                let large = (Instant::now(), self.makes_room.clone());
+                let large = Large {
+                    began: Instant::now(),
+                    claimant: self.claimant.clone(),
+                    makes_room: self.makes_room.clone(),
+                };
                 unfinished.large.insert(self.number, large);
             }
         }
@@ -189,7 +204,7 @@ impl Arrival {
     }
 
     /// It is whole, and need not make room any more. Its memory is to be kept as long as its call.
-    pub(super) fn finish(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn finish(&self) -> Option<Share> {
         self.leave();
         lock(&self.size).memory.take()
     }
@@ -227,7 +242,7 @@ mod tests {
     /// Requests that have all the memory that there is.
     fn full(arrivals: &Arrivals) -> Vec<Arrival> {
         let all: Vec<_> = (0..LARGE_MEMORY / LARGE)
-            .map(|_| arrivals.begin())
+            .map(|_| arrivals.begin(Claimant::only()))
             .collect();
         for arrival in &all {
             assert_eq!(arrival.grow(FREE_BYTES, LARGE), Ok(()));
@@ -238,12 +253,14 @@ mod tests {
     #[test]
     fn the_first_one_that_is_not_whole_makes_room() {
         let arrivals = Arrivals::new(LARGE);
-        let whole = arrivals.begin();
+        let whole = arrivals.begin(Claimant::only());
         assert!(whole.finish().is_none());
-        let first = arrivals.begin();
-        let all: Vec<_> = (1..MAX_UNFINISHED).map(|_| arrivals.begin()).collect();
+        let first = arrivals.begin(Claimant::only());
+        let all: Vec<_> = (1..MAX_UNFINISHED)
+            .map(|_| arrivals.begin(Claimant::only()))
+            .collect();
         assert!(!is_asked(&first));
-        let _one_more = arrivals.begin();
+        let _one_more = arrivals.begin(Claimant::only());
         assert!(is_asked(&first) && !is_asked(&whole) && !is_asked(&all[0]));
     }
 
@@ -251,23 +268,32 @@ mod tests {
     async fn small_ones_always_have_room_and_slow_large_ones_make_it() {
         let arrivals = Arrivals::new(LARGE);
         let mut all = full(&arrivals);
-        let small = arrivals.begin();
+        let small = arrivals.begin(Claimant::only());
         assert_eq!(small.grow(FREE_BYTES - 1, 1), Ok(()));
-        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        assert_eq!(
+            arrivals.begin(Claimant::only()).grow(FREE_BYTES, 1),
+            Err(NoRoom)
+        );
         assert!(!all.iter().any(is_asked), "none of them is slow");
         advance(SLOW).await;
-        assert_eq!(arrivals.begin().grow(FREE_BYTES, 1), Err(NoRoom));
+        assert_eq!(
+            arrivals.begin(Claimant::only()).grow(FREE_BYTES, 1),
+            Err(NoRoom)
+        );
         let first = all.remove(0);
         assert!(is_asked(&first) && !is_asked(&small) && !all.iter().any(is_asked));
         drop(first);
-        assert_eq!(arrivals.begin().grow(FREE_BYTES, LARGE), Ok(()));
+        assert_eq!(
+            arrivals.begin(Claimant::only()).grow(FREE_BYTES, LARGE),
+            Ok(())
+        );
     }
 
     #[tokio::test]
     async fn those_that_are_whole_keep_their_memory_until_their_calls_are_over() {
         let arrivals = Arrivals::new(LARGE);
         let mut calls: Vec<_> = full(&arrivals).iter().map(Arrival::finish).collect();
-        let large = arrivals.begin();
+        let large = arrivals.begin(Claimant::only());
         assert_eq!(large.grow(FREE_BYTES, 1), Err(NoRoom));
         calls.pop();
         assert_eq!(large.grow(0, 1), Ok(()));
@@ -276,9 +302,39 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_for_its_size_takes_no_memory() {
         let arrivals = Arrivals::new(LARGE);
-        let large = arrivals.begin();
+        let large = arrivals.begin(Claimant::only());
         assert_eq!(large.grow(FREE_BYTES, LARGE + 1), Ok(()));
-        let rest = arrivals.memory.available_permits();
-        assert_eq!(rest, LARGE_MEMORY / PORTION_BYTES);
+        let all = u32::try_from(LARGE_MEMORY / PORTION_BYTES).unwrap();
+        assert!(arrivals.memory.take(&Claimant::only(), all).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_tenants_large_messages_leave_half_to_another_and_make_room_for_its_own() {
+        let arrivals = Arrivals::new(LARGE);
+        let of = |tenant: &str| Claimant {
+            tenant: tenant.into(),
+            tenants: 2,
+            tenants_of_caller: 2,
+            ..Claimant::only()
+        };
+        let begin = |tenant: &str| {
+            let arrival = arrivals.begin(of(tenant));
+            let result = arrival.grow(FREE_BYTES, LARGE);
+            (arrival, result)
+        };
+        let other = begin("other").0;
+        let (mut greedy, mut results): (Vec<_>, Vec<_>) = (0..LARGE_MEMORY / LARGE / 2)
+            .map(|_| begin("greedy"))
+            .unzip();
+        results.dedup();
+        assert_eq!(results, [Ok(())]);
+        assert_eq!(begin("greedy").1, Err(NoRoom));
+        advance(SLOW).await;
+        assert_eq!(begin("greedy").1, Err(NoRoom));
+        assert!(!is_asked(&other), "it is not in the way");
+        assert!(is_asked(&greedy[0]) && !is_asked(&greedy[1]));
+        greedy.remove(0);
+        assert_eq!(begin("greedy").1, Ok(()));
+        assert_eq!(begin("other").1, Ok(()));
     }
 }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::{admission::overloaded, announced::Announced, arrival::Arrival};
+use super::{announced::Announced, arrival::Arrival};
+use crate::error::CallError;
 
 /// A body whose bytes are counted. It ends with `GATEWAY_OVERLOADED` where there is no room for them.
 pub(super) struct Arriving<B> {
@@ -35,7 +36,7 @@ impl<B> Arriving<B> {
     /// tonic hands a status on, without what it carries: the boundary asks the arrival.
     fn no_room(&self) -> Box<dyn Error + Send + Sync> {
         self.arrival.refuse();
-        Box::new(Status::from(overloaded()))
+        Box::new(Status::from(CallError::overloaded()))
     }
 }
 

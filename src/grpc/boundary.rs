@@ -20,15 +20,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body as HttpBody;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::{
-    admission::{
-        Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, check_headers, is_grpc, overloaded,
-    },
+    admission::{Admission, CALL_ID, IS_REPLAY, REPLAY, admit, call_id, check_headers, is_grpc},
     arrival::Arrivals,
     arriving::Arriving,
     failure_log,
@@ -39,10 +37,13 @@ use super::{
     status::{into_call_error, status_of, tonics_own},
 };
 use crate::{
-    access::Shares,
     error::{CallError, Reason},
     lifecycle::Shutdown,
+    requests::Permits,
 };
+
+/// How long a message that is coming in has, once the gateway is stopping: it may be a repeat of a known request.
+const REST_OF_MESSAGE: Duration = Duration::from_secs(1);
 
 /// What a request is answered whose content type is not that of gRPC with protobuf.
 const UNSUPPORTED_MEDIA_TYPE: &str =
@@ -61,7 +62,7 @@ pub(super) struct Boundary<S> {
 pub(super) struct WayIn {
     pub(super) gate: Gate,
     /// For calls in flight.
-    pub(super) places: Shares,
+    pub(super) permits: Permits,
     pub(super) arrivals: Arrivals,
     pub(super) standard: Standard,
     /// Counts the calls.
@@ -92,7 +93,8 @@ impl WayIn {
     ) -> Result<(Request<Arriving<B>>, Rpc, Admission), CallError> {
         let rpc = rpc.ok_or(Reason::UnknownMethod)?;
         pass.check_rpc(rpc)?;
-        if self.stop.is_started() {
+        // One of the others may be a repeat of a request that is known, which is never told that nothing was sent.
+        if self.stop.is_started() && !rpc.is_by_request_id() {
             return Err(CallError::draining());
         }
         let (request, admission) = admit(
@@ -101,7 +103,7 @@ impl WayIn {
             call_id,
             (rpc, pass),
             &self.arrivals,
-            &self.places,
+            &self.permits,
         )?;
         Ok((request, rpc, admission))
     }
@@ -194,10 +196,16 @@ async fn run(
 ) -> Result<Response<Body>, CallError> {
     let answer = AssertUnwindSafe(answer).catch_unwind();
     tokio::pin!(answer);
+    let stopped = async {
+        stop.started().await;
+        if rpc.is_by_request_id() {
+            sleep(REST_OF_MESSAGE).await;
+        }
+    };
     let early = async {
         tokio::select! {
             () = sleep_until(admission.answer_by) => Reason::DeadlineBeforeSend.into(),
-            () = stop.started() => CallError::draining(),
+            () = stopped => CallError::draining(),
         }
     };
     let answered = tokio::select! {
@@ -234,7 +242,7 @@ fn cause_of(
     let of_handler = response.extensions_mut().remove::<Status>();
     match of_handler.and_then(into_call_error) {
         Some(error) => error,
-        None if admission.is_refused() => overloaded(),
+        None if admission.is_refused() => CallError::overloaded(),
         None if admission.has_entered() => {
             CallError::new(rpc.lost_reason()).because("a status without a reason")
         }

@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use super::{Tenant, rpc::Rpc};
 use crate::{
-    access::{ANONYMOUS, Caller, Callers, Changes, Credential, Right},
+    access::{ANONYMOUS, Caller, Callers, Changes, Claimant, Credential, Right},
     error::{CallError, Hint, Reason, Violation},
     listener::PeerNames,
 };
@@ -40,6 +40,8 @@ pub(super) struct Pass {
     pub(super) tenant: Arc<Tenant>,
     credential: Arc<Credential>,
     callers: Callers,
+    /// How many tenants there are.
+    tenants: usize,
 }
 
 /// The pass of a stream, which is good only as long as its caller may do what it does.
@@ -56,7 +58,7 @@ impl Gate {
             callers,
             tenants: Arc::new(
                 tenants
-                    .map(|tenant| (tenant.name.clone(), Arc::new(tenant)))
+                    .map(|tenant| (tenant.name.to_string(), Arc::new(tenant)))
                     .collect(),
             ),
         }
@@ -89,6 +91,7 @@ impl Gate {
             caller,
             credential: Arc::new(credential),
             callers: self.callers.clone(),
+            tenants: self.tenants.len(),
         });
         (who, pass)
     }
@@ -153,9 +156,17 @@ impl Pass {
         }
     }
 
-    /// How many share the gateway with this caller, itself included.
-    pub(super) fn callers(&self) -> usize {
-        self.callers.count()
+    /// Who takes permits for the call, and with whom they are shared.
+    pub(super) fn claimant(&self) -> Claimant {
+        let tenant = &self.tenant.name;
+        Claimant {
+            caller: Arc::clone(&self.caller.name),
+            tenant: Arc::clone(tenant),
+            callers: self.callers.count(),
+            tenants: self.tenants,
+            callers_of_tenant: self.callers.count_of_tenant(tenant),
+            tenants_of_caller: self.caller.tenants.len(),
+        }
     }
 
     /// The same pass with what the caller may do now: the callers can have been replaced since it was let in.
@@ -166,7 +177,7 @@ impl Pass {
         let now = self.callers.identify(&self.credential);
         let now = now.filter(|now| now.name == self.caller.name);
         let caller = now.ok_or(Reason::Unauthenticated)?;
-        match caller.tenants.contains(&self.tenant.name) {
+        match caller.tenants.contains(&*self.tenant.name) {
             true => Ok(Pass {
                 caller,
                 ..self.clone()

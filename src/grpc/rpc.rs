@@ -67,6 +67,11 @@ impl Rpc {
         }
     }
 
+    /// Whether it may be about a request that is known by its `request_id`.
+    pub(super) fn is_by_request_id(self) -> bool {
+        self.is_paid() || self == Rpc::GetRequest
+    }
+
     /// Whether it creates something at Kora that costs money and stays: its errors say whether it happened.
     pub(super) fn is_paid(self) -> bool {
         matches!(self, Rpc::Screen | Rpc::CreateSubject)

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait, metadata::MetadataValue};
 
 use super::{
     admission::{Admission, IS_REPLAY, REPLAY},
-    gate::Pass,
     record,
 };
 use crate::{
+    access::{Full, Share},
     clock::Clock,
     error::CallError,
     kora::{Lane, Requester},
@@ -73,16 +72,12 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::ScreenRequest>,
     ) -> Result<Response<pb::ScreenResponse>, Status> {
-        let (
-            Admission {
-                pass, answer_by, ..
-            },
-            place,
-        ) = enter(&request).await?;
+        let (admission, message) = enter_unpermitted(&request)?;
+        let pass = &admission.pass;
         pass.check_raw_json(request.get_ref().include_raw_json)?;
         let request = ScreenRequest::from_wire(request.into_inner(), self.clock.now())?;
         let include_raw_json = request.include_raw_json;
-        let call = call(&pass, answer_by, place);
+        let call = call(&admission, message);
         let answered = pass.tenant.requests.screen(request, call).await?;
         let mut screening = answered.message;
         if !include_raw_json {
@@ -120,14 +115,10 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::CreateSubjectRequest>,
     ) -> Result<Response<pb::CreateSubjectResponse>, Status> {
-        let (
-            Admission {
-                pass, answer_by, ..
-            },
-            place,
-        ) = enter(&request).await?;
+        let (admission, message) = enter_unpermitted(&request)?;
         let request = CreateSubject::from_wire(request.into_inner(), self.clock.now())?;
-        let call = call(&pass, answer_by, place);
+        let call = call(&admission, message);
+        let pass = &admission.pass;
         let answered = pass.tenant.requests.create_subject(request, call).await?;
         let response = pb::CreateSubjectResponse {
             subject: Some(self.fitted_subject(answered.message)),
@@ -157,7 +148,9 @@ impl ComplianceService for Compliance {
         &self,
         request: Request<pb::GetRequestRequest>,
     ) -> Result<Response<pb::GetRequestResponse>, Status> {
-        let (admission, _place) = enter(&request).await?;
+        let (admission, _message) = enter_unpermitted(&request)?;
+        let repeat = admission.call_permits().repeat();
+        let _repeat = repeat.map_err(|_: Full| CallError::overloaded())?;
         let request = GetRequest::from_wire(request.into_inner())?;
         let Admission {
             pass,
@@ -191,14 +184,27 @@ async fn enter<T>(request: &Request<T>) -> Result<(Admission, Place), CallError>
     Ok((admission, place))
 }
 
-fn call(pass: &Pass, answer_by: Instant, place: Place) -> Call {
+/// The same for a call that may send nothing, with the memory of its message.
+fn enter_unpermitted<T>(request: &Request<T>) -> Result<(Admission, Option<Share>), CallError> {
+    let admission: &Admission = request
+        .extensions()
+        .get()
+        .expect("the boundary admits every request of this service");
+    let (pass, message) = admission.enter_unpermitted()?;
+    let mut admission = admission.clone();
+    admission.pass = pass;
+    Ok((admission, message))
+}
+
+fn call(admission: &Admission, message: Option<Share>) -> Call {
     Call {
         caller: Requester {
-            name: Arc::clone(&pass.caller.name),
-            scope: Arc::clone(pass.caller.scope()),
+            name: Arc::clone(&admission.pass.caller.name),
+            scope: Arc::clone(admission.pass.caller.scope()),
         },
-        answer_by,
-        place,
+        answer_by: admission.answer_by,
+        permits: admission.call_permits(),
+        message,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     arrival::{Arrival, Arrivals},
     arriving::Arriving,
 };
-use crate::listener::PlaceClaim;
+use crate::{access::Claimant, listener::PlaceClaim};
 
 /// Their paths. Their answers are left as they are.
 const PATHS: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -53,7 +53,7 @@ impl Standard {
         if let Some(claim) = request.extensions().get::<PlaceClaim>() {
             claim.give_up();
         }
-        let arrival = Arc::new(self.0.begin());
+        let arrival = Arc::new(self.0.begin(Claimant::only()));
         let request = request.map(|body| Arriving::new(body, Arc::clone(&arrival)));
         (request, arrival)
     }

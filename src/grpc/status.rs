@@ -12,12 +12,18 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::rpc::Rpc;
 use crate::{
-    error::{CallError, Hint, Reason, Resource},
+    error::{CallError, Hint, Outcome, Reason, Resource},
     pb,
 };
 
 /// The `domain` of every ErrorInfo.
 const DOMAIN: &str = "kora-gateway";
+
+/// The trailer with the time to wait before a retry (gRPC proposal A6: "pushback"), in milliseconds.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// The longest wait that clients can read: the trailer is a signed number of 32 bits.
+const MAX_PUSHBACK_MS: u128 = i32::MAX as u128;
 
 /// Carries a failure out of a handler. The boundary makes the status that the caller gets of it.
 impl From<CallError> for Status {
@@ -96,11 +102,23 @@ pub(super) fn status_of(error: &CallError, rpc: Option<Rpc>, call_id: &str) -> S
         };
         details.set_resource_info(format!("{}.{kind}", pb::PACKAGE), id, "", "");
     }
-    Status::with_error_details(Code::from_i32(reason.code()), reason.message(), details)
+    let mut status =
+        Status::with_error_details(Code::from_i32(reason.code()), reason.message(), details);
+    let is_unsent = reason.outcome() == Some(Outcome::NotSent);
+    if let Some(wait) = error.retry_after.filter(|_| is_unsent) {
+        // gRPC's own retry policies read this, and not RetryInfo.
+        let milliseconds = wait.as_millis().min(MAX_PUSHBACK_MS);
+        if let Ok(value) = milliseconds.to_string().parse() {
+            status.metadata_mut().insert(PUSHBACK, value);
+        }
+    }
+    status
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::Violation;
 
@@ -131,6 +149,27 @@ mod tests {
         ));
         let status = status_of(&error, Some(Rpc::Screen), &"c".repeat(128));
         assert!(status.details().len() < MAX_DETAILS_BYTES);
+    }
+
+    #[test]
+    fn what_was_not_sent_tells_grpc_itself_when_to_retry() {
+        let pushback = |reason, wait| {
+            let error = CallError {
+                retry_after: wait,
+                ..CallError::new(reason)
+            };
+            let status = status_of(&error, Some(Rpc::Screen), "c");
+            let value = status.metadata().get(PUSHBACK);
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let wait = Some(Duration::from_millis(1_500));
+        let told = pushback(Reason::GatewayOverloaded, wait);
+        assert_eq!(told.as_deref(), Some("1500"));
+        let far = pushback(Reason::RatePaced, Some(Duration::MAX));
+        assert_eq!(far.as_deref(), Some("2147483647"));
+        assert_eq!(pushback(Reason::GatewayOverloaded, None), None);
+        assert_eq!(pushback(Reason::KoraRateLimited, wait), None);
+        assert_eq!(pushback(Reason::KoraOutcomeUnknown, wait), None);
     }
 
     #[test]

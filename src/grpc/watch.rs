@@ -16,10 +16,7 @@ use futures_util::{
 };
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Duration, Instant, timeout_at},
-};
+use tokio::time::{Duration, Instant, timeout_at};
 use tonic::{
     Status,
     body::Body,
@@ -75,7 +72,7 @@ struct Open {
     deadline: Option<Instant>,
     _place: Share,
     /// What was asked for is kept as long as the stream.
-    _memory: Option<OwnedSemaphorePermit>,
+    _memory: Option<Share>,
 }
 
 impl<S> WithWatch<S> {
@@ -141,7 +138,7 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
             let pass = admission.pass;
             pass.check_raw_json(request.get_ref().include_raw_json)?;
             let request = WatchRequest::from_wire(request.into_inner())?;
-            let place = streams.take(&pass.caller.name, pass.callers());
+            let place = streams.take(&pass.claimant(), 1);
             let place = place.map_err(|_| too_many())?;
             let feed = pass.tenant.feed.clone();
             let who = pass.who();

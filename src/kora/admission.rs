@@ -50,10 +50,10 @@ impl Admission {
     /// # Errors
     /// `RATE_PACED` if the turn would come too late, `KORA_CIRCUIT_OPEN`. Nothing was sent.
     pub(super) async fn admit(&self, asker: Asker<'_>) -> Result<Admitted, CallError> {
-        self.breaker.check()?;
+        self.breaker.check(asker.caller())?;
         let turn = self.pacer.turn(asker.kind, asker.caller, asker.wait_until);
         let permit = turn.await?;
-        match self.breaker.admit() {
+        match self.breaker.admit(asker.caller()) {
             Ok(circuit) => Ok(Admitted { permit, circuit }),
             Err(open) => {
                 permit.not_sent();
@@ -76,6 +76,11 @@ impl<'a> Asker<'a> {
             caller,
             wait_until,
         }
+    }
+
+    /// The caller; `None` for a poll, which is the gateway's own.
+    fn caller(&self) -> Option<&str> {
+        (!self.kind.is_poll()).then_some(self.caller)
     }
 }
 

@@ -168,7 +168,7 @@ impl Attempts {
 
     async fn exchange(&self, request: Request) -> Ended {
         let max_bytes = self.http.config.max_response_bytes;
-        match exchange(&self.http.client, request, max_bytes).await {
+        match exchange(&self.http.client(), request, max_bytes).await {
             Ok(answer) => Ended::Answered(answer),
             Err(lost) => Ended::Lost(lost),
         }

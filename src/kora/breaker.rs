@@ -1,9 +1,13 @@
 //! The circuit breaker: while Kora does not answer, calls are refused at once instead of waiting in vain.
 //!
+//! Failures of one caller alone, while calls of others succeed, are taken for that caller's: something on the way may
+//! refuse what it sends.
+//!
 //! It is one of our own because failsafe and recloser let every call through while half-open,
 //! tower-resilience-circuitbreaker opens by one rule at a time, and none of them runs on tokio's clock.
 
 mod circuit;
+mod streak;
 mod window;
 
 #[cfg(test)]
@@ -16,7 +20,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::circuit::{Change, Circuit, Verdict};
+use self::circuit::{Caller, Change, Circuit, Ticket, Verdict};
 use super::Metrics;
 use crate::error::{CallError, Reason};
 
@@ -30,7 +34,8 @@ pub(super) struct Breaker(Arc<Shared>);
 /// probe goes to the next call.
 pub(super) struct Admitted {
     breaker: Arc<Shared>,
-    period: u64,
+    ticket: Ticket,
+    caller: Caller,
     verdict: Option<Verdict>,
 }
 
@@ -54,24 +59,29 @@ impl Breaker {
         Breaker(Arc::new(Shared { circuit, metrics }))
     }
 
-    /// Refuses what [`Breaker::admit`] would refuse now. What is not refused has no place yet.
-    pub(super) fn check(&self) -> Result<(), Open> {
-        let circuit = self.0.circuit.lock();
-        let circuit = circuit.unwrap_or_else(PoisonError::into_inner);
-        let checked = circuit.check(Instant::now());
+    /// Refuses what [`Breaker::admit`] would refuse `caller` now. What is not refused has no place yet.
+    pub(super) fn check(&self, caller: Option<&str>) -> Result<(), Open> {
+        let caller = caller.map(Arc::from);
+        let checked = self
+            .0
+            .with(|circuit, now| (circuit.check(&caller, now), None));
         checked.map_err(|retry_after| Open { retry_after })
     }
 
-    /// Lets a call through, or refuses it at once. To be asked when the call is about to be sent: while
-    /// one is let through as a probe, nobody else is.
-    pub(super) fn admit(&self) -> Result<Admitted, Open> {
-        let admitted = self.0.with(|circuit, now| match circuit.admit(now) {
-            Ok((period, change)) => (Ok(period), change),
-            Err(retry_after) => (Err(Open { retry_after }), None),
-        });
-        admitted.map(|period| Admitted {
+    /// Lets a call of `caller` through, or refuses it at once; `None` is the gateway itself. To be asked when the call is
+    /// about to be sent: while one is let through as a probe, nobody else is, until it has gone 5 s without a verdict.
+    pub(super) fn admit(&self, caller: Option<&str>) -> Result<Admitted, Open> {
+        let caller = caller.map(Arc::from);
+        let admitted = self
+            .0
+            .with(|circuit, now| match circuit.admit(&caller, now) {
+                Ok((ticket, change)) => (Ok(ticket), change),
+                Err(retry_after) => (Err(Open { retry_after }), None),
+            });
+        admitted.map(|ticket| Admitted {
             breaker: Arc::clone(&self.0),
-            period,
+            ticket,
+            caller,
             verdict: None,
         })
     }
@@ -92,8 +102,9 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        let (ticket, caller, verdict) = (self.ticket, self.caller.take(), self.verdict);
         self.breaker
-            .with(|circuit, now| ((), circuit.judge(self.period, self.verdict, now)));
+            .with(|circuit, now| ((), circuit.judge(ticket, caller, verdict, now)));
     }
 }
 

@@ -1,15 +1,20 @@
 //! The HTTP client: its settings, and what it trusts. All tenants share one, with its connections and certificates;
 //! what makes a request a tenant's own is in its headers.
+//!
+//! reqwest's pool has no maximum age, and a connection that is used often enough never gets idle. So the whole client is
+//! replaced, and its pool with it: exchanges that have begun keep the old one, and it closes its connections after the
+//! last of them. Both are built alike, so the proof that a request was not sent does not change.
 
 use std::{
     error::Error,
     fs, io, iter,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect, retry};
+use tokio::{task, time::sleep};
 use tokio_rustls::rustls;
 
 use super::Config;
@@ -20,8 +25,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The way to Kora. Clones share it.
 #[derive(Clone)]
 pub struct HttpClient {
-    pub(super) client: Client,
+    client: Arc<Mutex<Client>>,
     pub(super) config: Arc<Config>,
+    trusted: Trusted,
+}
+
+/// What Kora's server is verified by.
+#[derive(Clone)]
+enum Trusted {
+    /// The system's certificates, as they are when a client is built.
+    System,
+    /// These alone, which were read when the first client was built.
+    Only(Arc<[Certificate]>),
 }
 
 /// Why the client cannot be set up. No message holds a secret.
@@ -58,11 +73,11 @@ impl HttpClient {
     /// # Errors
     /// If a setting cannot be used.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
-        let builder = match &config.ca_file {
-            Some(path) => builder(config)?.tls_certs_only(authorities(path)?),
-            None => builder(config)?,
+        let trusted = match &config.ca_file {
+            Some(path) => Trusted::Only(authorities(path)?.into()),
+            None => Trusted::System,
         };
-        Self::build(builder, config)
+        Self::trusting(trusted, config)
     }
 
     /// The same for a Kora that speaks plain HTTP on loopback alone, as the emulator does. It trusts no certificate, and
@@ -71,23 +86,67 @@ impl HttpClient {
     /// # Errors
     /// If a setting cannot be used.
     pub fn without_tls(config: &Config) -> Result<Self, SetupError> {
-        Self::build(builder(config)?.tls_certs_only([]), config)
+        Self::trusting(Trusted::Only(Arc::new([])), config)
     }
 
-    fn build(builder: ClientBuilder, config: &Config) -> Result<Self, SetupError> {
-        let is_system_trusted = config.ca_file.is_none();
-        let client = builder.build().map_err(|error| {
-            if is_system_trusted && has_no_certificates(&error) {
-                SetupError::NoSystemCertificates(error)
-            } else {
-                SetupError::Client(error)
-            }
-        })?;
+    fn trusting(trusted: Trusted, config: &Config) -> Result<Self, SetupError> {
         Ok(HttpClient {
-            client,
+            client: Arc::new(Mutex::new(build(&trusted, config)?)),
             config: Arc::new(config.clone()),
+            trusted,
         })
     }
+
+    /// The client for one exchange, which is to keep it to its end.
+    pub(super) fn client(&self) -> Client {
+        let client = self.client.lock();
+        client.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has no connection used for a new exchange that is older than the maximum age, for as long as it is polled.
+    pub async fn limit_connection_age(self) {
+        loop {
+            sleep(self.config.connection_max_age).await;
+            // It reads the system's certificates from disk.
+            let (trusted, config) = (self.trusted.clone(), Arc::clone(&self.config));
+            let built = task::spawn_blocking(move || build(&trusted, &config)).await;
+            match built {
+                Ok(Ok(new)) => {
+                    let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+                    let old = std::mem::replace(&mut *client, new);
+                    // Outside of the lock, since it closes connections.
+                    drop(client);
+                    drop(old);
+                }
+                Ok(Err(error)) => {
+                    let error: &dyn Error = &error;
+                    tracing::warn!(
+                        error,
+                        "connections to Kora are kept beyond their maximum age"
+                    );
+                }
+                // The runtime stops.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn build(trusted: &Trusted, config: &Config) -> Result<Client, SetupError> {
+    let (builder, is_system_trusted) = match trusted {
+        Trusted::System => (builder(config)?, true),
+        Trusted::Only(certificates) => {
+            let certificates = certificates.iter().cloned();
+            (builder(config)?.tls_certs_only(certificates), false)
+        }
+    };
+    builder.build().map_err(|error| {
+        if is_system_trusted && has_no_certificates(&error) {
+            SetupError::NoSystemCertificates(error)
+        } else {
+            SetupError::Client(error)
+        }
+    })
 }
 
 /// HTTP/1.1 only, and nothing that sends a request a second time by itself: the proof that a request was

@@ -2,7 +2,7 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -17,9 +17,16 @@ pub struct Metrics {
     given_up: Counter,
     /// Screenings that the store could not take.
     unrecorded: Counter,
+    /// Screenings that the store has not taken yet, and that are written again and again.
+    pending: Gauge,
+    /// Answers that were about another subject than the screening's.
+    other_subjects: Counter,
     /// Events that were too large for clients, by what was left out of them.
     pub(super) events_cut: CutCounter,
 }
+
+/// A screening that the store has not taken yet, until this is dropped.
+pub(super) struct PendingPoll(Gauge);
 
 /// What became of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ impl Metrics {
             polls: Family::default(),
             given_up: Counter::default(),
             unrecorded: Counter::default(),
+            pending: Gauge::default(),
+            other_subjects: Counter::default(),
             events_cut: CutCounter::default(),
         };
         registry.register(
@@ -62,6 +71,16 @@ impl Metrics {
             "reconciler_unrecorded",
             "Screenings that will not be polled, because the store could not take them",
             metrics.unrecorded.clone(),
+        );
+        registry.register(
+            "reconciler_pending_records",
+            "Screenings that the store has not taken yet, and that are written again until it does",
+            metrics.pending.clone(),
+        );
+        registry.register(
+            "reconciler_other_subjects",
+            "Answers to polls that were about another subject than the screening's, and ended nothing",
+            metrics.other_subjects.clone(),
         );
         registry.register(
             "reconciler_events_cut",
@@ -85,7 +104,22 @@ impl Metrics {
         self.given_up.inc();
     }
 
+    pub(super) fn pending_poll(&self) -> PendingPoll {
+        self.pending.inc();
+        PendingPoll(self.pending.clone())
+    }
+
+    pub(super) fn other_subject(&self) {
+        self.other_subjects.inc();
+    }
+
     pub(super) fn unrecorded(&self) {
         self.unrecorded.inc();
+    }
+}
+
+impl Drop for PendingPoll {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -99,7 +99,7 @@ impl Reconciler {
     /// Makes one poll. It is postponed first: where the store cannot take that, Kora is not asked more and more.
     async fn poll(&self, poll: Poll) -> Result<(), StoreFailed> {
         let now = self.clock.now();
-        let screening_id = poll.screening_id.clone();
+        let (screening_id, subject_id) = (poll.screening_id.clone(), poll.subject_id.clone());
         let is_last = self.config.is_last_poll(poll.attempts);
         let polls_then = poll.attempts.saturating_add(1);
         let pause = self.config.pause(polls_then, fastrand::f64());
@@ -107,7 +107,7 @@ impl Reconciler {
             // Its end came since the poll was read.
             return Ok(());
         }
-        let ending = self.ask(screening_id.clone()).await;
+        let ending = self.ask(screening_id.clone(), &subject_id).await;
         self.metrics
             .polled(*ending.as_ref().unwrap_or(&Ending::Failed));
         match ending? {
@@ -119,7 +119,7 @@ impl Reconciler {
         }
     }
 
-    async fn ask(&self, screening_id: String) -> Result<Ending, StoreFailed> {
+    async fn ask(&self, screening_id: String, subject_id: &str) -> Result<Ending, StoreFailed> {
         let request = GetScreening {
             screening_id,
             include_raw_json: true,
@@ -136,6 +136,16 @@ impl Reconciler {
                 return Ok(Ending::Failed);
             }
         };
+        let named = &screening.subject_id;
+        if !subject_id.is_empty() && !named.is_empty() && named != subject_id {
+            self.metrics.other_subject();
+            let screening_id = &screening.screening_id;
+            tracing::warn!(
+                screening_id,
+                "Kora's answer about another subject does not end a screening"
+            );
+            return Ok(Ending::Failed);
+        }
         let Some(event) = result::event(screening) else {
             return Ok(Ending::Unfinished);
         };

@@ -22,7 +22,12 @@ struct Quiet {
 }
 
 impl PollLog for Quiet {
-    fn add_poll(&self, _: String, _: Timestamp) -> BoxFuture<'_, Result<bool, AppendError>> {
+    fn add_poll(
+        &self,
+        _: String,
+        _: String,
+        _: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, AppendError>> {
         unreachable!("nothing is added")
     }
 
@@ -30,6 +35,7 @@ impl PollLog for Quiet {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let poll = Poll {
             screening_id: "scr_1".to_owned(),
+            subject_id: String::new(),
             next_poll: after(Timestamp::UNIX_EPOCH, Duration::from_secs(30 * 60)),
             attempts: 0,
             create_time: Timestamp::UNIX_EPOCH,
@@ -68,6 +74,7 @@ async fn reads(is_readable: bool) -> u32 {
     let config = kora::Config {
         timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
+        connection_max_age: Duration::from_secs(1),
         proxy: None,
         ca_file: None,
         max_response_bytes: 1,

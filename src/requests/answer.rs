@@ -138,11 +138,6 @@ impl Failure {
             })
     }
 
-    /// Whether this is why.
-    pub(super) fn is(&self, reason: Reason) -> bool {
-        self.reason == reason.name()
-    }
-
     /// The error again; `None` if its reason is not known to this build.
     pub(super) fn into_error(self) -> Option<CallError> {
         let resource = match (self.subject_id, self.screening_id) {

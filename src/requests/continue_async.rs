@@ -2,135 +2,210 @@
 //! (Kora docs: error-codes name that remedy), and the wait for its event.
 //!
 //! From the timeout on, nobody knows whether the first one happened. So whatever stops the second one, the
-//! caller hears of the timeout.
+//! caller hears of the timeout. The second one is for everybody who waits: it is submitted while somebody does, and
+//! its event is waited for until the last of them has to be answered.
 
 use prost::Message;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, timeout_at};
 
-use super::Requests;
+use super::{
+    Requests, permits::RecordPermit, screening_end::End, settled::Settled, waiting::Waiting,
+};
 use crate::{
     error::{CallError, Reason},
-    event::{SCREENING_COMPLETED, SCREENING_FAILED},
-    kora::{Departure, Requester},
+    kora::{Departure, GivenUp, Lane, Requester},
     pb,
-    screening::{Mode, ScreenRequest, Screening, ScreeningStatus, TimeoutPolicy},
-    store::Record,
+    screening::{GetScreening, Mode, ScreenRequest, Screening, ScreeningStatus, TimeoutPolicy},
 };
 
 /// How long before its caller has to be answered the wait for an event ends, so that the answer is recorded.
 const ANSWER_RESERVE: Duration = Duration::from_millis(50);
 
-/// How a screening ended, as its event says.
-enum End {
-    Completed(Box<pb::Screening>),
-    Failed,
+/// How long Kora is expected to take for reading a screening. Where less time is left, the event alone is answered.
+const EXPECTED_READ: Duration = Duration::from_millis(500);
+
+/// How long reading a screening may take, before the event alone is answered.
+const MAX_READ: Duration = Duration::from_secs(5);
+
+/// One screening, for its caller and for those who joined.
+pub(super) struct Screen<'a> {
+    pub(super) requests: &'a Requests,
+    pub(super) request: &'a ScreenRequest,
+    pub(super) caller: &'a Requester,
+    /// When its own caller has to be answered.
+    pub(super) answer_by: Instant,
+    pub(super) departure: &'a Departure,
+    pub(super) waiting: &'a Waiting,
+    pub(super) record: &'a RecordPermit,
 }
 
-impl Requests {
+/// What is answered of a screening that ended.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Completed(Box<pb::Screening>),
+    Failed,
+    /// Event and answer tell different ends, or different subjects.
+    Disputed,
+}
+
+impl Screen<'_> {
     /// Screens, and goes on as ASYNC where Kora gives up and the request says so.
-    pub(super) async fn screen_to_the_end(
-        &self,
-        request: ScreenRequest,
-        caller: Requester,
-        answer_by: Instant,
-        departure: Departure,
-    ) -> Result<pb::Screening, CallError> {
+    pub(super) async fn to_the_end(self) -> Result<pb::Screening, CallError> {
+        let (kora, request) = (&self.requests.kora, self.request);
         let goes_on =
             request.mode == Mode::Sync && request.on_timeout == TimeoutPolicy::ContinueAsync;
-        let first = self.kora.screen(&request, &caller, answer_by, &departure);
+        let first = kora.screen(request, self.caller, self.answer_by, self.departure);
         let timeout = match first.await {
             Err(error) if goes_on && error.reason == Reason::KoraScreeningTimeout => error,
             other => {
                 let screening = other?;
-                self.await_end(&screening, answer_by).await;
+                let requests = self.requests;
+                requests
+                    .await_end(&screening, self.answer_by, self.record)
+                    .await;
                 return Ok(screening.into());
             }
         };
-        departure.is_unknown_for(Reason::KoraScreeningTimeout);
+        self.departure.is_unknown_for(Reason::KoraScreeningTimeout);
         // The event can be there before the answer that names the screening.
-        let before = self.events.tail().bounds().head.sequence;
-        let second = self
-            .kora
-            .screen_again_as_async(&request, &caller, answer_by, &departure);
-        let taken = match second.await {
+        let before = self.requests.events.tail().bounds().head.sequence;
+        let metrics = &self.requests.metrics;
+        let taken = match self.submit_as_async().await {
             Ok(taken) if taken.status == ScreeningStatus::Completed => return Ok(taken.into()),
             Ok(taken) => taken,
             Err(error) => {
-                self.metrics.continued("not submitted");
+                metrics.continued("not submitted");
                 return Err(after(timeout, error.reason));
             }
         };
-        self.await_end(&taken, answer_by).await;
-        let give_up_at = answer_by.checked_sub(ANSWER_RESERVE).unwrap_or(answer_by);
-        let end = tokio::select! {
-            biased;
-            end = self.end_of(&taken.screening_id, before) => end,
-            () = sleep_until(give_up_at) => None,
-            _ = departure.given_up() => None,
-            () = self.orders.stop.started() => None,
-        };
-        match end {
-            Some(End::Completed(screening)) => {
-                self.metrics.continued("completed");
+        match self.verdict_on(&taken, before).await {
+            Some(Verdict::Completed(screening)) => {
+                metrics.continued("completed");
                 Ok(finished(*screening, taken))
             }
-            Some(End::Failed) => {
-                self.metrics.continued("failed");
+            Some(Verdict::Failed) => {
+                metrics.continued("failed");
                 Err(after(timeout, Reason::ScreeningFailed))
             }
-            None => {
-                self.metrics.continued("pending");
+            Some(Verdict::Disputed) | None => {
+                metrics.continued("pending");
                 Ok(taken.into())
             }
         }
     }
 
-    /// Waits for the event that ends a screening, among those after `sequence`; `None` if the log cannot be read.
-    async fn end_of(&self, screening_id: &str, mut sequence: u64) -> Option<End> {
-        let mut head = self.events.tail().head();
-        loop {
-            head.mark_unchanged();
-            let page = match self.events.read(sequence).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(%error, "the event of a screening cannot be waited for");
-                    return None;
-                }
-            };
-            for record in &page {
-                sequence = record.sequence;
-                if let Some(end) = end_in(record, screening_id) {
-                    return Some(end);
-                }
+    /// Submits the same screening as ASYNC, as long as anybody waits for it.
+    async fn submit_as_async(&self) -> Result<Screening, CallError> {
+        let (kora, orders) = (&self.requests.kora, &self.requests.orders);
+        let departure = Departure::default();
+        let wait_until = self.waiting.latest().ok_or(Reason::DeadlineBeforeSend)?;
+        let second = kora.screen_again_as_async(self.request, self.caller, wait_until, &departure);
+        tokio::pin!(second);
+        tokio::select! {
+            biased;
+            () = orders.stop.started() => departure.give_up(GivenUp::Stopping),
+            taken = &mut second => return taken,
+            () = self.waiting.is_over(Duration::ZERO) => departure.give_up(GivenUp::CallerGone),
+        };
+        second.await
+    }
+
+    /// Waits for the end of a screening that Kora took, as long as anybody waits for the answer.
+    async fn verdict_on(&self, taken: &Screening, before: u64) -> Option<Verdict> {
+        let requests = self.requests;
+        let pending = pb::Screening::from(taken.clone());
+        let pending = Settled::interim(pending.encode_to_vec().into());
+        self.waiting.tell_interim(pending);
+        let until = self.waiting.latest().unwrap_or(self.answer_by);
+        requests.await_end(taken, until, self.record).await;
+        let end = tokio::select! {
+            biased;
+            end = requests.end_of(taken, before) => end?,
+            () = self.waiting.is_over(ANSWER_RESERVE) => return None,
+            () = requests.orders.stop.started() => return None,
+        };
+        let read = self.read(taken).await;
+        let verdict = verdict(end, read, &taken.subject_id);
+        if verdict == Verdict::Disputed {
+            requests.metrics.disputed_end();
+            tracing::warn!(
+                screening_id = taken.screening_id,
+                "Kora's answer tells another end of a screening, or another subject, than its event"
+            );
+        }
+        Some(verdict)
+    }
+
+    /// Reads a screening whose end was told; `None` if that fails, or is not over in time.
+    async fn read(&self, taken: &Screening) -> Option<Screening> {
+        let until = self.waiting.latest()?.checked_sub(ANSWER_RESERVE)?;
+        let now = Instant::now();
+        if until < now + EXPECTED_READ {
+            return None;
+        }
+        let until = until.min(now + MAX_READ);
+        let request = GetScreening {
+            screening_id: taken.screening_id.clone(),
+            include_raw_json: true,
+        };
+        let kora = &self.requests.kora;
+        let read = kora.screening(&request, Lane::Interactive, &self.caller.name, until);
+        match timeout_at(until, read).await {
+            Ok(Ok(screening)) => Some(screening),
+            Ok(Err(error)) => {
+                let (screening_id, reason) = (&request.screening_id, error.reason.name());
+                tracing::info!(
+                    screening_id,
+                    reason,
+                    "a screening cannot be read after its event"
+                );
+                None
             }
-            if page.is_empty() {
-                head.changed().await.ok()?;
-            }
+            Err(_) => None,
         }
     }
 }
 
-/// The end that a record tells of this screening. One that says "completed" and cannot be read does not end it.
-fn end_in(record: &Record, screening_id: &str) -> Option<End> {
-    if record.keys.screening_id != screening_id {
-        return None;
+/// What the event of a screening and Kora's answer, if there is one that is final, tell together. The subject is empty
+/// where the answer that took the screening did not name it.
+fn verdict(end: End, read: Option<Screening>, subject_id: &str) -> Verdict {
+    let of_event = |end: End| match end.completed {
+        Some(screening) => Verdict::Completed(screening),
+        None => Verdict::Failed,
+    };
+    let Some(read) = read else {
+        return of_event(end);
+    };
+    if !is_one_subject([subject_id, &end.subject_id, &read.subject_id]) {
+        return Verdict::Disputed;
     }
-    match record.keys.kind.as_str() {
-        SCREENING_FAILED => Some(End::Failed),
-        SCREENING_COMPLETED => {
-            let event = pb::Event::decode(&record.event[..]).ok()?;
-            let Some(pb::event::Payload::ScreeningUpdate(update)) = event.payload else {
-                return None;
-            };
-            let screening = update.screening?;
-            (screening.status() == pb::ScreeningStatus::Completed)
-                .then(|| End::Completed(Box::new(screening)))
+    match (read.status.clone(), &end.completed) {
+        (ScreeningStatus::Failed, None) => Verdict::Failed,
+        (ScreeningStatus::Completed, Some(told)) => {
+            let read = pb::Screening::from(read);
+            let is_other = told.decision.as_ref().is_some_and(|told| {
+                let code = read.decision.as_ref().map(|read| &read.outcome_code);
+                code != Some(&told.outcome_code)
+            });
+            if is_other {
+                Verdict::Disputed
+            } else {
+                Verdict::Completed(Box::new(read))
+            }
         }
-        _ => None,
+        (ScreeningStatus::Failed | ScreeningStatus::Completed, _) => Verdict::Disputed,
+        _ => of_event(end),
     }
 }
 
-/// The screening as its event tells it, with what is known from the answer that took it.
+/// Whether no two of these are ids of different subjects. Where there is none, it is empty.
+fn is_one_subject<'a>(ids: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut named = ids.into_iter().filter(|id| !id.is_empty());
+    let first = named.next();
+    named.all(|id| Some(id) == first)
+}
+
+/// The screening as its event or Kora's last answer tells it, with what is known from the answer that took it.
 fn finished(event: pb::Screening, taken: Screening) -> pb::Screening {
     let taken = pb::Screening::from(taken);
     let or = |text: String, other: String| if text.is_empty() { other } else { text };
@@ -141,9 +216,10 @@ fn finished(event: pb::Screening, taken: Screening) -> pb::Screening {
             0 => taken.purpose,
             said => said,
         },
-        checks: match event.checks.is_empty() {
-            true => taken.checks,
-            false => event.checks,
+        checks: if event.checks.is_empty() {
+            taken.checks
+        } else {
+            event.checks
         },
         create_time: event.create_time.or(taken.create_time),
         kora_request_id: taken.kora_request_id,

@@ -5,8 +5,12 @@ use tokio::{
     time::{Duration, sleep_until, timeout},
 };
 
-use super::{Answered, Call, Requests, answer::Answer};
+use super::{
+    Answered, COME_BACK_AFTER, Call, Place, Requests, answer::Answer, permits::RecordPermit,
+    settled::Settled, waiting::Waiting,
+};
 use crate::{
+    access::Full,
     error::{CallError, Outcome, Reason},
     kora::{Departure, GivenUp},
 };
@@ -22,30 +26,51 @@ struct GiveUpOnDrop(Departure);
 
 impl Requests {
     /// Runs a call that is not recorded.
-    pub(super) async fn run_detached<M: Answer>(
+    pub(super) async fn run_detached<M: Answer, F>(
         &self,
         call: Call,
         departure: Departure,
-        send: impl Future<Output = Result<M, CallError>> + Send + 'static,
-    ) -> Result<Answered<M>, CallError> {
+        waiting: Waiting,
+        send: impl FnOnce(RecordPermit) -> F + Send + 'static,
+    ) -> Result<Answered<M>, CallError>
+    where
+        F: Future<Output = Result<M, CallError>> + Send + 'static,
+    {
+        let permit = call.permits.call().await;
+        let place = Place::new(
+            permit.map_err(|_: Full| CallError::overloaded())?,
+            call.message,
+        );
+        let record = call.permits.record().map_err(|_: Full| CallError {
+            retry_after: Some(COME_BACK_AFTER),
+            ..CallError::new(Reason::StoreUnavailable)
+                .because("too many records are still to be written")
+        })?;
+        if self.orders.stop.is_started() {
+            return Err(CallError::draining());
+        }
         let (delivery, delivered) = oneshot::channel();
         let answer_by = call.answer_by;
+        let waiter = waiting.enter(answer_by);
         self.calls.spawn(async move {
-            let result = send.await.map(|message| Answered {
+            let result = send(record).await.map(|message| Answered {
                 message,
                 is_replay: false,
             });
             deliver(delivery, result);
-            drop(call.place);
+            drop(place);
         });
-        self.wait(delivered, departure, answer_by).await
+        let answer = self.wait(delivered, departure, &waiting, answer_by).await;
+        drop(waiter);
+        answer
     }
 
     /// Waits for a call until its caller has to be answered.
-    pub(super) async fn wait<M>(
+    pub(super) async fn wait<M: Answer>(
         &self,
         mut delivered: oneshot::Receiver<Result<Answered<M>, CallError>>,
         departure: Departure,
+        waiting: &Waiting,
         answer_by: tokio::time::Instant,
     ) -> Result<Answered<M>, CallError> {
         let departure = GiveUpOnDrop(departure);
@@ -56,9 +81,15 @@ impl Requests {
                 answer = &mut delivered => return answer.unwrap_or_else(|_| Err(panicked())),
                 () = sleep_until(answer_by), if !is_due => {
                     is_due = true;
-                    if !departure.0.give_up(GivenUp::CallerGone) {
-                        let reason = departure.0.unknown_for();
-                        return Err(reason.unwrap_or(Reason::DeadlineExceeded).into());
+                    let is_ending = departure.0.give_up(GivenUp::CallerGone);
+                    if let Some(interim) = waiting.interim() {
+                        return interim.answer();
+                    }
+                    // Others may still wait for what follows an attempt after which nobody knows.
+                    match departure.0.unknown_for() {
+                        Some(reason) => return Err(reason.into()),
+                        None if !is_ending => return Err(Reason::DeadlineExceeded.into()),
+                        None => {}
                     }
                 }
                 () = self.orders.stop.started(), if !is_stopping => {
@@ -71,11 +102,14 @@ impl Requests {
                     let patience = if is_ending { LAST_WORD } else { Duration::ZERO };
                     return match timeout(patience, delivered).await {
                         Ok(Ok(answer)) => answer,
-                        _ => {
-                            let reason = departure.0.unknown_for();
-                            Err(CallError::new(reason.unwrap_or(Reason::KoraOutcomeUnknown))
-                                .because("the gateway stopped before Kora answered"))
-                        }
+                        _ => waiting.interim().map_or_else(
+                            || {
+                                let reason = departure.0.unknown_for();
+                                Err(CallError::new(reason.unwrap_or(Reason::KoraOutcomeUnknown))
+                                    .because("the gateway stopped before Kora answered"))
+                            },
+                            Settled::answer,
+                        ),
                     };
                 }
             }

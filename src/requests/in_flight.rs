@@ -5,12 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::settled::Settled;
+use super::{settled::Settled, waiting::Waiting};
 use crate::store::{RequestContent, RequestKey};
 
-/// All of them. Their number is bounded by that of the calls in flight. Clones share them.
+/// How many calls with one id may wait for the one that works on it.
+const MAX_JOINS: usize = 64;
+
+/// All of them. Their number is bounded by those of the calls in flight, of the repeats, and of the records that the
+/// store has not taken yet. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct InFlight(Arc<Mutex<HashMap<RequestKey, Joinable>>>);
 
@@ -19,6 +23,8 @@ pub(super) struct InFlight(Arc<Mutex<HashMap<RequestKey, Joinable>>>);
 pub(super) struct Joinable {
     pub(super) content: RequestContent,
     pub(super) settled: watch::Receiver<Option<Settled>>,
+    pub(super) waiting: Waiting,
+    joins: Arc<Semaphore>,
 }
 
 /// The one call that works on a request. It is in flight until this is dropped.
@@ -35,8 +41,13 @@ pub(super) enum Role {
 }
 
 impl InFlight {
-    /// Takes the lead, unless somebody has it.
-    pub(super) fn enter(&self, key: RequestKey, content: &RequestContent) -> Role {
+    /// Takes the lead of a call that `waiting` wait for, unless somebody has it.
+    pub(super) fn enter(
+        &self,
+        key: RequestKey,
+        content: &RequestContent,
+        waiting: &Waiting,
+    ) -> Role {
         match self.requests().entry(key) {
             Entry::Occupied(entry) => Role::Join(entry.get().clone()),
             Entry::Vacant(entry) => {
@@ -45,6 +56,8 @@ impl InFlight {
                 entry.insert(Joinable {
                     content: content.clone(),
                     settled,
+                    waiting: waiting.clone(),
+                    joins: Arc::new(Semaphore::new(MAX_JOINS)),
                 });
                 Role::Lead(Lead {
                     in_flight: self.clone(),
@@ -62,6 +75,21 @@ impl InFlight {
 
     fn requests(&self) -> MutexGuard<'_, HashMap<RequestKey, Joinable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Joinable {
+    /// A permit to wait for its end; `None` if too many do.
+    pub(super) fn join(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.joins).try_acquire_owned().ok()
+    }
+
+    /// Its end, where that is known and may be told: not if it was given up before it was sent, since whoever waits
+    /// longer may send it.
+    pub(super) fn told(&self) -> Option<Settled> {
+        let settled = self.settled.borrow();
+        let settled = settled.as_ref();
+        settled.filter(|settled| !settled.was_given_up()).cloned()
     }
 }
 

@@ -14,8 +14,7 @@ impl Requests {
     /// Checks that a request breaks no late rule, or is on record and will be answered from there.
     ///
     /// # Errors
-    /// `INVALID_REQUEST`, and `STORE_UNAVAILABLE` or `DEADLINE_BEFORE_SEND` where it cannot be told whether it is on
-    /// record.
+    /// `INVALID_REQUEST`, and `STORE_UNAVAILABLE` where it cannot be told whether it is on record.
     pub(super) async fn check_late_rules(
         &self,
         violations: &[Violation],
@@ -34,7 +33,9 @@ impl Requests {
             request_id,
         };
         let read = timeout_at(call.answer_by, self.log.request(key)).await;
-        let found = read.map_err(|_| CallError::from(Reason::DeadlineBeforeSend))?;
+        let late =
+            || ReadError::Unavailable("the store had not answered by the deadline".to_owned());
+        let found = read.unwrap_or_else(|_| Err(late()));
         match found {
             Ok(Some(found))
                 if found.content == *content && found.state != StoredState::MayBeRepeated =>

@@ -2,7 +2,7 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -17,9 +17,16 @@ pub struct Metrics {
     continued: Family<Labels, Counter>,
     /// Answers that came and could not be recorded.
     unrecorded: Counter,
+    /// Ends that the store has not taken yet, and that are written again and again.
+    pending_records: Gauge,
+    /// Events that would have ended a screening whose caller waits for it, and did not.
+    unfit_ends: Family<Labels, Counter>,
     /// Answers that were too large for the store, by what was left out of their records.
     stored_cuts: CutCounter,
 }
+
+/// An end that the store has not taken yet, until this is dropped.
+pub(super) struct PendingRecord(Gauge);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -33,6 +40,8 @@ impl Metrics {
             requests: Family::default(),
             continued: Family::default(),
             unrecorded: Counter::default(),
+            pending_records: Gauge::default(),
+            unfit_ends: Family::default(),
             stored_cuts: CutCounter::default(),
         };
         registry.register(
@@ -49,6 +58,16 @@ impl Metrics {
             "requests_unrecorded",
             "Answers that came and could not be recorded; the same request again is UNKNOWN",
             metrics.unrecorded.clone(),
+        );
+        registry.register(
+            "requests_pending_records",
+            "Ends of requests that the store has not taken yet, and that are written again until it does",
+            metrics.pending_records.clone(),
+        );
+        registry.register(
+            "screening_ends_not_used",
+            "Ends of continued screenings that were not answered: about another subject, or disputed by Kora's answer",
+            metrics.unfit_ends.clone(),
         );
         registry.register(
             "requests_answers_cut",
@@ -82,11 +101,36 @@ impl Metrics {
         self.unrecorded.inc();
     }
 
+    pub(super) fn pending_record(&self) -> PendingRecord {
+        self.pending_records.inc();
+        PendingRecord(self.pending_records.clone())
+    }
+
+    pub(super) fn end_of_another_subject(&self) {
+        self.unfit_ends
+            .get_or_create(&Labels {
+                kind: "other subject",
+            })
+            .inc();
+    }
+
+    pub(super) fn disputed_end(&self) {
+        self.unfit_ends
+            .get_or_create(&Labels { kind: "disputed" })
+            .inc();
+    }
+
     pub(super) fn stored_cut(&self, cuts: &Cuts) {
         cuts.count(&self.stored_cuts);
     }
 
     fn count(&self, kind: &'static str) {
         self.requests.get_or_create(&Labels { kind }).inc();
+    }
+}
+
+impl Drop for PendingRecord {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

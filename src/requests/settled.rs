@@ -22,6 +22,8 @@ pub(super) struct Settled {
     retry_after: Option<Duration>,
     /// Whether it was stored before.
     is_replay: bool,
+    /// Whether it was given up before it was sent, for a deadline that was its own caller's.
+    was_given_up: bool,
 }
 
 impl Settled {
@@ -32,11 +34,16 @@ impl Settled {
                 result: Ok(answered.message.encode_to_vec().into()),
                 retry_after: None,
                 is_replay: answered.is_replay,
+                was_given_up: false,
             },
             Err(error) => Settled {
                 result: Err(Failure::from(error)),
                 retry_after: error.retry_after,
                 is_replay: error.is_replay,
+                was_given_up: matches!(
+                    error.reason,
+                    Reason::DeadlineBeforeSend | Reason::RatePaced
+                ),
             },
         }
     }
@@ -51,14 +58,32 @@ impl Settled {
             result,
             retry_after: None,
             is_replay: true,
+            was_given_up: false,
+        }
+    }
+
+    /// What is known of a call that is not over.
+    pub(super) fn interim(encoded: Bytes) -> Self {
+        Settled {
+            result: Ok(encoded),
+            retry_after: None,
+            is_replay: false,
+            was_given_up: false,
+        }
+    }
+
+    /// The same of a call that ended for its own caller's deadline: who joined and has more time may send it.
+    #[must_use]
+    pub(super) fn given_up(self) -> Self {
+        Settled {
+            was_given_up: true,
+            ..self
         }
     }
 
     /// Whether it was given up before it was sent: for a deadline that was its own caller's.
     pub(super) fn was_given_up(&self) -> bool {
-        self.result.as_ref().is_err_and(|failure| {
-            failure.is(Reason::DeadlineBeforeSend) || failure.is(Reason::RatePaced)
-        })
+        self.was_given_up
     }
 
     /// What whoever joined or asked again is answered.

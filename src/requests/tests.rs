@@ -8,6 +8,7 @@ use std::future::pending;
 
 use super::*;
 use crate::{
+    access::Claimant,
     error::Outcome,
     screening::KoraObject,
     store::{Ending, Intent, StoredState, Summary},
@@ -45,7 +46,8 @@ async fn a_begin_that_nobody_waited_for_is_taken_back_in_the_record_too() {
     let room = Room::new();
     let error = timeout_at(Instant::now() + 2 * WAIT, room.call(WAIT, sent_twice()));
     let error = error.await.unwrap().unwrap_err();
-    assert_eq!(error.reason, Reason::DeadlineBeforeSend);
+    // Whether an earlier call had the id, nobody could say.
+    assert_eq!(error.reason, Reason::StoreUnavailable);
     // It is on its way to the disk all the same.
     assert_eq!(room.store.begins(), 1);
     assert_eq!(room.store.endings(), [StoredState::MayBeRepeated]);
@@ -210,7 +212,10 @@ async fn a_screening_that_the_store_is_slow_to_take_waits_in_the_end() {
     let start = Instant::now();
     let taken = KoraObject::read(br#"{"screening_id": "scr_1", "status": "PENDING"}"#);
     let taken = Screening::from_kora(&taken.unwrap(), None).unwrap();
-    room.requests.await_end(&taken, start + WAIT).await;
+    let claimant = room.permits.of_call(Claimant::only(), start + WAIT);
+    let record = claimant.record().unwrap();
+    let requests = &room.requests;
+    requests.await_end(&taken, start + WAIT, &record).await;
     let waited = start.elapsed();
     assert!(WAIT / 2 < waited && waited < WAIT, "{waited:?}");
     room.store.poll_added.add_permits(1);
@@ -226,4 +231,90 @@ async fn who_asks_a_slow_store_is_answered_at_the_deadline() {
     let error = asked.await.unwrap_err();
     assert_eq!(error.reason, Reason::DeadlineExceeded);
     assert_eq!(Instant::now(), answer_by);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_written_until_the_store_takes_it_and_joiners_get_it_meanwhile() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    room.store.refuse_ends(5);
+    let first = room.call(WAIT, async { Ok(screening()) }).await;
+    assert_eq!(first.unwrap().message, screening());
+    let joined = room.call(WAIT, sent_twice()).await.unwrap();
+    assert_eq!(joined.message, screening());
+    room.store.finished.add_permits(1);
+    room.is_over().await;
+    assert_eq!(room.store.endings(), [StoredState::Succeeded]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_ends_as_calls_may_be_left_to_be_written_and_then_new_ids_are_refused() {
+    let room = Room::new();
+    let claimant = room
+        .permits
+        .of_call(Claimant::only(), Instant::now() + WAIT);
+    let pending: Vec<_> = (0..room::MAX_CALLS).map(|_| claimant.record()).collect();
+    assert!(pending.iter().all(Result::is_ok));
+    room.store.read.add_permits(1);
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::StoreUnavailable);
+    assert_eq!(room.store.begins(), 0);
+    drop(pending);
+    room.store.begun.add_permits(1);
+    room.store.finished.add_permits(1);
+    let call = room.call(WAIT, async { Ok(screening()) }).await;
+    assert!(call.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_gateway_stops_known_requests_are_answered_and_new_ones_are_refused() {
+    let room = Room::new();
+    room.requests.orders.stop.start();
+    room.store.read.add_permits(1);
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::GatewayDraining);
+    assert_eq!(room.store.begins(), 0);
+
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    room.store.finished.add_permits(1);
+    let first = room.call(WAIT, async { Ok(screening()) }).await.unwrap();
+    room.requests.orders.stop.start();
+    room.store.read.add_permits(1);
+    let again = room.call(WAIT, sent_twice()).await.unwrap();
+    assert!(again.is_replay);
+    assert_eq!(again.message, first.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_while_the_gateway_stops_waits_for_the_end() {
+    let room = Room::new();
+    room.store.begun.add_permits(1);
+    let leader = tokio::spawn(room.call(WAIT, async {
+        tokio::time::sleep(WAIT / 2).await;
+        Ok(screening())
+    }));
+    everybody_waits().await;
+    room.requests.orders.stop.start();
+    room.store.finished.add_permits(1);
+    let joined = room.call(WAIT, sent_twice()).await.unwrap();
+    assert_eq!(joined.message, screening());
+    leader.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_can_tell_whether_an_id_is_known_the_store_is_unavailable() {
+    // The store has not answered by the deadline; the permits for sending are taken.
+    let room = Room::new();
+    let start = Instant::now();
+    let claimant = room.permits.of_call(Claimant::only(), start + WAIT);
+    let calls: Vec<_> = (0..room::MAX_CALLS).map(|_| claimant.try_call()).collect();
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::StoreUnavailable);
+    assert_eq!(start.elapsed(), WAIT);
+    // No look-up is possible.
+    let repeats: Vec<_> = (0..room::MAX_CALLS).map(|_| claimant.repeat()).collect();
+    let error = room.call(WAIT, sent_twice()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::StoreUnavailable);
+    drop((calls, repeats));
 }

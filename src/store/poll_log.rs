@@ -7,12 +7,13 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{AppendError, Appended, ReadError};
 use crate::event::NewEvent;
 
-/// The number of this form of a poll.
+/// The number of the form of a poll that names no subject, and of one that does.
 const FORMAT: u32 = 1;
+const FORMAT_WITH_SUBJECT: u32 = 2;
 
 /// One tenant's screenings that Kora took and whose end is not in the log: each waits to be polled. The end of a
-/// screening is an event of type `screening.completed` or `screening.failed`, wherever it came from. Every
-/// backend keeps this law:
+/// screening is an event of type `screening.completed` or `screening.failed`, wherever it came from; where both the
+/// poll and the event name a subject, it has to be the same. Every backend keeps this law:
 ///
 /// 1. **Durable first.** Each change is answered only when it would survive a power cut.
 /// 2. **Once each.** A screening waits at most once, and not at all when its end is in the log: an end that is
@@ -24,13 +25,15 @@ const FORMAT: u32 = 1;
 ///    same, and names that event as the one that it replaces. Whether they disagree is counted and logged.
 /// 6. **Nothing damaged.** Each poll has a checksum. One that differs is not polled.
 pub trait PollLog: Send + Sync + 'static {
-    /// Has a screening wait, first until `next_poll`. False if it waits already, or has ended.
+    /// Has a screening of this subject wait, first until `next_poll`. The subject's id is empty where it is not known.
+    /// False if the screening waits already, or has ended.
     ///
     /// # Errors
     /// See [`AppendError`]; it may wait all the same.
     fn add_poll(
         &self,
         screening_id: String,
+        subject_id: String,
         next_poll: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>>;
 
@@ -70,6 +73,8 @@ pub trait PollLog: Send + Sync + 'static {
 pub struct Poll {
     /// Kora's id.
     pub screening_id: String,
+    /// Kora's id of its subject; empty where it is not known.
+    pub subject_id: String,
     /// When it is due, to the millisecond.
     pub next_poll: Timestamp,
     /// How often it was polled.
@@ -91,10 +96,19 @@ impl Poll {
     /// Over all of it.
     pub(super) fn checksum(&self) -> u64 {
         let mut hash = Xxh3::new();
-        hash.update(&FORMAT.to_le_bytes());
+        let format = if self.subject_id.is_empty() {
+            FORMAT
+        } else {
+            FORMAT_WITH_SUBJECT
+        };
+        hash.update(&format.to_le_bytes());
         hash.update(&self.next_poll.as_millisecond().to_le_bytes());
         hash.update(&self.attempts.to_le_bytes());
         hash.update(&self.create_time.as_millisecond().to_le_bytes());
+        if !self.subject_id.is_empty() {
+            hash.update(&(self.subject_id.len() as u64).to_le_bytes());
+            hash.update(self.subject_id.as_bytes());
+        }
         hash.update(self.screening_id.as_bytes());
         hash.digest()
     }

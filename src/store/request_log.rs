@@ -24,7 +24,8 @@ const FORMAT_WITH_SUMMARY: u32 = 2;
 ///    told what is there. Only a record that says that it may be repeated gives its place to another
 ///    `begin`, and only to one with the same content.
 /// 3. **Compare and set.** `finish` changes the record of its own attempt alone, and only once. It also replaces
-///    the mark that this attempt was abandoned, which is not an end.
+///    the mark that this attempt was abandoned, which is not an end. The same `finish` again, whose first one may have
+///    landed, is told that it did.
 /// 4. **In order.** What one process asks for with one key happens in the order in which it asked.
 /// 5. **Nothing damaged.** Each record has a checksum. A record that differs is never taken for an answer,
 ///    and stands in the way of every `begin`.
@@ -41,7 +42,7 @@ pub trait RequestLog: Send + Sync + 'static {
     /// See [`AppendError`]. After `Unavailable` nothing is recorded; after any other it may be all the same.
     fn begin(&self, intent: Intent) -> BoxFuture<'_, Result<Begun, AppendError>>;
 
-    /// Records how a request ended. False if the record is not this attempt's, or has ended before.
+    /// Records how a request ended. False if the record is not this attempt's, or has ended otherwise before.
     ///
     /// # Errors
     /// See [`AppendError`]; it may be recorded all the same.
@@ -205,6 +206,14 @@ impl StoredState {
 }
 
 impl StoredRequest {
+    /// Whether it is what an earlier try with this ending wrote, whatever was evicted since.
+    pub(super) fn has_ended_so(&self, ending: &Ending) -> bool {
+        self.attempt == ending.attempt
+            && self.state == ending.state
+            && self.summary == ending.summary
+            && (self.is_evicted || self.answer == ending.answer)
+    }
+
     /// The same request, left open by a process that is gone.
     pub(super) fn abandoned(self) -> Self {
         StoredRequest {

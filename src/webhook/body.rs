@@ -1,4 +1,5 @@
-//! Reads bodies, within limits of size, time and memory.
+//! Reads bodies, within limits of size, time and memory. Of the memory no tenant has more than half, where there is
+//! another one: anybody can send what is yet to be verified to anybody's path.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,9 +24,11 @@ const BODY_MEMORY: usize = 64 << 20;
 /// In what portions memory is given out.
 const PORTION_BYTES: usize = 1 << 10;
 
-/// Reads bodies.
+/// Reads the bodies of one tenant.
 pub(super) struct BodyReader {
     max_bytes: usize,
+    /// What may be this tenant's of `memory`.
+    quota: Arc<Semaphore>,
     memory: Arc<Semaphore>,
 }
 
@@ -34,20 +37,35 @@ pub(super) struct WholeBody {
     /// Its bytes, as they came.
     pub(super) bytes: Bytes,
     /// Its place in memory. To be kept as long as the body.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: BodyPlace,
+}
+
+/// A part of the memory, until it is dropped.
+pub(super) struct BodyPlace {
+    quota: OwnedSemaphorePermit,
+    memory: OwnedSemaphorePermit,
 }
 
 impl BodyReader {
-    /// One that reads bodies of up to `max_bytes`.
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self::with_memory(max_bytes, BODY_MEMORY.max(max_bytes))
+    /// One for each of so many tenants, which read bodies of up to `max_bytes`.
+    pub(super) fn for_tenants(count: usize, max_bytes: usize) -> impl Iterator<Item = Self> {
+        Self::with_memory(count, max_bytes, BODY_MEMORY.max(max_bytes))
     }
 
-    fn with_memory(max_bytes: usize, memory: usize) -> Self {
-        BodyReader {
+    fn with_memory(count: usize, max_bytes: usize, memory: usize) -> impl Iterator<Item = Self> {
+        let portions = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES)));
+        let quota = match count {
+            ..=1 => memory,
+            // A body of the largest size has room here too.
+            _ => memory.div_ceil(2).max(max_bytes.saturating_sub(FREE_BYTES)),
+        };
+        let memory = portions(memory);
+        std::iter::repeat_with(move || BodyReader {
             max_bytes,
-            memory: Arc::new(Semaphore::new(memory.div_ceil(PORTION_BYTES))),
-        }
+            quota: portions(quota),
+            memory: Arc::clone(&memory),
+        })
+        .take(count)
     }
 
     /// Reads a body to its end.
@@ -73,20 +91,35 @@ impl BodyReader {
                 return Err(Ending::TooLarge);
             }
             let portions = size.saturating_sub(FREE_BYTES).div_ceil(PORTION_BYTES);
-            let more = portions - place.num_permits();
+            let more = portions - place.memory.num_permits();
             let more = timeout_at(deadline, self.place(more)).await;
             place.merge(more.map_err(|_| Ending::Overloaded)?);
             bytes.extend_from_slice(&data);
         }
     }
 
-    async fn place(&self, portions: usize) -> OwnedSemaphorePermit {
+    /// Whoever waits for more than its tenant may have keeps nobody else waiting.
+    async fn place(&self, portions: usize) -> BodyPlace {
         let portions = u32::try_from(portions).unwrap_or(u32::MAX);
-        Arc::clone(&self.memory)
-            .acquire_many_owned(portions)
-            .await
-            .expect("the semaphore is never closed")
+        BodyPlace {
+            quota: acquire(&self.quota, portions).await,
+            memory: acquire(&self.memory, portions).await,
+        }
     }
+}
+
+impl BodyPlace {
+    fn merge(&mut self, more: BodyPlace) {
+        self.quota.merge(more.quota);
+        self.memory.merge(more.memory);
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, portions: u32) -> OwnedSemaphorePermit {
+    Arc::clone(semaphore)
+        .acquire_many_owned(portions)
+        .await
+        .expect("the semaphore is never closed")
 }
 
 #[cfg(test)]
@@ -113,13 +146,17 @@ mod tests {
         whole(Body::from_stream(parts))
     }
 
+    fn reader(max_bytes: usize) -> BodyReader {
+        BodyReader::for_tenants(1, max_bytes).next().unwrap()
+    }
+
     async fn ending_of(reader: &BodyReader, mut upload: Upload) -> Option<Ending> {
         reader.read(&mut upload).await.err()
     }
 
     #[tokio::test]
     async fn a_body_of_the_largest_size_fits_and_one_byte_more_does_not() {
-        let reader = BodyReader::new(4);
+        let reader = reader(4);
         for (mut upload, read) in [
             (whole("abcd"), Some("abcd")),
             (whole("abcde"), None),
@@ -137,7 +174,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_come_in_time_is_given_up() {
-        let reader = BodyReader::new(4);
+        let reader = reader(4);
         let began = Instant::now();
         assert_eq!(ending_of(&reader, endless()).await, Some(Ending::TimedOut));
         assert_eq!(began.elapsed().as_secs(), BODY_TIMEOUT.as_secs());
@@ -147,7 +184,7 @@ mod tests {
     async fn memory_is_held_until_the_body_is_done_with() {
         let memory = 4 * PORTION_BYTES;
         let size = FREE_BYTES + memory;
-        let reader = BodyReader::with_memory(size, memory);
+        let reader = BodyReader::with_memory(1, size, memory).next().unwrap();
         let mut first = whole(vec![0; FREE_BYTES + 3]);
         let held = reader.read(&mut first).await.ok().unwrap();
         let began = Instant::now();
@@ -167,8 +204,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn bodies_to_one_tenant_leave_half_of_the_memory_to_another() {
+        let portions = 4;
+        let size = FREE_BYTES + PORTION_BYTES;
+        let mut readers = BodyReader::with_memory(2, size, portions * PORTION_BYTES);
+        let [flooded, other] = [(); 2].map(|()| readers.next().unwrap());
+        let mut held = Vec::new();
+        for reader in [&flooded, &other] {
+            for _ in 0..portions / 2 {
+                let read = reader.read(&mut whole(vec![0; size])).await;
+                held.push(read.ok().unwrap());
+            }
+            let one_more = ending_of(reader, whole(vec![0; size])).await;
+            assert_eq!(one_more, Some(Ending::Overloaded));
+        }
+        held.pop();
+        assert_eq!(ending_of(&other, whole(vec![0; size])).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn senders_that_say_nothing_do_not_shut_kora_out() {
-        let reader = Arc::new(BodyReader::new(4 << 20));
+        let reader = Arc::new(reader(4 << 20));
         for _ in 0..128 {
             let reader = Arc::clone(&reader);
             tokio::spawn(async move { ending_of(&reader, endless()).await });

@@ -10,9 +10,9 @@ use axum::{
 use tokio::{task, time::Instant};
 
 use super::{
-    Config, Metrics,
+    Metrics,
     answer::Ending,
-    body::{BodyReader, WholeBody},
+    body::WholeBody,
     envelope::Envelope,
     head,
     signature::Signature,
@@ -28,7 +28,6 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 /// What every webhook needs.
 pub(super) struct Intake {
     tenants: Tenants,
-    bodies: BodyReader,
     metrics: Metrics,
 }
 
@@ -44,12 +43,8 @@ pub(super) async fn receive(State(intake): State<Arc<Intake>>, request: Request)
 }
 
 impl Intake {
-    pub(super) fn new(config: &Config, tenants: Tenants, metrics: Metrics) -> Self {
-        Intake {
-            bodies: BodyReader::new(config.max_bytes),
-            tenants,
-            metrics,
-        }
+    pub(super) fn new(tenants: Tenants, metrics: Metrics) -> Self {
+        Intake { tenants, metrics }
     }
 
     /// How a request ends, and whether its connection ends with it.
@@ -78,7 +73,7 @@ impl Intake {
             Ok(signatures) => signatures,
             Err(refused) => return refused,
         };
-        match self.bodies.read(upload).await {
+        match recipient.bodies.read(upload).await {
             Ok(body) => self.verify_and_keep(recipient, signatures, body).await,
             Err(refused) => refused,
         }

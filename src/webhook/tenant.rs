@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use percent_encoding::percent_decode_str;
 
-use super::{Tenant, answer::Ending, signature::ActiveVerifier};
+use super::{Tenant, answer::Ending, body::BodyReader, signature::ActiveVerifier};
 use crate::{
     event::{Identity, NewEvent, UNREADABLE},
     store::{Appended, EventLog},
@@ -24,6 +24,7 @@ pub(super) struct Recipient {
     pub(super) name: String,
     pub(super) verifier: ActiveVerifier,
     pub(super) log: Arc<dyn EventLog>,
+    pub(super) bodies: BodyReader,
 }
 
 /// All tenants, by their names.
@@ -34,9 +35,12 @@ pub(super) struct Tenants {
 }
 
 impl Tenants {
-    pub(super) fn new(tenants: Vec<Tenant>) -> Self {
+    /// Those whose webhooks have bodies of at most so many bytes.
+    pub(super) fn new(tenants: Vec<Tenant>, max_body_bytes: usize) -> Self {
+        let bodies = BodyReader::for_tenants(tenants.len(), max_body_bytes);
         let recipients: Vec<_> = tenants
             .into_iter()
+            .zip(bodies)
             .map(Recipient::new)
             .map(Arc::new)
             .collect();
@@ -66,11 +70,12 @@ impl Tenants {
 }
 
 impl Recipient {
-    fn new(tenant: Tenant) -> Self {
+    fn new((tenant, bodies): (Tenant, BodyReader)) -> Self {
         Recipient {
             name: tenant.name,
             verifier: ActiveVerifier::new(tenant.secrets),
             log: tenant.log,
+            bodies,
         }
     }
 
@@ -146,7 +151,7 @@ mod tests {
             secrets: "whsec".into(),
             log: Arc::clone(&log),
         };
-        Tenants::new(names.iter().map(tenant).collect())
+        Tenants::new(names.iter().map(tenant).collect(), 4 << 20)
     }
 
     #[tokio::test]

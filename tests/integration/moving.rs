@@ -111,7 +111,13 @@ pub async fn add_postponed_poll(
     screening_id: &str,
     next_poll: jiff::Timestamp,
 ) {
-    let added = log.add_poll(screening_id.to_owned(), next_poll).await;
+    let added = log
+        .add_poll(
+            screening_id.to_owned(),
+            "subj_of_poll".to_owned(),
+            next_poll,
+        )
+        .await;
     assert_eq!(added, Ok(true));
     let polls = log.polls(100, Timestamp::MAX).await.unwrap().sound;
     let poll = polls

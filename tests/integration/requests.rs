@@ -4,9 +4,11 @@ mod continue_async;
 mod endings;
 mod evicted;
 mod late_rules;
+mod pending_records;
 mod places;
 mod raw_bodies;
 mod records;
+mod repeats;
 mod retention;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -23,6 +23,9 @@ class TenantKoras:
         # The one key that each tenant may show.
         self.accepted = {tenant: f"key-of-{tenant}" for tenant in tenants}
         self.strangers: list[str] = []
+        # Tenants that get no answer while they are here, until the end.
+        self.hanging: set[str] = set()
+        self._ended = threading.Event()
         # The idempotency keys of each tenant's requests.
         self.keys: dict[str, set[str]] = {tenant: set() for tenant in tenants}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -41,6 +44,7 @@ class TenantKoras:
         )
 
     def close(self) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(PATIENCE)
@@ -72,6 +76,8 @@ class TenantKoras:
                 self.do_GET()
 
             def do_GET(self) -> None:  # noqa: N802
+                if self.path.split("/")[1] in koras.hanging:
+                    koras._ended.wait()
                 status, content = koras._answer(self.path, self.headers)
                 body = json.dumps(content).encode()
                 head = f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -156,7 +156,7 @@ def test_strangers_fill_no_log(tmp_path: Path, pipe: FullPipe) -> None:
             assert failed.value.code() == grpc.StatusCode.UNAUTHENTICATED
         channel.close()
         gateway.process.send_signal(signal.SIGTERM)
-        log = pipe.read_until(b"told to stop")[len(pipe.filling) :].decode()
+        log = pipe.read_until(b"received: draining")[len(pipe.filling) :].decode()
         for kind in ("a webhook is not signed by Kora", "call failed"):
             assert 0 < sum(kind in line for line in log.splitlines()) <= 60, log
         assert gateway.ends_within(DRAIN) == 0

@@ -1,8 +1,8 @@
 """Under chaos no request is paid twice, no error is untyped, no outcome is untrue, and no event is lost.
 
-Set by the environment: `KORA_CHAOS_IDS=10000` for a longer run, `KORA_CHAOS_SEED` to replay one,
-`KORA_CHAOS_BACKEND=nats`, `KORA_CHAOS_CLOCK=0` for no clock steps, `KORA_CHAOS_RENAME=1` to rename the callers at
-every restart (`ids_of`).
+Set by the environment: `KORA_CHAOS_IDS=10000` for a longer run, `KORA_CHAOS_SEED` for another plan (`random` for one that
+nobody chose), `KORA_CHAOS_BACKENDS=embedded,nats`, `KORA_CHAOS_CLOCK=0` for no clock steps, `KORA_CHAOS_RENAME=0` to
+rename no caller at a restart (`ids_of`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+
+import pytest
 
 from chaos.callers import Callers
 from chaos.deliveries import Deliveries
@@ -25,22 +27,24 @@ from nats_server import NatsServer
 from shifted_clock import ShiftedClock
 
 IDS = int(os.environ.get("KORA_CHAOS_IDS", "150"))
-SEED = int(os.environ.get("KORA_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
-ON_NATS = os.environ.get("KORA_CHAOS_BACKEND", "embedded") == "nats"
+CHOSEN_SEED = os.environ.get("KORA_CHAOS_SEED", "1")
+SEED = random.randrange(1, 1_000_000) if CHOSEN_SEED == "random" else int(CHOSEN_SEED)
+BACKENDS = os.environ.get("KORA_CHAOS_BACKENDS", "embedded").split(",")
 WITH_CLOCK = os.environ.get("KORA_CHAOS_CLOCK", "1") == "1"
-WITH_RENAMES = os.environ.get("KORA_CHAOS_RENAME", "0") == "1"
+WITH_RENAMES = os.environ.get("KORA_CHAOS_RENAME", "1") == "1"
 
 # How many violations of one promise are reported in full.
 MAX_REPORTED = 4
 
 
-def test_chaos(start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path) -> None:
-    start = time.monotonic()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_chaos(start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path, backend: str) -> None:
+    start, on_nats = time.monotonic(), backend == "nats"
     print(f"KORA_CHAOS_SEED={SEED} KORA_CHAOS_IDS={IDS}")
     asked = tickets(SEED, IDS)
     deliveries: list[Deliveries] = []
     callers = None
-    nats = NatsServer(tmp_path / "nats") if ON_NATS else None
+    nats = NatsServer(tmp_path / "nats") if on_nats else None
     kora = ChaosKora(SEED, asked, lambda screening: deliveries[0].schedule(screening))
     try:
         machine = Machine(start_gateway, kora, clock, nats, tmp_path, renames=WITH_RENAMES)
@@ -48,7 +52,7 @@ def test_chaos(start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path)
         callers = Callers(machine)
         load = threading.Thread(target=callers.ask_for_all, args=(asked,))
         load.start()
-        plan = disruptions(SEED, IDS, nats=ON_NATS, clock=WITH_CLOCK)
+        plan = disruptions(SEED, IDS, nats=on_nats, clock=WITH_CLOCK)
         done = play(machine, plan, callers.begun)
         load.join()
         clock.correct()

@@ -20,7 +20,8 @@ from test_clock import HOLD, append, ids, screen
 from test_request_kills import CREDENTIALS, TENANT, key, keys_at, kora
 
 SCHEDULES = int(os.environ.get("CLOCK_SCHEDULES", "5"))
-SEED = int(os.environ.get("CLOCK_SEED", "0")) or random.randrange(1, 1_000_000)
+CHOSEN_SEED = os.environ.get("CLOCK_SEED", "1")
+SEED = random.randrange(1, 1_000_000) if CHOSEN_SEED == "random" else int(CHOSEN_SEED)
 
 # How many changes one schedule has.
 CHANGES = 12

@@ -35,6 +35,11 @@ def event_body(event_id: str, **more: str) -> bytes:
     return json.dumps({"id": event_id, "event": "screening.completed", "data": screening, **more}).encode()
 
 
+def signed(secret: str, body: bytes) -> str:
+    """The signature of a body by this secret."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
 class Kora:
     """One connection of Kora's to the webhook port, made when it is needed."""
 
@@ -63,7 +68,7 @@ class Kora:
 
 def offer(address: str, path: str, secret: str, body: bytes) -> int:
     """Offers a body to this path, signed with this secret, on a connection of its own. Returns the status."""
-    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    signature = signed(secret, body)
     connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     try:
         connection.request("POST", path, body, {"X-Webhook-Signature": signature})

@@ -1,19 +1,19 @@
 //! The states of the circuit, and what leads from one to the next.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::window::Window;
-
-/// How many failures in a row open the circuit.
-pub(super) const MAX_FAILURES_IN_A_ROW: u32 = 10;
+use super::{streak::Streak, window::Window};
 
 /// How many of the window's calls there must be before their failures are weighed.
 const MIN_CALLS_TO_WEIGH: u32 = 20;
 
 /// How long an open circuit lets nothing through.
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(5);
+
+/// How long a probe may go without a verdict before the next call is let through as another one.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// When to come back while one call finds out whether Kora answers again.
 pub(super) const COME_BACK_AFTER: Duration = Duration::from_secs(1);
@@ -39,24 +39,41 @@ pub(super) enum Verdict {
     Failed,
 }
 
+/// Who makes a call; `None` for the gateway itself, which polls.
+pub(super) type Caller = Option<Arc<str>>;
+
+/// When a call was let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    /// How often the state had changed. A call that was let through before the last change is no news: else
+    /// those that were on their way when the circuit opened would open it again after Kora came back.
+    period: u64,
+    /// Its number among the probes, where it is one.
+    probe: u64,
+}
+
 /// Lets calls through by how the earlier ones ended.
 pub(super) struct Circuit {
     state: State,
-    /// Counts the changes of state. A call that was let through before the last one is no news: else
-    /// those that were on their way when the circuit opened would open it again after Kora came back.
     period: u64,
+    probes: u64,
 }
 
 enum State {
     Closed {
-        failures_in_a_row: u32,
+        streak: Streak,
         recent: Window,
     },
     Open {
         until: Instant,
+        /// Whose probe failed, where one did.
+        prober: Caller,
+        /// Another caller was refused since.
+        is_awaited: bool,
     },
     HalfOpen {
-        is_probing: bool,
+        /// When the latest probe was let through; `None` if it ended without a verdict.
+        probing_since: Option<Instant>,
     },
 }
 
@@ -65,64 +82,97 @@ impl Circuit {
         Circuit {
             state: State::closed(),
             period: 0,
+            probes: 0,
         }
     }
 
     /// Whether a call would be let through; if not, how long it would have to wait.
-    pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
-        match &self.state {
-            State::Open { until } if now < *until => Err(*until - now),
-            State::HalfOpen { is_probing: true } => Err(COME_BACK_AFTER),
-            State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => Ok(()),
+    pub(super) fn check(&mut self, caller: &Caller, now: Instant) -> Result<(), Duration> {
+        match &mut self.state {
+            State::Closed { .. } => Ok(()),
+            State::Open {
+                until,
+                prober,
+                is_awaited,
+            } => {
+                let is_prober = prober.is_some() && prober == caller;
+                if prober.is_some() && !is_prober {
+                    *is_awaited = true;
+                }
+                // What failed the last probe can be that caller's alone: others come first.
+                let until = match is_prober && *is_awaited {
+                    true => *until + OPEN_FOR,
+                    false => *until,
+                };
+                until.checked_duration_since(now).map_or(Ok(()), |left| {
+                    if left.is_zero() { Ok(()) } else { Err(left) }
+                })
+            }
+            State::HalfOpen {
+                probing_since: Some(since),
+            } if now < *since + PROBE_INTERVAL => Err(COME_BACK_AFTER),
+            State::HalfOpen { .. } => Ok(()),
         }
     }
 
-    /// The period in which a call is let through, or how long it has to wait.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<(u64, Change), Duration> {
-        self.check(now)?;
+    /// The ticket of a call that is let through, or how long it has to wait.
+    pub(super) fn admit(
+        &mut self,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<(Ticket, Change), Duration> {
+        self.check(caller, now)?;
+        let probing = State::HalfOpen {
+            probing_since: Some(now),
+        };
         let change = match &mut self.state {
             State::Closed { .. } => None,
-            State::Open { .. } => Some(self.turn(State::HalfOpen { is_probing: true })),
-            State::HalfOpen { is_probing } => {
-                *is_probing = true;
+            State::Open { .. } => {
+                self.probes += 1;
+                Some(self.turn(probing))
+            }
+            half_open @ State::HalfOpen { .. } => {
+                self.probes += 1;
+                *half_open = probing;
                 None
             }
         };
-        Ok((self.period, change))
+        let (period, probe) = (self.period, self.probes);
+        Ok((Ticket { period, probe }, change))
     }
 
-    /// A call of this period ended, with or without a verdict.
-    pub(super) fn judge(&mut self, period: u64, verdict: Option<Verdict>, now: Instant) -> Change {
-        if period != self.period {
+    /// A call ended, with or without a verdict. Of a probe that another one has followed, only its success is news.
+    pub(super) fn judge(
+        &mut self,
+        ticket: Ticket,
+        caller: Caller,
+        verdict: Option<Verdict>,
+        now: Instant,
+    ) -> Change {
+        if ticket.period != self.period {
             return None;
         }
+        let is_latest = ticket.probe == self.probes;
         let next = match (&mut self.state, verdict) {
-            (State::HalfOpen { is_probing }, None) => {
-                *is_probing = false;
+            (State::HalfOpen { .. }, Some(Verdict::Succeeded)) => Some(State::closed()),
+            (State::HalfOpen { .. }, Some(Verdict::Failed)) if is_latest => {
+                Some(State::open(now, caller))
+            }
+            (State::HalfOpen { probing_since }, None) if is_latest => {
+                *probing_since = None;
                 None
             }
-            (State::HalfOpen { .. }, Some(Verdict::Succeeded)) => Some(State::closed()),
-            (State::HalfOpen { .. }, Some(Verdict::Failed)) => Some(State::open(now)),
-            (
-                State::Closed {
-                    failures_in_a_row,
-                    recent,
-                },
-                Some(verdict),
-            ) => {
+            (State::Closed { streak, recent }, Some(verdict)) => {
                 let is_failure = verdict == Verdict::Failed;
-                *failures_in_a_row = if is_failure {
-                    *failures_in_a_row + 1
-                } else {
-                    0
-                };
-                recent.record(now, is_failure);
-                let is_down = *failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
+                streak.record(caller.as_ref(), is_failure);
+                recent.record(now, caller.as_ref(), is_failure);
                 let is_bad = recent.calls() >= MIN_CALLS_TO_WEIGH && recent.is_half_failures();
-                (is_down || is_bad).then(|| State::open(now))
+                (is_bad || streak.is_long(recent)).then(|| State::open(now, None))
             }
             // Nothing is let through while it is open.
-            (State::Closed { .. }, None) | (State::Open { .. }, _) => None,
+            (State::HalfOpen { .. }, _)
+            | (State::Closed { .. }, None)
+            | (State::Open { .. }, _) => None,
         };
         next.map(|state| self.turn(state))
     }
@@ -141,14 +191,16 @@ impl Circuit {
 impl State {
     fn closed() -> Self {
         State::Closed {
-            failures_in_a_row: 0,
+            streak: Streak::default(),
             recent: Window::default(),
         }
     }
 
-    fn open(now: Instant) -> Self {
+    fn open(now: Instant, prober: Caller) -> Self {
         State::Open {
             until: now + OPEN_FOR,
+            prober,
+            is_awaited: false,
         }
     }
 }

@@ -32,6 +32,13 @@ pub(in crate::kora) struct Kind {
     pub(in crate::kora) lane: Lane,
 }
 
+impl Kind {
+    /// Whether it is a read that no caller asked for.
+    pub(in crate::kora) fn is_poll(self) -> bool {
+        self.endpoint == Endpoint::GetScreening && self.lane == Lane::Background
+    }
+}
+
 /// The estimates of one key's requests.
 #[derive(Default)]
 pub(super) struct AnswerTimes {

@@ -5,11 +5,14 @@ use tempfile::TempDir;
 
 use super::{super::*, slow_store::SlowStore};
 use crate::{
-    access::Shares,
+    access::Claimant,
     clock::Clock,
     reconciler,
     store::{self, Sqlite},
 };
+
+/// How many calls there may be at a time.
+pub(super) const MAX_CALLS: usize = 100;
 
 /// How long callers wait.
 pub(super) const WAIT: Duration = Duration::from_secs(1);
@@ -17,6 +20,7 @@ pub(super) const WAIT: Duration = Duration::from_secs(1);
 /// The requests, and the store that the test tells when to answer.
 pub(super) struct Room {
     pub(super) requests: Requests,
+    pub(super) permits: Permits,
     pub(super) store: Arc<SlowStore>,
     _data: TempDir,
 }
@@ -69,6 +73,7 @@ impl Room {
         );
         Room {
             requests,
+            permits: Permits::new(MAX_CALLS),
             store,
             _data: data,
         }
@@ -80,14 +85,15 @@ impl Room {
         wait: Duration,
         send: impl Future<Output = Result<pb::Screening, CallError>> + Send + 'static,
     ) -> impl Future<Output = Answer> + Send + 'static {
-        let place = Shares::new(1).take(&"caller".into(), 1).unwrap();
+        let answer_by = Instant::now() + wait;
         let call = Call {
             caller: Requester {
                 name: "caller".into(),
                 scope: key().caller.into(),
             },
-            answer_by: Instant::now() + wait,
-            place: Place::new(place, None),
+            answer_by,
+            permits: self.permits.of_call(Claimant::only(), answer_by),
+            message: None,
         };
         let content = RequestContent {
             rpc: "Screen".to_owned(),
@@ -95,9 +101,9 @@ impl Room {
         };
         let requests = self.requests.clone();
         async move {
-            let departure = Departure::default();
+            let hold = (Departure::default(), Waiting::default());
             requests
-                .run_once(key(), content, false, call, departure, send)
+                .run_once(key(), content, false, call, hold, |_| send)
                 .await
         }
     }
@@ -118,6 +124,7 @@ fn kora(registry: &mut Registry) -> kora::Client {
     let config = kora::Config {
         timeout: WAIT,
         idle_timeout: WAIT,
+        connection_max_age: WAIT,
         proxy: None,
         ca_file: None,
         max_response_bytes: 1,

@@ -1,6 +1,9 @@
 //! A store that takes everything and says so only when it is told to.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -22,6 +25,8 @@ pub(super) struct SlowStore {
     pub(super) finished: Semaphore,
     pub(super) read: Semaphore,
     pub(super) poll_added: Semaphore,
+    /// How many ends are refused before one is taken.
+    refused_ends: AtomicU32,
 }
 
 /// What it was asked to keep, in the order in which it was asked.
@@ -41,11 +46,17 @@ impl Default for SlowStore {
             finished,
             read,
             poll_added,
+            refused_ends: AtomicU32::new(0),
         }
     }
 }
 
 impl SlowStore {
+    /// Refuses so many ends.
+    pub(super) fn refuse_ends(&self, count: u32) {
+        self.refused_ends.store(count, Ordering::SeqCst);
+    }
+
     /// How often a request was begun.
     pub(super) fn begins(&self) -> usize {
         self.kept().begun.len()
@@ -110,6 +121,11 @@ impl RequestLog for SlowStore {
     }
 
     fn finish(&self, ending: Ending) -> BoxFuture<'_, Result<bool, AppendError>> {
+        let left = self.refused_ends.load(Ordering::SeqCst);
+        if let Some(left) = left.checked_sub(1) {
+            self.refuse_ends(left);
+            return Box::pin(async { Err(AppendError::Unavailable) });
+        }
         self.kept().ended.push(ending);
         Box::pin(async {
             word(&self.finished).await;
@@ -134,6 +150,7 @@ impl PollLog for SlowStore {
     fn add_poll(
         &self,
         screening_id: String,
+        _: String,
         _: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>> {
         Box::pin(async {

@@ -105,7 +105,8 @@ impl Import {
                     self.written.requests += 1;
                 }
                 // Another log on NATS has some of these, and leaves them out when it reads them.
-                Item::Poll(poll) if has_ended(&self.events, &poll.screening_id).await? => {}
+                Item::Poll(poll)
+                    if has_ended(&self.events, &poll.screening_id, &poll.subject_id).await? => {}
                 Item::Poll(poll) => {
                     self.put_poll(&poll).await?;
                     self.written.polls += 1;

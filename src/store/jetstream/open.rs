@@ -135,6 +135,7 @@ async fn open_on(
             space,
             clock,
             beginning: Mutex::default(),
+            unsure: Mutex::default(),
         }),
         waits,
     })

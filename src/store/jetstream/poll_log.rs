@@ -35,17 +35,23 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    async fn add(&self, screening_id: String, next_poll: Timestamp) -> Result<bool, AppendError> {
+    async fn add(
+        &self,
+        screening_id: String,
+        subject_id: String,
+        next_poll: Timestamp,
+    ) -> Result<bool, AppendError> {
         if screening_id.len() > MAX_ID_BYTES {
             tracing::error!("the id of a screening is too long to be kept for polling");
             return Err(AppendError::Unavailable);
         }
-        if self.has_ended(&screening_id).await? {
+        if self.has_ended(&screening_id, &subject_id).await? {
             return Ok(false);
         }
         let key = key(screening_id.as_bytes());
         let poll = Poll {
             screening_id,
+            subject_id,
             next_poll: to_the_millisecond(next_poll),
             attempts: 0,
             create_time: to_the_millisecond(self.clock.now()),
@@ -72,7 +78,7 @@ impl Waits {
             if polls.sound.len() == limit {
                 break;
             }
-            match has_ended(&self.events, &poll.screening_id).await? {
+            match has_ended(&self.events, &poll.screening_id, &poll.subject_id).await? {
                 false => polls.sound.push(poll),
                 // If it cannot be removed now, it can the next time.
                 true => drop(self.bucket.remove(&key(poll.screening_id.as_bytes())).await),
@@ -88,7 +94,7 @@ impl Waits {
             return Ok(false);
         };
         if poll_value::decode(found.value).as_ref() != Some(&poll)
-            || self.has_ended(&poll.screening_id).await?
+            || self.has_ended(&poll.screening_id, &poll.subject_id).await?
         {
             return Ok(false);
         }
@@ -105,7 +111,7 @@ impl Waits {
 
     async fn remove(&self, screening_id: &[u8]) -> Result<bool, AppendError> {
         let waited = match std::str::from_utf8(screening_id) {
-            Ok(screening_id) => !self.has_ended(screening_id).await?,
+            Ok(screening_id) => !self.has_ended(screening_id, "").await?,
             Err(_) => true,
         };
         let is_removed = self.bucket.remove(&key(screening_id)).await?;
@@ -117,8 +123,8 @@ impl Waits {
         Ok(found.map_err(cannot_write)?.is_some())
     }
 
-    async fn has_ended(&self, screening_id: &str) -> Result<bool, AppendError> {
-        let ended = has_ended(&self.events, screening_id).await;
+    async fn has_ended(&self, screening_id: &str, subject_id: &str) -> Result<bool, AppendError> {
+        let ended = has_ended(&self.events, screening_id, subject_id).await;
         ended.map_err(cannot_write)
     }
 }
@@ -145,9 +151,10 @@ impl PollLog for JetStream {
     fn add_poll(
         &self,
         screening_id: String,
+        subject_id: String,
         next_poll: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>> {
-        Box::pin(in_time(self.waits.add(screening_id, next_poll)))
+        Box::pin(in_time(self.waits.add(screening_id, subject_id, next_poll)))
     }
 
     fn polls(&self, limit: usize, latest: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {

@@ -26,8 +26,14 @@ struct Value {
     /// The same.
     #[prost(int64, tag = "4")]
     create_time: i64,
+    /// Of all but the subject, so that gateways of older versions on the same log read the rest.
     #[prost(fixed64, tag = "5")]
     checksum: u64,
+    #[prost(string, tag = "6")]
+    subject_id: String,
+    /// Of all of it; 0 without a subject.
+    #[prost(fixed64, tag = "7")]
+    checksum_with_subject: u64,
 }
 
 /// The key of a screening's poll. NATS has no empty part of a key, and an id can be empty.
@@ -50,7 +56,13 @@ pub(super) fn encode(poll: &Poll) -> Bytes {
         next_poll: poll.next_poll.as_millisecond(),
         attempts: poll.attempts,
         create_time: poll.create_time.as_millisecond(),
-        checksum: poll.checksum(),
+        checksum: without_subject(poll).checksum(),
+        subject_id: poll.subject_id.clone(),
+        checksum_with_subject: if poll.subject_id.is_empty() {
+            0
+        } else {
+            poll.checksum()
+        },
     };
     value.encode_to_vec().into()
 }
@@ -60,11 +72,26 @@ pub(super) fn decode(value: Bytes) -> Option<Poll> {
     let value = Value::decode(value).ok()?;
     let poll = Poll {
         screening_id: value.screening_id,
+        subject_id: value.subject_id,
         next_poll: Timestamp::from_millisecond(value.next_poll).ok()?,
         attempts: value.attempts,
         create_time: Timestamp::from_millisecond(value.create_time).ok()?,
     };
-    (poll.checksum() == value.checksum).then_some(poll)
+    let of_subject = if poll.subject_id.is_empty() {
+        0
+    } else {
+        poll.checksum()
+    };
+    let is_sound = without_subject(&poll).checksum() == value.checksum
+        && of_subject == value.checksum_with_subject;
+    is_sound.then_some(poll)
+}
+
+fn without_subject(poll: &Poll) -> Poll {
+    Poll {
+        subject_id: String::new(),
+        ..poll.clone()
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +115,7 @@ mod tests {
         }
         let poll = Poll {
             screening_id: "scr_1".to_owned(),
+            subject_id: "subj_1".to_owned(),
             next_poll: Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
             attempts: 3,
             create_time: Timestamp::from_millisecond(1_600_000_000_000).unwrap(),

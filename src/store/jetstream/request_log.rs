@@ -23,8 +23,8 @@ use crate::{
     clock::Clock,
     screening::MAX_MESSAGE_BYTES,
     store::{
-        AppendError, Begun, Ending, Intent, ReadError, RequestKey, RequestLog, StoredRequest,
-        StoredState, Summary,
+        AppendError, Begun, Ending, Intent, ReadError, RequestContent, RequestKey, RequestLog,
+        StoredRequest, StoredState, Summary,
     },
 };
 
@@ -43,6 +43,9 @@ pub(super) struct Records {
     pub(super) clock: Clock,
     /// The attempts that are being begun: their ends wait for that. Their number is bounded by that of the calls.
     pub(super) beginning: Mutex<HashMap<Uuid, watch::Receiver<()>>>,
+    /// The attempts of which NATS has not said whether they are begun: the message may still be on its way, and land
+    /// after their ends have found nothing. Their number is bounded by that of the ends that are to be written.
+    pub(super) unsure: Mutex<HashMap<Uuid, RequestContent>>,
 }
 
 /// A record that was found, and the revision of its key.
@@ -52,13 +55,17 @@ impl Records {
     /// Begins, whoever still waits for that: what is on its way to NATS cannot be taken back.
     async fn begin_to_the_end(self: Arc<Self>, intent: Intent) -> Result<Begun, AppendError> {
         let (began, beginning) = watch::channel(());
-        let attempt = intent.attempt;
+        let (attempt, content) = (intent.attempt, intent.content.clone());
         self.beginning().insert(attempt, beginning);
         let begun = tokio::spawn(async move {
             let begun = timeout(WRITE_TIMEOUT, self.begin(intent)).await;
+            let begun = begun.unwrap_or(Err(AppendError::TooSlow));
+            if begun == Err(AppendError::TooSlow) {
+                lock(&self.unsure).insert(attempt, content);
+            }
             self.beginning().remove(&attempt);
             drop(began);
-            begun.unwrap_or(Err(AppendError::TooSlow))
+            begun
         });
         begun.await.unwrap_or(Err(AppendError::Broken))
     }
@@ -72,9 +79,7 @@ impl Records {
     }
 
     fn beginning(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<()>>> {
-        self.beginning
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.beginning)
     }
 
     async fn begin(&self, intent: Intent) -> Result<Begun, AppendError> {
@@ -109,13 +114,33 @@ impl Records {
 
     async fn finish(&self, ending: Ending) -> Result<bool, AppendError> {
         self.until_begun(ending.attempt).await;
+        let finished = self.finish_begun(&ending).await;
+        if finished.is_ok() {
+            lock(&self.unsure).remove(&ending.attempt);
+        }
+        finished
+    }
+
+    async fn finish_begun(&self, ending: &Ending) -> Result<bool, AppendError> {
         let finish_time = self.now();
         for _ in 0..ATTEMPTS {
             let found = self.find(&ending.key).await.map_err(cannot_write)?;
-            let Some((revision, Ok(begun))) = found else {
-                return Ok(false);
+            let (revision, begun) = match found {
+                Some((revision, Ok(begun))) => (revision, begun),
+                Some((_, Err(Damaged))) => return Ok(false),
+                None => match self.begun_at_last(ending) {
+                    Some(begun) => (ABSENT, begun),
+                    None => return Ok(false),
+                },
             };
+            let key = key(&ending.key);
             if begun.record.attempt != ending.attempt {
+                let may_land = begun.record.state == StoredState::MayBeRepeated
+                    && lock(&self.unsure).contains_key(&ending.attempt);
+                // Written anew it has another revision, which keeps out the beginning that may be on its way.
+                if may_land && !self.set(&key, &begun, revision).await? {
+                    continue;
+                }
                 return Ok(false);
             }
             let record = StoredRequest {
@@ -125,24 +150,31 @@ impl Records {
                 finish_time: Some(finish_time),
                 ..begun.record.clone()
             };
-            if begun.record == record {
-                // The answer to an earlier try was lost.
-                return Ok(true);
-            }
             match begun.record.state {
                 // It was slow to say that it lives, and is not gone.
                 StoredState::InFlight | StoredState::Abandoned => {}
                 StoredState::Succeeded | StoredState::Failed | StoredState::MayBeRepeated => {
-                    return Ok(false);
+                    // Only the answer to an earlier try was lost, where it is the same.
+                    return Ok(begun.record.has_ended_so(ending));
                 }
             }
             let ended = Owned { record, ..begun };
-            let key = key(&ending.key);
             if self.set(&key, &ended, revision).await? {
                 return Ok(true);
             }
         }
         Err(AppendError::Unavailable)
+    }
+
+    /// The record of an attempt that may still begin, for its end to be written in its place: what is on its way then
+    /// comes too late.
+    fn begun_at_last(&self, ending: &Ending) -> Option<Owned> {
+        let content = lock(&self.unsure).get(&ending.attempt).cloned()?;
+        Some(self.begun(&Intent {
+            key: ending.key.clone(),
+            content,
+            attempt: ending.attempt,
+        }))
     }
 
     async fn request(&self, key: &RequestKey) -> Result<Option<StoredRequest>, ReadError> {
@@ -236,6 +268,10 @@ impl Records {
         let now = self.clock.now().as_millisecond();
         Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn cannot_write(error: ReadError) -> AppendError {

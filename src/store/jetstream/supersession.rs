@@ -56,7 +56,7 @@ async fn look_up(events: &Events, waiting: &Waiting) -> Result<Place, ReadError>
     if waiting.is_reconciled {
         return Ok(Place {
             subject: names.reconciled(screening_id),
-            is_taken: has_ended(events, screening_id).await?,
+            is_taken: has_ended(events, screening_id, &waiting.event.keys.subject_id).await?,
             superseded: None,
         });
     }
@@ -75,13 +75,24 @@ async fn look_up(events: &Events, waiting: &Waiting) -> Result<Place, ReadError>
     })
 }
 
-/// Whether the end of a screening is in the log, damaged or not.
-pub(super) async fn has_ended(events: &Events, screening_id: &str) -> Result<bool, ReadError> {
+/// Whether the end of a screening of this subject is in the log, damaged or not. Where either names no subject, it is
+/// the same. Of several webhooks with an end, the newest counts.
+pub(super) async fn has_ended(
+    events: &Events,
+    screening_id: &str,
+    subject_id: &str,
+) -> Result<bool, ReadError> {
     let names = &events.names;
     for subject in [names.end(screening_id), names.reconciled(screening_id)] {
         match events.newest_of(&subject).await {
             Ok(None) => {}
-            Ok(Some(_)) | Err(ReadError::Corrupt { .. }) => return Ok(true),
+            Ok(Some(end)) => {
+                let named = &end.record.keys.subject_id;
+                if subject_id.is_empty() || named.is_empty() || named == subject_id {
+                    return Ok(true);
+                }
+            }
+            Err(ReadError::Corrupt { .. }) => return Ok(true),
             Err(error) => return Err(error),
         }
     }

@@ -177,7 +177,10 @@ fn newest_request(connection: &Connection) -> rusqlite::Result<Option<Timestamp>
         Ok::<_, rusqlite::Error>(time.flatten())
     };
     let begun = newest("SELECT create_time FROM requests ORDER BY number DESC LIMIT 1")?;
-    let ended = newest("SELECT finish_time FROM request_ends ORDER BY number DESC LIMIT 1")?;
+    // Those that were abandoned have no time.
+    let ended = newest(
+        "SELECT finish_time FROM request_ends WHERE finish_time IS NOT NULL ORDER BY number DESC LIMIT 1",
+    )?;
     Ok(begun.max(ended).map(time))
 }
 

@@ -112,7 +112,8 @@ impl Import {
                 self.written.requests += 1;
             }
             // A log on NATS has some of these, and leaves them out when it reads them.
-            Item::Poll(poll) if polls::has_ended(&self.connection, &poll.screening_id)? => {}
+            Item::Poll(poll)
+                if polls::has_ended(&self.connection, &poll.screening_id, &poll.subject_id)? => {}
             Item::Poll(poll) => {
                 self.written.polls += u64::from(polls::insert(&self.connection, &poll)?);
             }

@@ -26,9 +26,14 @@ impl PollLog for Sqlite {
     fn add_poll(
         &self,
         screening_id: String,
+        subject_id: String,
         next_poll: Timestamp,
     ) -> BoxFuture<'_, Result<bool, AppendError>> {
-        Box::pin(self.change_polls(Operation::AddPoll(screening_id, next_poll)))
+        Box::pin(self.change_polls(Operation::AddPoll {
+            screening_id,
+            subject_id,
+            next_poll,
+        }))
     }
 
     fn polls(&self, limit: usize, latest: Timestamp) -> BoxFuture<'_, Result<Polls, ReadError>> {

@@ -22,14 +22,15 @@ pub(super) struct Superseded {
 pub(super) fn add(
     connection: &Connection,
     now: Timestamp,
-    screening_id: String,
+    (screening_id, subject_id): (String, String),
     next_poll: Timestamp,
 ) -> rusqlite::Result<bool> {
-    if has_ended(connection, &screening_id)? {
+    if has_ended(connection, &screening_id, &subject_id)? {
         return Ok(false);
     }
     let poll = Poll {
         screening_id,
+        subject_id,
         next_poll: time(next_poll.as_millisecond()),
         attempts: 0,
         create_time: time(now.as_millisecond()),
@@ -40,13 +41,14 @@ pub(super) fn add(
 /// Writes a poll; false if its screening has one.
 pub(super) fn insert(connection: &Connection, poll: &Poll) -> rusqlite::Result<bool> {
     let added = connection
-        .prepare_cached("INSERT OR IGNORE INTO polls VALUES (?, ?, ?, ?, ?)")?
+        .prepare_cached("INSERT OR IGNORE INTO polls VALUES (?, ?, ?, ?, ?, ?)")?
         .execute((
             &poll.screening_id,
             poll.next_poll.as_millisecond(),
             poll.attempts,
             poll.create_time.as_millisecond(),
             poll.checksum() as i64,
+            &poll.subject_id,
         ))?;
     Ok(added > 0)
 }
@@ -86,6 +88,21 @@ pub(super) fn remove(connection: &Connection, screening_id: &[u8]) -> rusqlite::
     Ok(removed > 0)
 }
 
+/// Removes the poll of a screening that ended with an event about this subject; false if there is none, or none of this
+/// subject. Where either names no subject, it is the same.
+pub(super) fn remove_ended(
+    connection: &Connection,
+    screening_id: &str,
+    subject_id: &str,
+) -> rusqlite::Result<bool> {
+    let removed = connection
+        .prepare_cached(
+            "DELETE FROM polls WHERE screening_id = ?1 AND (?2 = '' OR subject_id IN ('', ?2))",
+        )?
+        .execute([screening_id, subject_id])?;
+    Ok(removed > 0)
+}
+
 /// How many there are.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM polls", [], |row| row.get(0))
@@ -102,7 +119,7 @@ pub(super) fn read(
     for condition in ["(next_poll > ? OR next_poll IS NULL)", "next_poll <= ?"] {
         let mut select = connection
             .prepare_cached(&format!(
-                "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum FROM polls \
+                "SELECT CAST(screening_id AS BLOB), next_poll, attempts, create_time, checksum, CAST(subject_id AS BLOB) FROM polls \
                  WHERE {condition} ORDER BY next_poll LIMIT ?"
             ))
             .map_err(unreadable(0))?;
@@ -140,15 +157,20 @@ pub(super) fn superseded(
     }))
 }
 
-/// Whether the end of a screening is in the log.
-pub(super) fn has_ended(connection: &Connection, screening_id: &str) -> rusqlite::Result<bool> {
+/// Whether the end of a screening of this subject is in the log. Where either names no subject, it is the same.
+pub(super) fn has_ended(
+    connection: &Connection,
+    screening_id: &str,
+    subject_id: &str,
+) -> rusqlite::Result<bool> {
     // By the index over the ends alone: it is used only where its condition is repeated.
     connection
         .prepare_cached(
-            "SELECT 1 FROM events WHERE screening_id = ? \
-             AND type IN ('screening.completed', 'screening.failed')",
+            "SELECT 1 FROM events WHERE screening_id = ?1 \
+             AND type IN ('screening.completed', 'screening.failed') \
+             AND (?2 = '' OR subject_id IN ('', ?2))",
         )?
-        .exists([screening_id])
+        .exists([screening_id, subject_id])
 }
 
 /// A row as a poll, if it is what was written; else the screening's id as it is now.
@@ -159,6 +181,8 @@ fn poll_of(row: &Row<'_>) -> rusqlite::Result<Result<Poll, Vec<u8>>> {
     };
     let poll = Poll {
         screening_id,
+        // One that is no text any more is damaged, which the checksum shows.
+        subject_id: String::from_utf8_lossy(&row.get::<_, Vec<u8>>(5)?).into_owned(),
         next_poll: time(row.get(1)?),
         // A number that does not fit is damaged, which the checksum shows.
         attempts: row.get::<_, i64>(2)?.try_into().unwrap_or(u32::MAX),

@@ -37,7 +37,11 @@ pub(super) enum Operation {
     Append(NewEvent),
     Begin(Intent),
     Finish(Ending),
-    AddPoll(String, Timestamp),
+    AddPoll {
+        screening_id: String,
+        subject_id: String,
+        next_poll: Timestamp,
+    },
     Postpone(Poll, Timestamp),
     RemovePoll(Vec<u8>),
     Reconcile(NewEvent),
@@ -63,7 +67,7 @@ impl Operation {
             Operation::Append(event) | Operation::Reconcile(event) => event.size(),
             Operation::Begin(_) => size_of::<Intent>(),
             Operation::Finish(ending) => size_of::<Ending>() + ending.answer.len(),
-            Operation::AddPoll(..) | Operation::Postpone(..) | Operation::RemovePoll(_) => {
+            Operation::AddPoll { .. } | Operation::Postpone(..) | Operation::RemovePoll(_) => {
                 size_of::<Poll>()
             }
         }

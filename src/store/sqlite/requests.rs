@@ -73,8 +73,12 @@ pub(super) fn finish(
     let Ok(begun) = record else {
         return Ok(false);
     };
-    if begun.attempt != ending.attempt || begun.state != StoredState::InFlight {
+    if begun.attempt != ending.attempt {
         return Ok(false);
+    }
+    if begun.state != StoredState::InFlight {
+        // Only the answer to an earlier try was lost, where it is the same.
+        return Ok(begun.has_ended_so(&ending));
     }
     let record = StoredRequest {
         state: ending.state,

@@ -61,6 +61,7 @@ CREATE UNIQUE INDEX events_by_id ON events (event_id);
 
 /// What version 4 did not have. Log time is what the age of an event is measured with.
 const TABLES_OF_VERSION_5: &str = "
+ALTER TABLE polls ADD COLUMN subject_id TEXT NOT NULL DEFAULT ''; -- of the screening; empty: not known
 ALTER TABLE events ADD COLUMN log_time INTEGER; -- in milliseconds; null: the same as receive_time
 CREATE TABLE clock_mark (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),

@@ -101,8 +101,13 @@ impl Committed {
                 let usage = &mut self.usage;
                 Written::Finished(requests::finish(connection, terms, usage, ending)?)
             }
-            Operation::AddPoll(screening_id, next_poll) => {
-                let is_added = polls::add(connection, now, screening_id, next_poll)?;
+            Operation::AddPoll {
+                screening_id,
+                subject_id,
+                next_poll,
+            } => {
+                let of = (screening_id, subject_id);
+                let is_added = polls::add(connection, now, of, next_poll)?;
                 self.more_polls += i64::from(is_added);
                 Written::PollChanged(is_added)
             }
@@ -152,7 +157,8 @@ impl Committed {
         let Some(screening_id) = event.keys.ended_screening().map(str::to_owned) else {
             return self.append(connection, terms, event);
         };
-        self.remove_poll(connection, screening_id.as_bytes())?;
+        let is_removed = polls::remove_ended(connection, &screening_id, &event.keys.subject_id)?;
+        self.more_polls -= i64::from(is_removed);
         let superseded = polls::superseded(connection, &screening_id, &event)?;
         if let Some(Superseded { event_id, .. }) = &superseded {
             event = event.superseding(event_id);

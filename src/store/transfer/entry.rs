@@ -11,8 +11,9 @@ use crate::{
     store::{Poll, RequestContent, RequestKey, StoredRequest, StoredState, Summary},
 };
 
-/// The number of this form of a file. Files of form 1 have records without summaries, and are read as well.
-pub(super) const FORMAT: u32 = 2;
+/// The number of this form of a file. Files of form 1 have records without summaries, those of form 2 polls without
+/// subjects; they are read as well.
+pub(super) const FORMAT: u32 = 3;
 
 /// One frame's content. Times are in milliseconds since 1970.
 #[derive(Clone, PartialEq, Message)]
@@ -103,6 +104,8 @@ pub(super) struct Waiting {
     attempts: u32,
     #[prost(int64, tag = "4")]
     create_time: i64,
+    #[prost(string, tag = "5")]
+    subject_id: String,
 }
 
 /// How much came before, so that a file without its end is known.
@@ -183,6 +186,7 @@ impl From<Poll> for Waiting {
             next_poll: poll.next_poll.as_millisecond(),
             attempts: poll.attempts,
             create_time: poll.create_time.as_millisecond(),
+            subject_id: poll.subject_id,
         }
     }
 }
@@ -239,6 +243,7 @@ impl Waiting {
     pub(super) fn into_item(self) -> Option<Item> {
         Some(Item::Poll(Poll {
             screening_id: self.screening_id,
+            subject_id: self.subject_id,
             next_poll: Timestamp::from_millisecond(self.next_poll).ok()?,
             attempts: self.attempts,
             create_time: Timestamp::from_millisecond(self.create_time).ok()?,

@@ -61,7 +61,11 @@ impl<P: Place> Gateway<P> {
                 .map(|has_ended| !has_ended),
         };
         let next_poll = self.clock.now() + pause(0);
-        let is_added = self.log.add_poll(id.clone(), next_poll).await.unwrap();
+        let is_added = self
+            .log
+            .add_poll(id.clone(), String::new(), next_poll)
+            .await
+            .unwrap();
         assert!(
             expected.is_none_or(|expected| expected == is_added),
             "{id}: added {is_added}, not {expected:?}"

@@ -85,7 +85,11 @@ async fn an_end_is_kept_although_the_record_that_it_replaces_is_damaged() {
         ..Content::default()
     };
     let next_poll = Timestamp::UNIX_EPOCH;
-    assert_eq!(log.add_poll("scr_1".to_owned(), next_poll).await, Ok(true));
+    assert_eq!(
+        log.add_poll("scr_1".to_owned(), String::new(), next_poll)
+            .await,
+        Ok(true)
+    );
     let reconciled = log.reconcile(NewEvent::reconciled(end(), b"{}")).await;
     assert_eq!(reconciled, Ok(Appended::New));
     damage(
@@ -131,7 +135,10 @@ async fn a_damaged_poll_does_not_hide_the_others() {
     let log = place.open();
     for id in ["scr_1", "scr_2"] {
         let next_poll = Timestamp::UNIX_EPOCH;
-        assert_eq!(log.add_poll(id.to_owned(), next_poll).await, Ok(true));
+        assert_eq!(
+            log.add_poll(id.to_owned(), String::new(), next_poll).await,
+            Ok(true)
+        );
     }
     let change = format!("UPDATE polls SET screening_id = {NO_TEXT} WHERE screening_id = 'scr_1'");
     damage(&place.file(), &change);

@@ -127,7 +127,7 @@ fn a_killed_process_is_gone_after_a_while_and_so_is_its_lease() {
     let first = killed.block_on(place.open());
     killed.block_on(first.begin(intent(id, attempt))).unwrap();
     let time = jiff::Timestamp::UNIX_EPOCH;
-    let added = killed.block_on(first.add_poll("scr_1".to_owned(), time));
+    let added = killed.block_on(first.add_poll("scr_1".to_owned(), String::new(), time));
     assert_eq!(added, Ok(true));
     let second = test.block_on(place.open());
     let polls = |log| {

@@ -39,7 +39,9 @@ fn end_of(kind: &str, screening_id: &str) -> Content {
 
 async fn add(log: &impl PollLog, screening_id: &str, at: i64) -> bool {
     let next_poll = Timestamp::from_millisecond(at).unwrap();
-    let added = log.add_poll(screening_id.to_owned(), next_poll).await;
+    let added = log
+        .add_poll(screening_id.to_owned(), String::new(), next_poll)
+        .await;
     added.unwrap()
 }
 

@@ -67,13 +67,19 @@ async fn an_end_that_the_gateway_read_is_replaced_by_the_webhook<P: Named>() {
     let from = event_log::Place::new();
     let log = from.open();
     let time = jiff::Timestamp::UNIX_EPOCH;
-    assert_eq!(log.add_poll("a".to_owned(), time).await, Ok(true));
+    assert_eq!(
+        log.add_poll("a".to_owned(), String::new(), time).await,
+        Ok(true)
+    );
     let reconciled = log.reconcile(NewEvent::reconciled(end("a"), b"{}"));
     assert_eq!(reconciled.await, Ok(Appended::New));
     log.close().await;
     let place = moved::<P>(&from).await;
     let log = place.open().await;
-    assert_eq!(log.add_poll("a".to_owned(), time).await, Ok(false));
+    assert_eq!(
+        log.add_poll("a".to_owned(), String::new(), time).await,
+        Ok(false)
+    );
     let webhook = Identity::Vendor("evt_1".to_owned());
     let webhook = NewEvent::from_webhook(webhook, end("a"), b"{}");
     assert_eq!(log.append(webhook).await, Ok(Appended::New));

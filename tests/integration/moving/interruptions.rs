@@ -84,7 +84,11 @@ async fn an_import_into_nats_that_failed_is_no_log_until_it_is_removed() {
     let (_files, sound) = new_file();
     done("export", &sound, &from.setting(), TENANT).await;
     let log = from.open();
-    let added = log.add_poll("x".repeat(LONG_ID_BYTES), jiff::Timestamp::UNIX_EPOCH);
+    let added = log.add_poll(
+        "x".repeat(LONG_ID_BYTES),
+        String::new(),
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     assert!(added.await.unwrap());
     log.close().await;
     let (_files, file) = new_file();

@@ -126,7 +126,7 @@ async fn what_polls_find_is_told_to_subscribers_alone() {
         "scr_odd",
     ] {
         assert!(
-            log.add_poll(id.to_owned(), Timestamp::UNIX_EPOCH)
+            log.add_poll(id.to_owned(), String::new(), Timestamp::UNIX_EPOCH)
                 .await
                 .unwrap()
         );

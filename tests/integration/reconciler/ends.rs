@@ -1,6 +1,6 @@
 //! Whose word on the end of a screening goes on the log.
 
-use kora_gateway::pb::{EventSource, event::Payload};
+use kora_gateway::pb::{self, EventSource, event::Payload};
 
 use super::{
     COMPLETED, NEVER, SOON, assert_reconciled, deliver, ended, events, gateway_with, outcome_of,
@@ -149,4 +149,31 @@ async fn a_webhook_that_comes_later_replaces_what_was_reconciled() {
         );
         gateway.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_about_another_subject_ends_nothing() {
+    let kora = ScriptedKora::start(pending()).await;
+    let gateway = gateway_with(&kora, SOON).await;
+    let mut request = screen_request();
+    request.party = Some(pb::screen_request::Party::SubjectId("subj_A".to_owned()));
+    start_screen(&gateway, request).await.unwrap().screening();
+    // `ended` is about subj_1.
+    kora.act(Act::json(200, &ended("COMPLETED", "APPROVE")));
+    wait_for_polls(&gateway, "failed", 2).await;
+    let metrics = gateway.metrics().await;
+    assert!(!metrics.contains("reconciler_other_subjects_total 0\n"));
+    assert!(events(&gateway).await.is_empty());
+    // Nor does a webhook about another one.
+    deliver(&gateway, "other", COMPLETED, &ended("COMPLETED", "APPROVE")).await;
+    wait_for_waiting(&gateway, 1).await;
+    let mut answer = ended("COMPLETED", "BLOCK");
+    answer["subject_id"] = "subj_A".into();
+    kora.act(Act::json(200, &answer));
+    wait_for_polls(&gateway, "reconciled", 1).await;
+    let events = events(&gateway).await;
+    assert_eq!(events.len(), 2);
+    assert_reconciled(&events[1], COMPLETED, "BLOCK");
+    assert_eq!(events[1].subject_id, "subj_A");
+    gateway.stop().await;
 }

@@ -173,7 +173,7 @@ async fn a_damaged_poll_is_not_made() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_screening_cannot_wait_is_given_and_counted() {
+async fn an_answer_whose_screening_cannot_wait_yet_is_given_and_it_waits_later() {
     let directory = tempfile::tempdir().unwrap();
     let (told, late) = Act::pending_once_told();
     let kora = ScriptedKora::start(late).await;
@@ -185,10 +185,13 @@ async fn an_answer_whose_screening_cannot_wait_is_given_and_counted() {
     told.notify_one();
     assert_eq!(call.await.unwrap().screening().screening_id, SCREENING_ID);
     gateway
-        .wait_for_metric("reconciler_unrecorded_total 1\n")
+        .wait_for_metric("reconciler_pending_records 1\n")
         .await;
     other.execute_batch("ROLLBACK").unwrap();
-    wait_for_waiting(&gateway, 0).await;
+    wait_for_waiting(&gateway, 1).await;
+    gateway
+        .wait_for_metric("reconciler_pending_records 0\n")
+        .await;
     gateway.stop().await;
 }
 

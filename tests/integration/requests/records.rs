@@ -197,7 +197,7 @@ async fn what_cannot_be_recorded_is_not_sent() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_recorded_is_given_and_its_replay_is_unknown() {
+async fn an_answer_that_cannot_be_recorded_yet_is_given_and_recorded_later() {
     let directory = tempfile::tempdir().unwrap();
     let (told, late) = Act::pending_once_told();
     let kora = ScriptedKora::start(late).await;
@@ -209,13 +209,20 @@ async fn an_answer_that_cannot_be_recorded_is_given_and_its_replay_is_unknown() 
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     told.notify_one();
     assert_eq!(call.await.unwrap().screening().screening_id, SCREENING_ID);
-    gateway.wait_for_metric("requests_unrecorded_total 1").await;
-    other.execute_batch("ROLLBACK").unwrap();
+    gateway
+        .wait_for_metric("requests_pending_records 1\n")
+        .await;
     kora.act(completed());
+    let joined = screen(&gateway, &request(id)).await.screening();
+    other.execute_batch("ROLLBACK").unwrap();
+    gateway
+        .wait_for_metric("requests_pending_records 0\n")
+        .await;
     let again = screen(&gateway, &request(id)).await;
-    assert_eq!(again.outcome().as_deref(), Some("UNKNOWN"));
+    assert!(is_replay(&again));
+    assert_eq!(again.screening(), joined);
     let record: pb::RequestRecord = record(&gateway, id).await;
-    assert_eq!(record.state(), RequestState::Unknown);
+    assert_eq!(record.state(), RequestState::Succeeded);
     assert_eq!(kora.take_received().len(), 1);
     gateway.stop().await;
 }

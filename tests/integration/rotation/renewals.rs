@@ -55,6 +55,7 @@ impl Refused {
         let config = kora::Config {
             timeout: LONG,
             idle_timeout: LONG,
+            connection_max_age: LONG,
             proxy: None,
             ca_file: None,
             max_response_bytes: 1 << 20,

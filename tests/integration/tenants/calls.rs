@@ -1,6 +1,6 @@
 //! Calls for one tenant go to its Kora, with its key, in its rate limit, through its circuit.
 
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
 use crate::{
@@ -53,6 +53,27 @@ async fn a_call_has_its_tenants_key_and_gets_to_its_kora_alone() {
         assert!(koras[other].take_received().is_empty());
     }
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_to_a_kora_that_hangs_leave_permits_to_another_tenant() {
+    let (koras, files) = koras([Act::Hang, screened()]).await;
+    let gateway = files.start_with(&[("max-calls", "4")]).await;
+    let mut hung: JoinSet<_> = (0..4).map(|_| screen(ALPHA).send(gateway.grpc)).collect();
+    timeout(PATIENCE, koras[0].wait_for_requests(2))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let refused = timeout(PATIENCE, hung.join_next()).await.unwrap();
+        let refused = refused.unwrap().unwrap();
+        assert_eq!(refused.reason(), "GATEWAY_OVERLOADED");
+    }
+    let others = (0..2).map(|_| screen(BETA).send(gateway.grpc));
+    for answer in others.collect::<JoinSet<_>>().join_all().await {
+        answer.screening();
+    }
+    drop(hung);
+    gateway.start_stop();
 }
 
 #[tokio::test]

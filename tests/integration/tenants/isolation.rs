@@ -37,11 +37,20 @@ async fn a_log_that_cannot_be_written_is_its_tenants_alone() {
         .wait_for_metric(&gauge("store_writable", BETA, 1))
         .await;
     let url = format!("http://{}/readyz", gateway.admin);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
-    occupied.leave();
+    let ready = || async { reqwest::get(&url).await.unwrap().status() == 200 };
+    assert!(ready().await, "another tenant's log can be written");
+    let too = Occupied::by_another(&files.log(BETA));
+    assert_eq!(offer(&beta, BETA, "kept out").await, 503);
+    let goes_off = async { while ready().await {} };
+    tokio::time::timeout(PATIENCE, goes_off).await.unwrap();
+    too.leave();
     // Nobody has to offer anything for that.
-    let recovers = async { while reqwest::get(&url).await.unwrap().status() != 200 {} };
+    let recovers = async { while !ready().await {} };
     tokio::time::timeout(PATIENCE, recovers).await.unwrap();
+    gateway
+        .wait_for_metric(&gauge("store_writable", ALPHA, 0))
+        .await;
+    occupied.leave();
     gateway
         .wait_for_metric(&gauge("store_writable", ALPHA, 1))
         .await;

@@ -1,5 +1,6 @@
 /*
- * A disk that fails while a file exists. Only the event log's files are on it.
+ * A disk that fails while a file exists. Only the event logs' files are on it; with FAIL_LOG in the environment, only
+ * those with that in their path.
  *
  * While FAIL_SYNC exists, no sync succeeds (EIO). While FAIL_WRITE exists, nothing is written to the write-ahead
  * log (ENOSPC), and while FAIL_WRITE_BACK exists, nothing from there into the log's own file. They are paths in
@@ -25,7 +26,8 @@ static int is_named(int file, const char *part) {
 }
 
 static int fails(const char *trigger, int file, const char *part) {
-    return access(getenv(trigger), F_OK) == 0 && is_named(file, part);
+    const char *log = getenv("FAIL_LOG");
+    return access(getenv(trigger), F_OK) == 0 && is_named(file, part) && (log == NULL || is_named(file, log));
 }
 
 static int synced(long number, int file) {

@@ -115,6 +115,7 @@ pub(super) fn request(input: &mut Input<'_>) -> StoredRequest {
 pub(super) fn poll(input: &mut Input<'_>) -> Poll {
     Poll {
         screening_id: input.text(),
+        subject_id: input.text(),
         next_poll: time(input),
         attempts: u32::from_le_bytes(input.array()),
         create_time: time(input),

@@ -27,7 +27,7 @@ CREATE TABLE requests (
 CREATE TABLE request_ends (
     number INTEGER PRIMARY KEY, state, finish_time, log_time, has_answer, result_id, reason, checksum, answer
 );
-CREATE TABLE polls (screening_id, next_poll, attempts, create_time, checksum);
+CREATE TABLE polls (screening_id, next_poll, attempts, create_time, checksum, subject_id);
 ";
 
 /// Any value of a column; a text need not be one.
@@ -139,6 +139,7 @@ pub(in crate::store) fn changed_poll(input: &mut Input<'_>) {
             "attempts",
             "create_time",
             "checksum",
+            "subject_id",
         ];
         replace(connection, "polls", &columns, input);
         if let Ok(read) = polls::read(connection, 2, Timestamp::MAX) {
