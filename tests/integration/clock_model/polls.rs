@@ -32,8 +32,8 @@ const MANY: usize = 64;
 #[derive(Default)]
 pub struct Polls {
     waiting: BTreeMap<String, Wait>,
-    /// The first round since gateway time last changed: when that was, and when the round was.
-    first_round: (Timestamp, Timestamp),
+    /// How often gateway time had changed, and when the first round was that saw it so, in true time.
+    first_round: (u64, Timestamp),
 }
 
 struct Wait {
@@ -101,8 +101,9 @@ impl<P: Place> Gateway<P> {
         let now = self.clock.now();
         let latest = now + LONGEST_WAIT;
         let polls = self.all_polls().await;
-        if self.polls.first_round.0 != self.trust.changed() {
-            self.polls.first_round = (self.trust.changed(), self.machine.truth());
+        let changes = self.trust.changes();
+        if self.polls.first_round.0 != changes {
+            self.polls.first_round = (changes, self.machine.truth());
         }
         let is_due = |poll: &Poll| poll.next_poll <= now || poll.next_poll > latest;
         let due: Vec<_> = polls.into_iter().filter(is_due).collect();

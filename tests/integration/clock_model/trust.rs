@@ -30,7 +30,8 @@ pub struct Trust {
     error: SignedDuration,
     /// Since when the wall clock has not stepped by more than the tolerance, in true time.
     stands_since: Timestamp,
-    changed: Timestamp,
+    /// How often that has changed.
+    changes: u64,
     /// The sum of the small changes.
     slack: SignedDuration,
     /// Whether the wall clock was not believed at the start of this process: how far it was ahead of gateway time.
@@ -83,7 +84,7 @@ impl Trust {
         Trust {
             error: machine.wall_error(),
             stands_since: machine.truth(),
-            changed: machine.truth(),
+            changes: 0,
             slack: SignedDuration::ZERO,
             doubted_gap: None,
             lives: vec![Life::default()],
@@ -137,9 +138,9 @@ impl Trust {
         due + self.slack_since(since)
     }
 
-    /// When the error of gateway time last changed, in true time.
-    pub fn changed(&self) -> Timestamp {
-        self.changed
+    /// How often the error of gateway time has changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     fn lost_after(&self, life: usize) -> SignedDuration {
@@ -163,7 +164,7 @@ impl Trust {
     pub fn observe(&mut self, machine: &Machine, status: Status, is_accepted: bool) {
         let error = status.time.duration_since(machine.truth());
         let change = error - self.error;
-        self.note_change(machine, error);
+        self.note_change(error);
         if change.abs() < WOBBLE {
             self.slack += change.abs();
             return;
@@ -198,7 +199,7 @@ impl Trust {
             Some(mark) => self.go_on(error, mark),
             None => self.go_by_records(machine, status),
         }
-        self.note_change(machine, error);
+        self.note_change(error);
     }
 
     /// On the same boot the time is known; only a step that was followed and not written yet waits again.
@@ -246,9 +247,9 @@ impl Trust {
         self.doubted_gap = Some(wall.duration_since(status.time));
     }
 
-    fn note_change(&mut self, machine: &Machine, error: SignedDuration) {
+    fn note_change(&mut self, error: SignedDuration) {
         if (error - self.error).abs() > ROUNDING {
-            self.changed = machine.truth();
+            self.changes += 1;
         }
         self.error = error;
     }
