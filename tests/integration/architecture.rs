@@ -136,6 +136,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "access",
+            "admin",
             "app",
             "clock",
             "config",

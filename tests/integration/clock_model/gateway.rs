@@ -101,6 +101,7 @@ impl<P: Place> Gateway<P> {
     /// The last process ends.
     pub async fn stop(mut self) {
         self.place.close(self.log, false).await;
+        self.place.remove().await;
     }
 
     /// Everything is as the model has it.

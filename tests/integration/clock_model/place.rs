@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use futures_util::TryStreamExt;
 use kora_gateway::{
     clock::Clock,
     store::{Config, EventLog, JetStream, Metrics, PollLog, RequestLog, Sqlite, jetstream},
@@ -26,6 +27,9 @@ pub trait Place: Send + Sized + 'static {
     fn open(&self, settings: Settings, clock: Clock) -> impl Future<Output = Self::Log> + Send;
 
     fn close(&mut self, log: Self::Log, is_crash: bool) -> impl Future<Output = ()> + Send;
+
+    /// Frees what the log takes, once it is closed.
+    fn remove(self) -> impl Future<Output = ()> + Send;
 }
 
 pub struct Embedded(TempDir);
@@ -59,6 +63,10 @@ impl Place for Embedded {
         if let Some(left) = left {
             self.0 = left;
         }
+    }
+
+    async fn remove(self) {
+        drop(self.0);
     }
 }
 
@@ -114,5 +122,14 @@ impl Place for Nats {
     /// To NATS a process that crashed is one that is silent; nothing else differs.
     async fn close(&mut self, log: JetStream, _is_crash: bool) {
         log.close().await;
+    }
+
+    /// The server would become slow.
+    async fn remove(self) {
+        let client = self.server.client().await;
+        let names: Vec<String> = client.stream_names().try_collect().await.unwrap();
+        for name in names.iter().filter(|name| name.contains(&self.prefix)) {
+            client.delete_stream(name).await.unwrap();
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The screenings that wait for their end. They are polled as the reconciler polls them; none is forgotten, and none waits
 //! longer than its pause.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kora_gateway::store::{EventLog, Poll, PollLog};
 use proptest::sample::Index;
+use tokio::time::{sleep, timeout};
 
 use super::{gateway::Gateway, place::Place, trust::Moment};
 
@@ -19,12 +20,20 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(2 * 15 + 5);
 /// After how many polls a screening is given up.
 const LAST_POLL: u32 = 12;
 
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// More than there ever are.
 const MANY: usize = 64;
 
 #[derive(Default)]
 pub struct Polls {
     waiting: BTreeMap<String, Wait>,
+    /// How often gateway time had changed, and when the first round was that saw it so, in true time.
+    first_round: (u64, Timestamp),
 }
 
 struct Wait {
@@ -91,10 +100,13 @@ impl<P: Place> Gateway<P> {
     pub async fn poll_round(&mut self, ended: Option<Index>) {
         let now = self.clock.now();
         let latest = now + LONGEST_WAIT;
-        let polls = self.log.polls(MANY, latest).await.unwrap();
-        assert!(polls.damaged.is_empty());
+        let polls = self.all_polls().await;
+        let changes = self.trust.changes();
+        if self.polls.first_round.0 != changes {
+            self.polls.first_round = (changes, self.machine.truth());
+        }
         let is_due = |poll: &Poll| poll.next_poll <= now || poll.next_poll > latest;
-        let due: Vec<_> = polls.sound.into_iter().filter(is_due).collect();
+        let due: Vec<_> = polls.into_iter().filter(is_due).collect();
         self.check_due(&due);
         let ended = ended
             .filter(|_| !due.is_empty())
@@ -106,10 +118,9 @@ impl<P: Place> Gateway<P> {
 
     /// All are due that have waited long enough.
     fn check_due(&self, due: &[Poll]) {
+        let at_last = self.polls.first_round.1 + LONGEST_WAIT;
         for (id, wait) in &self.polls.waiting {
-            let longest = self
-                .trust
-                .longest_wait(wait.since, wait.pause, LONGEST_WAIT);
+            let longest = self.trust.longest_wait(wait.since, wait.pause, at_last);
             let truth = self.machine.truth();
             assert!(
                 truth < longest || due.iter().any(|poll| poll.screening_id == *id),
@@ -139,12 +150,27 @@ impl<P: Place> Gateway<P> {
         self.polls.waiting.remove(&id);
     }
 
+    async fn all_polls(&self) -> Vec<Poll> {
+        let latest = self.clock.now() + LONGEST_WAIT;
+        let read = async {
+            loop {
+                let polls = self.log.polls(MANY, latest).await.unwrap();
+                assert!(polls.damaged.is_empty());
+                // On NATS there is none until the last process is known to be gone, if it could not take its leave in time.
+                let is_leased = P::KEEPS_TIME || self.polls.waiting.is_empty();
+                if is_leased || !polls.sound.is_empty() {
+                    return polls.sound;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(PATIENCE, read).await.expect("the polls are there")
+    }
+
     /// Each that waits is there, and was polled as often as it was.
     pub async fn check_polls(&self) {
-        let latest = self.clock.now() + LONGEST_WAIT;
-        let polls = self.log.polls(MANY, latest).await.unwrap();
+        let polls = self.all_polls().await;
         let mut found: Vec<_> = polls
-            .sound
             .into_iter()
             .map(|poll| (poll.screening_id, poll.attempts))
             .collect();

@@ -30,8 +30,8 @@ pub struct Trust {
     error: SignedDuration,
     /// Since when the wall clock has not stepped by more than the tolerance, in true time.
     stands_since: Timestamp,
-    /// When that last changed, in true time.
-    changed: Timestamp,
+    /// How often that has changed.
+    changes: u64,
     /// The sum of the small changes.
     slack: SignedDuration,
     /// Whether the wall clock was not believed at the start of this process: how far it was ahead of gateway time.
@@ -84,7 +84,7 @@ impl Trust {
         Trust {
             error: machine.wall_error(),
             stands_since: machine.truth(),
-            changed: machine.truth(),
+            changes: 0,
             slack: SignedDuration::ZERO,
             doubted_gap: None,
             lives: vec![Life::default()],
@@ -123,19 +123,24 @@ impl Trust {
     }
 
     /// Until when something waits at the longest, in true time, that was to wait for `pause` at that moment. If gateway time
-    /// has gone back since then, that can be `longest` from the last change on.
+    /// has gone back since then, that can be `at_last`.
     pub fn longest_wait(
         &self,
         since: Moment,
         pause: SignedDuration,
-        longest: SignedDuration,
+        at_last: Timestamp,
     ) -> Timestamp {
         let due = since.truth + pause;
         let due = match self.error < since.error {
-            true => due.max(self.changed + longest),
+            true => due.max(at_last),
             false => due,
         };
         due + self.slack_since(since)
+    }
+
+    /// How often the error of gateway time has changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     fn lost_after(&self, life: usize) -> SignedDuration {
@@ -159,7 +164,7 @@ impl Trust {
     pub fn observe(&mut self, machine: &Machine, status: Status, is_accepted: bool) {
         let error = status.time.duration_since(machine.truth());
         let change = error - self.error;
-        self.note_change(machine, error);
+        self.note_change(error);
         if change.abs() < WOBBLE {
             self.slack += change.abs();
             return;
@@ -194,7 +199,7 @@ impl Trust {
             Some(mark) => self.go_on(error, mark),
             None => self.go_by_records(machine, status),
         }
-        self.note_change(machine, error);
+        self.note_change(error);
     }
 
     /// On the same boot the time is known; only a step that was followed and not written yet waits again.
@@ -242,9 +247,9 @@ impl Trust {
         self.doubted_gap = Some(wall.duration_since(status.time));
     }
 
-    fn note_change(&mut self, machine: &Machine, error: SignedDuration) {
+    fn note_change(&mut self, error: SignedDuration) {
         if (error - self.error).abs() > ROUNDING {
-            self.changed = machine.truth();
+            self.changes += 1;
         }
         self.error = error;
     }
