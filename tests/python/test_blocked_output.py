@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import time
@@ -43,8 +44,11 @@ class FullPipe:
 
     def read_until(self, text: bytes) -> bytes:
         """Reads on until this has come."""
-        read = b""
+        read, deadline = b"", time.monotonic() + PATIENCE
         while text not in read:
+            remaining = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._reader], [], [], remaining)
+            assert ready, f"{text!r} has not come; the last of what has: {read[-500:]!r}"
             read += os.read(self._reader, 1 << 16)
         return read
 

@@ -39,6 +39,35 @@ async fn trimmed_log(gone: &[&str], kept: &[&str]) -> (event_log::Place, jiff::T
     (place, time)
 }
 
+/// A stopped log that has lost its only event, as one of an earlier version can have. Returns the time of that event.
+async fn emptied_log() -> (event_log::Place, jiff::Timestamp) {
+    let place = event_log::Place::new();
+    let log = place.open();
+    append(&log, "a").await;
+    let (id, bounds) = (log.id(), log.tail().bounds());
+    log.close().await;
+    let file = rusqlite::Connection::open(place.file()).unwrap();
+    let end_offset: i64 = file
+        .query_row("SELECT end_offset FROM events", [], |row| row.get(0))
+        .unwrap();
+    let trimmed = [
+        bounds.head.sequence as i64,
+        bounds.head.checksum as i64,
+        bounds.head_time.as_millisecond(),
+        end_offset,
+    ];
+    let numbers = trimmed.iter().flat_map(|number| number.to_le_bytes());
+    let row: Vec<u8> = id.0.into_iter().chain(numbers).collect();
+    let [sequence, checksum, time, end_offset] = trimmed;
+    file.execute("DELETE FROM events", []).unwrap();
+    file.execute(
+        "UPDATE log SET trimmed_sequence = ?, trimmed_checksum = ?, trimmed_time = ?, trimmed_offset = ?, checksum = ?",
+        (sequence, checksum, time, end_offset, xxhash_rust::xxh3::xxh3_64(&row) as i64),
+    )
+    .unwrap();
+    (place, bounds.head_time)
+}
+
 async fn moved<P: Named>(from: &event_log::Place) -> P {
     let (_files, file) = new_file();
     done("export", &file, &from.setting(), TENANT).await;
@@ -68,7 +97,7 @@ async fn a_time_before_the_oldest_event_is_a_gap<P: Named>() {
 }
 
 async fn an_emptied_log_knows_that_it_was_not_always_empty<P: Named>() {
-    let (from, gone) = trimmed_log(&["a"], &[]).await;
+    let (from, gone) = emptied_log().await;
     let place = moved::<P>(&from).await;
     let log = place.open().await;
     let bounds = log.tail().bounds();

@@ -3,6 +3,9 @@
 use super::{waits::connect, *};
 use crate::{harness::calls_waiting, requests::completed};
 
+/// Longer than any test, and no longer than a pause can be.
+const LATER: Duration = Duration::from_secs(30 * 60);
+
 fn pending_as(id: &str) -> Act {
     Act::json(200, &json!({"screening_id": id, "status": "PENDING"}))
 }
@@ -11,7 +14,7 @@ fn pending_as(id: &str) -> Act {
 async fn only_what_is_due_is_polled() {
     let directory = tempfile::tempdir().unwrap();
     let kora = ScriptedKora::start(pending_as("scr_later")).await;
-    let gateway = gateway_on(directory.path(), &kora, NEVER).await;
+    let gateway = gateway_on(directory.path(), &kora, LATER).await;
     screen(&gateway).await;
     gateway.stop().await;
 
