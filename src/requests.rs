@@ -34,12 +34,12 @@ pub use record::{RecordState, RequestRecord};
 
 use crate::{
     access::Share,
-    error::{CallError, Reason, Violation},
+    error::{CallError, Reason, Resource, Violation},
     kora::{self, Departure, Requester},
     lifecycle::Shutdown,
     pb,
     reconciler::Reconciler,
-    screening::{CreateSubject, ScreenRequest, Screening},
+    screening::{CreateSubject, Party, ScreenRequest, Screening},
     store::{EventLog, RequestContent, RequestKey, RequestLog},
 };
 use answer::Answer;
@@ -167,6 +167,10 @@ impl Requests {
     ) -> Result<Answered<pb::Screening>, CallError> {
         let content = fingerprint::screening(&request);
         let request_id = request.request_id;
+        let subject_id = match &request.party {
+            Party::Known(subject_id) => Some(subject_id.clone()),
+            Party::Inline(_) => None,
+        };
         let (departure, waiting) = (Departure::default(), Waiting::default());
         let keeps_raw_json = request.include_raw_json;
         let violations = request.late_violations.clone();
@@ -194,8 +198,13 @@ impl Requests {
             }
         };
         let hold = (departure, waiting);
-        self.run(request_id, content, keeps_raw_json, call, hold, send)
-            .await
+        let mut answered = self
+            .run(request_id, content, keeps_raw_json, call, hold, send)
+            .await?;
+        if let Some(subject_id) = subject_id {
+            check_subject(&mut answered.message, subject_id)?;
+        }
+        Ok(answered)
     }
 
     /// Has a screening that Kora has not finished wait to be polled, before its caller hears of it. A store that
@@ -273,6 +282,21 @@ impl Requests {
         self.run_once(key, content, keeps_raw_json, call, hold, send)
             .await
     }
+}
+
+/// Checks that a screening is about the subject that was asked for, however the answer came: a replay can have been read from
+/// Kora again, because its record was evicted.
+fn check_subject(screening: &mut pb::Screening, subject_id: String) -> Result<(), CallError> {
+    if screening.subject_id.is_empty() {
+        screening.subject_id = subject_id;
+    } else if screening.subject_id != subject_id {
+        return Err(CallError {
+            resource: Some(Resource::Screening(screening.screening_id.clone())),
+            ..CallError::new(Reason::KoraResponseInvalid)
+                .because("the screening is about another subject")
+        });
+    }
+    Ok(())
 }
 
 fn request_id_required() -> CallError {

@@ -38,8 +38,14 @@ pub struct LogMoment {
 impl LogTime {
     /// Goes on after a record that was written at this log time, when gateway time was `time`.
     pub(super) fn after(clock: Clock, time: Timestamp, log_time: Timestamp) -> Self {
-        let followed = clock.moment().followed;
-        let offset = log_time.duration_since(time);
+        let Moment {
+            time: now,
+            followed,
+            ..
+        } = clock.moment();
+        // A record from a wrong clock can be ahead of gateway time: log time goes on from it all the same.
+        let ahead = time.duration_since(now).max(SignedDuration::ZERO);
+        let offset = log_time.duration_since(time).saturating_add(ahead);
         LogTime {
             offset: offset.saturating_add(followed.corrections),
             counted: followed.gap,

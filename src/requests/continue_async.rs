@@ -171,7 +171,10 @@ fn verdict(end: End, read: Option<Screening>, subject_id: &str) -> Verdict {
     let Some(read) = read else {
         return of_event(end);
     };
-    if !is_one_subject([subject_id, &end.subject_id, &read.subject_id]) {
+    // Where the answer that took the screening did not name its subject, Kora's last answer has to.
+    let is_unconfirmed =
+        subject_id.is_empty() && !end.subject_id.is_empty() && read.subject_id.is_empty();
+    if is_unconfirmed || !is_one_subject([subject_id, &end.subject_id, &read.subject_id]) {
         return Verdict::Disputed;
     }
     match (read.status.clone(), &end.completed) {

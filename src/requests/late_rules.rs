@@ -4,9 +4,9 @@
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
-use super::{COME_BACK_AFTER, Call, Requests};
+use super::{Call, Requests, once::not_begun};
 use crate::{
-    error::{CallError, Reason, Violation},
+    error::{CallError, Violation},
     store::{ReadError, RequestContent, RequestKey, StoredState},
 };
 
@@ -32,6 +32,10 @@ impl Requests {
             caller: call.caller.scope.to_string(),
             request_id,
         };
+        let _repeat = call
+            .permits
+            .repeat()
+            .map_err(|_| not_begun("too many request_ids are being looked up"))?;
         let read = timeout_at(call.answer_by, self.log.request(key)).await;
         let late =
             || ReadError::Unavailable("the store had not answered by the deadline".to_owned());
@@ -45,10 +49,7 @@ impl Requests {
             // It is on record, and what reads it next tells so.
             Err(ReadError::Corrupt { .. }) => Ok(()),
             Ok(_) => none(violations.to_vec()),
-            Err(error) => Err(CallError {
-                retry_after: Some(COME_BACK_AFTER),
-                ..CallError::new(Reason::StoreUnavailable).because(error)
-            }),
+            Err(error) => Err(not_begun(error)),
         }
     }
 }

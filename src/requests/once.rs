@@ -1,5 +1,7 @@
 //! A request with an id: recorded before it is sent, and answered with what is recorded.
 
+use std::sync::Arc;
+
 use tokio::{
     sync::oneshot,
     time::{Duration, Instant, sleep, sleep_until},
@@ -34,6 +36,8 @@ const ELSEWHERE_PAUSE: Duration = Duration::from_millis(200);
 /// A call that leads: it alone may send its request.
 struct Leader<M> {
     requests: Requests,
+    /// The caller's name, which is not always the scope of its ids.
+    caller: Arc<str>,
     lead: Lead,
     intent: Intent,
     departure: Departure,
@@ -88,6 +92,7 @@ impl Requests {
         let answer_by = call.answer_by;
         let leader = Leader {
             requests: self.clone(),
+            caller: call.caller.name,
             lead,
             intent: Intent {
                 key,
@@ -360,7 +365,7 @@ impl<M: Answer> Leader<M> {
     /// Reads from Kora what an earlier call created, because its answer was evicted. The request was done: an error of
     /// the reading must not look like one after which it may be sent again.
     async fn read_again(&self, result_id: &str) -> Result<Answered<M>, CallError> {
-        let (kora, caller) = (&self.requests.kora, &self.intent.key.caller);
+        let (kora, caller) = (&self.requests.kora, &self.caller);
         match M::read(kora, result_id, caller, self.answer_by).await {
             Ok(message) => Ok(Answered {
                 message,
@@ -411,7 +416,7 @@ impl Requests {
 }
 
 /// Nothing was sent for this call. What became of an earlier one with the same id is not known here.
-fn not_begun(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CallError {
+pub(super) fn not_begun(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CallError {
     CallError {
         retry_after: Some(COME_BACK_AFTER),
         ..CallError::new(Reason::StoreUnavailable).because(error)

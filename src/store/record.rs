@@ -142,7 +142,7 @@ pub(super) fn receive_time(now: Timestamp, last: Timestamp, identity: &Identity)
     // As a record keeps it, so that memory and disk tell the same time.
     let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
     match identity {
-        Identity::Body(_) if now <= last => last + ONE_MILLISECOND,
+        Identity::Body(_) if now <= last => last.checked_add(ONE_MILLISECOND).unwrap_or(last),
         _ => now.max(last),
     }
 }

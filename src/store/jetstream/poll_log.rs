@@ -43,7 +43,8 @@ impl Waits {
     ) -> Result<bool, AppendError> {
         if screening_id.len() > MAX_ID_BYTES {
             tracing::error!("the id of a screening is too long to be kept for polling");
-            return Err(AppendError::Unavailable);
+            // Waiting does not help.
+            return Err(AppendError::Broken);
         }
         if self.has_ended(&screening_id, &subject_id).await? {
             return Ok(false);

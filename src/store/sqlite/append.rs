@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{
     known::free_id,
-    log_row::{End, SELECT_END, State, end_of, time},
+    log_row::{End, SELECT_END, State, sound_end, time},
     transaction::Terms,
 };
 use crate::{
@@ -68,8 +68,9 @@ fn newest_of_body(connection: &Connection, hash: &[u8; 32]) -> rusqlite::Result<
         .prepare_cached(&format!(
             "{SELECT_END} WHERE event_id > ? AND event_id < ? ORDER BY event_id DESC LIMIT 1"
         ))?
-        .query_row([&prefix, &above_all_times], end_of)
+        .query_row([&prefix, &above_all_times], sound_end)
         .optional()
+        .map(Option::flatten)
 }
 
 fn is_within(window: Duration, since: Timestamp, now: Timestamp) -> bool {

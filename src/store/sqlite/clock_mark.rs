@@ -20,6 +20,8 @@ pub(super) struct KnownTimes {
     /// `receive_time` and log time of the newest event; the beginning of 1970 where there never was one.
     newest_event: (Timestamp, Timestamp),
     newest_request: Option<Timestamp>,
+    /// When the newest request that ended did so, and its log time.
+    newest_end: Option<(Timestamp, Timestamp)>,
 }
 
 /// When the mark is written.
@@ -44,6 +46,7 @@ impl KnownTimes {
             mark: read(connection)?,
             newest_event: (head.receive_time, head.log_time),
             newest_request: newest_request(connection)?,
+            newest_end: newest_end(connection)?,
         })
     }
 
@@ -62,11 +65,17 @@ impl KnownTimes {
         }
         let events = (event_time > Timestamp::UNIX_EPOCH).then_some(event_time);
         // Each of them: a damaged one must not hide the others.
-        for time in [events, self.newest_request].into_iter().flatten() {
+        let end_time = self.newest_end.map(|(time, _)| time);
+        for time in [events, self.newest_request, end_time]
+            .into_iter()
+            .flatten()
+        {
             clock.note_record(time);
         }
-        match events {
-            Some(event_time) => clock.log_time_after(event_time, event_log_time),
+        let event = events.map(|event_time| (event_time, event_log_time));
+        let newest = [event, self.newest_end].into_iter().flatten();
+        match newest.max_by_key(|(_, log_time)| *log_time) {
+            Some((time, log_time)) => clock.log_time_after(time, log_time),
             None => {
                 let now = clock.now();
                 clock.log_time_after(now, now)
@@ -166,22 +175,27 @@ fn milliseconds(duration: SignedDuration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// When the newest request began, or the newest one that ended did so.
+/// When the newest request began. One that is damaged may have anything.
 fn newest_request(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let newest = |query| {
-        // One that was abandoned has no time, and one that is damaged may have anything.
-        let time = connection
-            .prepare(query)?
-            .query_row([], |row| Ok(row.get_ref(0)?.as_i64().ok()))
-            .optional()?;
-        Ok::<_, rusqlite::Error>(time.flatten())
-    };
-    let begun = newest("SELECT create_time FROM requests ORDER BY number DESC LIMIT 1")?;
-    // Those that were abandoned have no time.
-    let ended = newest(
-        "SELECT finish_time FROM request_ends WHERE finish_time IS NOT NULL ORDER BY number DESC LIMIT 1",
-    )?;
-    Ok(begun.max(ended).map(time))
+    let begun = connection
+        .prepare("SELECT create_time FROM requests ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| Ok(row.get_ref(0)?.as_i64().ok()))
+        .optional()?;
+    Ok(begun.flatten().map(time))
+}
+
+/// When the newest request that ended did so, and its log time. Those that were abandoned have no time.
+fn newest_end(connection: &Connection) -> rusqlite::Result<Option<(Timestamp, Timestamp)>> {
+    let select = "SELECT finish_time, log_time FROM request_ends WHERE finish_time IS NOT NULL ORDER BY number DESC LIMIT 1";
+    let times = connection
+        .prepare(select)?
+        .query_row([], |row| {
+            let number = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().ok());
+            Ok(number(0)?.zip(number(1)?))
+        })
+        .optional()?;
+    let times = times.flatten();
+    Ok(times.map(|(finish_time, log_time)| (time(finish_time), time(log_time))))
 }
 
 #[cfg(test)]

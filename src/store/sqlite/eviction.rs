@@ -79,12 +79,13 @@ fn next_answer(connection: &Connection, after: EvictedTo) -> rusqlite::Result<Op
              WHERE has_answer = 1 AND (log_time, number) > (?, ?) ORDER BY log_time, number LIMIT 1",
         )?
         .query_row((after.log_time, after.number), |row| {
-            Ok(EvictedTo {
-                log_time: row.get(0)?,
-                number: row.get(1)?,
-            })
+            // A time that is damaged ends the search.
+            let log_time = row.get_ref(0)?.as_i64().ok();
+            let number = row.get(1)?;
+            Ok(log_time.map(|log_time| EvictedTo { log_time, number }))
         })
         .optional()
+        .map(Option::flatten)
 }
 
 /// The requests without an end: before anything is written, those that earlier processes left open.

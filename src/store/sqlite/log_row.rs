@@ -85,14 +85,33 @@ pub(super) fn end_of(row: &Row<'_>) -> rusqlite::Result<End> {
     })
 }
 
+/// The same; `None` if a column is none: a damaged one must not fail the transaction, in which others have their writes.
+pub(super) fn sound_end(row: &Row<'_>) -> rusqlite::Result<Option<End>> {
+    match end_of(row) {
+        Err(error) if error.sqlite_error_code().is_none() => Ok(None),
+        end => end.map(Some),
+    }
+}
+
+/// The end right after the newest record. Where that one is damaged, the log's time and size go on from the last sound one.
 pub(super) fn read_head(connection: &Connection) -> rusqlite::Result<Option<End>> {
-    connection
-        .query_row(
-            &format!("{SELECT_END} ORDER BY sequence DESC LIMIT 1"),
-            [],
-            end_of,
-        )
-        .optional()
+    let mut select = connection.prepare(&format!("{SELECT_END} ORDER BY sequence DESC"))?;
+    let mut rows = select.query([])?;
+    let mut newest = None;
+    while let Some(row) = rows.next()? {
+        let position = Position {
+            sequence: row.get::<_, i64>(0)? as u64,
+            checksum: row.get_ref(1)?.as_i64().unwrap_or_default() as u64,
+        };
+        let position = *newest.get_or_insert(position);
+        if let Some(end) = sound_end(row)? {
+            return Ok(Some(End { position, ..end }));
+        }
+    }
+    Ok(newest.map(|position| End {
+        position,
+        ..End::default()
+    }))
 }
 
 fn log_row_checksum(id: LogId, trimmed: &End) -> u64 {

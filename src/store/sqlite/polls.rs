@@ -148,7 +148,8 @@ pub(super) fn superseded(
     let reconciled: Option<(bool, Vec<u8>)> = connection
         .prepare_cached("SELECT type, event FROM events WHERE event_id = ?")?
         .query_row([&event_id], |row| {
-            Ok((is_text(row, 0, &webhook.keys.kind)?, row.get(1)?))
+            let event = row.get_ref(1)?.as_blob().unwrap_or_default();
+            Ok((is_text(row, 0, &webhook.keys.kind)?, event.to_vec()))
         })
         .optional()?;
     Ok(reconciled.map(|(is_same_type, event)| Superseded {
@@ -188,16 +189,18 @@ fn poll_of(row: &Row<'_>) -> rusqlite::Result<Result<Poll, Vec<u8>>> {
         Ok(screening_id) => screening_id,
         Err(error) => return Ok(Err(error.into_bytes())),
     };
+    // What is no number or no text any more is damaged, which the checksum shows.
+    let number =
+        |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().unwrap_or_default());
+    let subject_id = row.get_ref(5)?.as_bytes().unwrap_or_default();
     let poll = Poll {
         screening_id,
-        // One that is no text any more is damaged, which the checksum shows.
-        subject_id: String::from_utf8_lossy(&row.get::<_, Vec<u8>>(5)?).into_owned(),
-        next_poll: time(row.get(1)?),
-        // A number that does not fit is damaged, which the checksum shows.
-        attempts: row.get::<_, i64>(2)?.try_into().unwrap_or(u32::MAX),
-        create_time: time(row.get(3)?),
+        subject_id: String::from_utf8_lossy(subject_id).into_owned(),
+        next_poll: time(number(1)?),
+        attempts: number(2)?.try_into().unwrap_or(u32::MAX),
+        create_time: time(number(3)?),
     };
-    Ok(match row.get::<_, i64>(4)? as u64 == poll.checksum() {
+    Ok(match number(4)? as u64 == poll.checksum() {
         true => Ok(poll),
         false => Err(poll.screening_id.into_bytes()),
     })

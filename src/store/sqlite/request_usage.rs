@@ -83,8 +83,9 @@ impl Usage {
         // An end whose request is gone was never counted.
         if let Some(row) = rows.next()? {
             self.records -= 1;
-            self.id_bytes -= row.get::<_, i64>(0)?;
-            self.answer_bytes -= row.get::<_, i64>(1)?;
+            // What is damaged was counted as nothing.
+            self.id_bytes -= row.get_ref(0)?.as_i64().unwrap_or_default();
+            self.answer_bytes -= row.get_ref(1)?.as_i64().unwrap_or_default();
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::log_row::{End, SELECT_END, State, end_of, write_log_row};
+use super::log_row::{End, SELECT_END, State, sound_end, write_log_row};
 use crate::event::LogId;
 
 /// How many records one transaction removes at most, so that appends do not wait for long.
@@ -55,7 +55,10 @@ fn new_end(
     let mut rows = select.query([first as i64, last as i64])?;
     let (mut end, mut kept_from) = (None, state.trimmed.end_offset);
     while let Some(row) = rows.next()? {
-        let record = end_of(row)?;
+        // A damaged one goes together with the next sound one.
+        let Some(record) = sound_end(row)? else {
+            continue;
+        };
         let is_too_old = record.log_time < limits.oldest;
         let is_too_much = state.head.end_offset.saturating_sub(kept_from) > limits.bytes;
         if !is_too_old && !is_too_much {

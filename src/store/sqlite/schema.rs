@@ -122,7 +122,9 @@ DROP TABLE requests_in_rows;
 /// Version 4 had ends without a summary, whose age counted from the beginning of the request.
 const ENDS_OF_VERSION_4: &str = "
 INSERT INTO request_ends
-    SELECT number, state, finish_time, max(finish_time, coalesce(create_time, 0)), 1, '', '', ends.checksum, answer
+    SELECT number, coalesce(CAST(state AS INTEGER), 0), coalesce(CAST(finish_time AS INTEGER), 0),
+        max(coalesce(CAST(finish_time AS INTEGER), 0), coalesce(CAST(create_time AS INTEGER), 0)), 1, '', '',
+        coalesce(CAST(ends.checksum AS INTEGER), 0), coalesce(CAST(answer AS BLOB), x'')
     FROM ends_of_version_4 AS ends LEFT JOIN requests USING (number);
 DROP TABLE ends_of_version_4;
 ";
