@@ -10,6 +10,7 @@ use kora_gateway::{
     event::{Content, Identity, Keys, NewEvent, SCREENING_COMPLETED, reconciled_id},
     store::{Appended, EventLog, PollLog, Record},
 };
+use tokio::time::timeout;
 
 use super::{
     gateway::Gateway,
@@ -18,6 +19,9 @@ use super::{
     trust::{Moment, Trust},
 };
 use crate::log_laws::{all_after, event};
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub struct Events {
@@ -196,8 +200,12 @@ impl<P: Place> Gateway<P> {
         );
         let mut receive_time = None;
         if appended == Appended::New {
-            let head = self.log.tail().bounds().head.sequence;
-            let page = self.log.read(head - 1).await.unwrap();
+            let last = self.events.all.last().map_or(0, |last| last.sequence);
+            // On NATS it can take a while until it is shown.
+            let mut head = self.log.tail().head();
+            let is_shown = timeout(PATIENCE, head.wait_for(|head| *head > last)).await;
+            drop(is_shown.expect("it is shown").unwrap());
+            let page = self.log.read(last).await.unwrap();
             receive_time = Some(page[0].receive_time);
             self.note(identity, &page[0]);
         }

@@ -33,6 +33,8 @@ pub struct Kept {
     pub event_id: String,
     /// In milliseconds.
     pub time: i64,
+    /// What its age is measured from, where the log does that.
+    pub log_time: i64,
     /// What it counts for the size that is kept.
     pub size: u64,
     /// The token of the position after it.
@@ -151,9 +153,16 @@ impl Log {
         }
     }
 
-    /// When an event is received that comes now.
-    pub fn receive_time(&self, now: i64) -> i64 {
-        now.max(self.events.last().map_or(0, |event| event.time))
+    /// When an event is received that comes now. An id is made of it where Kora gave none, so then it is new.
+    pub fn receive_time(&self, delivery: &Delivery, now: i64) -> i64 {
+        let last = self.events.last().map(|event| event.time);
+        let earliest = last.map_or(0, |last| last + i64::from(delivery.id.is_none()));
+        now.max(earliest)
+    }
+
+    /// The same by the clock that only elapses.
+    pub fn log_time(&self, now: i64) -> i64 {
+        now.max(self.events.last().map_or(0, |event| event.log_time))
     }
 
     /// The sequence of the event that a delivery is known as, where the log has it.
@@ -174,27 +183,25 @@ impl Log {
     }
 
     fn is_same_body(&self, event: &Kept, delivery: &Delivery, now: i64) -> bool {
-        let received = match self.place.ages_by_the_log() {
-            true => self.receive_time(now),
-            false => now,
+        let age = match self.place.ages_by_the_log() {
+            true => self.log_time(now) - event.log_time,
+            false => now - event.time,
         };
-        event.delivery.id.is_none()
-            && event.delivery.body == delivery.body
-            && received - event.time < DEDUP_WINDOW
+        event.delivery.id.is_none() && event.delivery.body == delivery.body && age < DEDUP_WINDOW
     }
 
     /// By what the event is known that a delivery makes now.
     pub fn event_id(&self, delivery: &Delivery, now: i64) -> String {
         delivery.id.clone().unwrap_or_else(|| {
             let hash = hex(&Sha256::digest(&delivery.body));
-            format!("sha256-{hash}-{}", self.receive_time(now))
+            format!("sha256-{hash}-{}", self.receive_time(delivery, now))
         })
     }
 
     /// Whether something is older than what is kept.
     pub fn is_too_old(&self, now: i64) -> bool {
         let oldest = self.events.get(self.trimmed);
-        self.place.trims_by_itself() && oldest.is_some_and(|event| event.time < now - RETENTION)
+        self.place.trims_by_itself() && oldest.is_some_and(|event| event.log_time < now - RETENTION)
     }
 
     /// Drops what is too old or too much; `spared` of the newest events stay in any case.

@@ -197,7 +197,8 @@ impl World {
         let at = reference.at;
         let kept = Kept {
             event_id: self.log.event_id(&delivery, now),
-            time: self.log.receive_time(now),
+            time: self.log.receive_time(&delivery, now),
+            log_time: self.log.log_time(now),
             size: event.encoded_len() as u64,
             token: token.clone(),
             delivery,
