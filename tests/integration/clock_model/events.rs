@@ -1,7 +1,7 @@
 //! The events that were acknowledged, and which of them may be gone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Events {
     all: Vec<Event>,
+    /// How large the body is of each id of Kora's.
+    sizes: HashMap<String, usize>,
     ids: BTreeSet<String>,
 }
 
@@ -109,6 +111,8 @@ fn end_of(screening_id: &str) -> Content {
 impl<P: Place> Gateway<P> {
     pub async fn append_id(&mut self, id: u8, size: usize) {
         let id = format!("evt_{id}");
+        // With another body it would be another event.
+        let size = *self.events.sizes.entry(id.clone()).or_insert(size);
         let new = event(Identity::Vendor(id.clone()), &"x".repeat(size));
         let expected = self.expected_of_id(&id);
         let appended = self.log.append(new).await.unwrap();

@@ -4,7 +4,7 @@ use super::{waits::connect, *};
 use crate::{harness::calls_waiting, requests::completed};
 
 /// Longer than any test, and no longer than a pause can be.
-const LATER: Duration = Duration::from_secs(30 * 60);
+const LATER: Duration = Duration::from_secs(4 * 60);
 
 fn pending_as(id: &str) -> Act {
     Act::json(200, &json!({"screening_id": id, "status": "PENDING"}))
