@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -186,13 +186,20 @@ async fn an_idle_connection_is_used_again_until_its_time_is_over() {
 
 #[tokio::test]
 async fn a_panic_after_sending_reads_as_unknown() {
-    // The first look at the clock is validation's, the next one that of an error of Kora's.
-    let looks = AtomicUsize::new(0);
-    let clock = Clock::from_fn(move || match looks.fetch_add(1, Ordering::SeqCst) {
-        1 | 2 => panic!("MARKER"),
-        _ => jiff::Timestamp::UNIX_EPOCH,
-    });
-    let kora = ScriptedKora::start(Act::error(500, "INTERNAL_ERROR")).await;
+    // Nobody else looks at the clock between the arrival of a request at Kora and its answer.
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let clock = {
+        let is_armed = Arc::clone(&is_armed);
+        Clock::from_fn(move || {
+            assert!(!is_armed.swap(false, Ordering::SeqCst), "MARKER");
+            jiff::Timestamp::UNIX_EPOCH
+        })
+    };
+    let kora = ScriptedKora::start(Act::scripted(move |_| {
+        is_armed.store(true, Ordering::SeqCst);
+        Act::error(500, "INTERNAL_ERROR")
+    }))
+    .await;
     let gateway = Gateway::start_on(&kora.base_url(), &[], clock).await;
     let answer = Rpc::Screen.call().send(gateway.grpc).await;
     assert_eq!(answer.reason(), "KORA_OUTCOME_UNKNOWN");
