@@ -73,8 +73,8 @@ impl KnownTimes {
             clock.note_record(time);
         }
         let event = events.map(|event_time| (event_time, event_log_time));
-        let newest = [event, self.newest_end].into_iter().flatten();
-        match newest.max_by_key(|(_, log_time)| *log_time) {
+        // An end that was imported has the log time of the import, which tells nothing of those of events.
+        match event.or(self.newest_end) {
             Some((time, log_time)) => clock.log_time_after(time, log_time),
             None => {
                 let now = clock.now();
