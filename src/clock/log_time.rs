@@ -83,6 +83,20 @@ mod tests {
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
     #[test]
+    fn it_goes_on_from_a_record_that_is_ahead() {
+        let now = Arc::new(Mutex::new(Timestamp::UNIX_EPOCH + 40 * YEAR));
+        let clock = {
+            let now = Arc::clone(&now);
+            Clock::from_fn(move || *now.lock().unwrap())
+        };
+        let ahead = clock.now() + YEAR;
+        let log = clock.log_time_after(ahead, ahead);
+        assert_eq!(log.now().log_time, ahead);
+        *now.lock().unwrap() += HOUR;
+        assert_eq!(log.now().log_time, ahead + HOUR);
+    }
+
+    #[test]
     fn a_step_that_is_followed_moves_no_log_also_not_one_that_is_opened_later() {
         let reading = Arc::new(Mutex::new(Reading {
             wall: Timestamp::UNIX_EPOCH + 40 * YEAR,

@@ -128,6 +128,43 @@ async fn a_repeat_reads_the_screening_from_kora_and_posts_nothing() {
 }
 
 #[tokio::test]
+async fn a_repeat_about_one_subject_never_gets_the_approval_of_another() {
+    let kora = ScriptedKora::start(large_screenings()).await;
+    let gateway = gateway_on(&kora).await;
+    let id = Uuid::new_v4();
+    let known = pb::ScreenRequest {
+        party: Some(pb::screen_request::Party::SubjectId("subj_A".to_owned())),
+        ..request(id)
+    };
+    assert_eq!(
+        screen(&gateway, &known).await.screening().subject_id,
+        "subj_A"
+    );
+    overfill(&gateway).await;
+    until_evicted(&gateway, id).await;
+    kora.take_received();
+    let of = |subject_id: &str| {
+        let decision = json!({"outcome": "APPROVE"});
+        Act::json(
+            200,
+            &json!({"screening_id": "scr_0", "status": "COMPLETED", "subject_id": subject_id, "decision": decision}),
+        )
+    };
+    kora.act(of("subj_B"));
+    let other = screen(&gateway, &known).await;
+    assert_eq!(other.reason(), "KORA_RESPONSE_INVALID");
+    assert_eq!(other.outcome().as_deref(), Some("UNKNOWN"));
+    kora.act(of("subj_A"));
+    assert_eq!(
+        screen(&gateway, &known).await.screening().subject_id,
+        "subj_A"
+    );
+    let made = methods(&kora);
+    assert!(made.iter().all(|made| made.starts_with("GET ")), "{made:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_repeat_whose_reading_fails_never_permits_to_send_it_again() {
     let kora = ScriptedKora::start(large_screenings()).await;
     let gateway = gateway_on(&kora).await;

@@ -17,7 +17,7 @@ const MAX_HEADERS: usize = 12;
 /// The bytes of a block of SHA-256.
 const BLOCK: usize = 64;
 
-/// A webhook is authentic if, and only if, one of its first headers is the HMAC of its body by one of the secrets.
+/// A webhook is authentic if, and only if, one of the first signatures in its headers is the HMAC of its body by one of the secrets.
 pub fn webhook_signature(data: &[u8]) {
     let mut input = Input::new(data);
     let secrets: Vec<String> = (0..input.byte() % 4).map(|_| input.text()).collect();
@@ -33,10 +33,14 @@ pub fn webhook_signature(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    let known = headers.get_all("x-webhook-signature").iter();
+    let lines = headers.get_all("x-webhook-signature").iter();
+    // A proxy can have joined several lines into one.
+    let known = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let is_signed = known
+        .filter(|signature| !signature.iter().all(is_blank))
         .take(MAX_SIGNATURES)
-        .any(|value| codes.iter().any(|code| is_code(value.as_bytes(), code)));
+        .any(|value| codes.iter().any(|code| is_code(value, code)));
     let secrets: Vec<_> = secrets.into_iter().map(Into::into).collect();
     let signatures = Signature::all_of(&headers);
     assert_eq!(
