@@ -198,15 +198,17 @@ impl Log {
         })
     }
 
-    /// Whether something is older than what is kept.
+    /// Whether something is older than what is kept. The newest event stays however old it is.
     pub fn is_too_old(&self, now: i64) -> bool {
         let oldest = self.events.get(self.trimmed);
-        self.place.trims_by_itself() && oldest.is_some_and(|event| event.log_time < now - RETENTION)
+        self.trimmed + 1 < self.head()
+            && self.place.trims_by_itself()
+            && oldest.is_some_and(|event| event.log_time < now - RETENTION)
     }
 
     /// Drops what is too old or too much; `spared` of the newest events stay in any case.
     pub fn trim(&mut self, now: i64, spared: usize) {
-        let last = self.head() - spared;
+        let last = self.head().saturating_sub(spared.max(1));
         while self.trimmed < last && (self.is_too_old(now) || self.is_too_much()) {
             self.trimmed += 1;
         }
