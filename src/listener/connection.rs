@@ -82,6 +82,13 @@ impl Streams {
     }
 }
 
+impl<C> Drop for Connection<C> {
+    /// A stream holds the executor that it was given to: one that was never taken would keep itself alive.
+    fn drop(&mut self) {
+        drop(self.new.take());
+    }
+}
+
 impl Future for Stream {
     type Output = ();
 
@@ -213,6 +220,24 @@ mod tests {
             1,
             "the last one ends with the connection"
         );
+    }
+
+    #[tokio::test]
+    async fn streams_that_come_as_their_connection_ends_end_with_it() {
+        let (streams, held) = (Streams::default(), Arc::new(()));
+        let executor = streams.clone();
+        let never = Arc::clone(&held);
+        let connection = std::future::poll_fn(|_| {
+            let (executor, never) = (executor.clone(), Arc::clone(&never));
+            executor.clone().execute(async move {
+                std::future::pending::<()>().await;
+                drop((executor, never));
+            });
+            Poll::Ready(())
+        });
+        run(connection, streams).await;
+        drop(never);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[tokio::test]
