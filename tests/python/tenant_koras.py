@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ class TenantKoras:
         self.strangers: list[str] = []
         # Tenants that get no answer while they are here, until the end.
         self.hanging: set[str] = set()
-        self._ended = threading.Event()
         # The idempotency keys of each tenant's requests.
         self.keys: dict[str, set[str]] = {tenant: set() for tenant in tenants}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        serving = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        self._server = serving.result(PATIENCE)
 
     def settings(self, tenant: str, folder: Path) -> str:
         """What a gateway's file says of this tenant."""
@@ -40,14 +41,43 @@ class TenantKoras:
         return (
             f'[[tenants]]\nname = "{tenant}"\nkora_tenant_id = "id-of-{tenant}"\n'
             f'api_key_file = "{folder}/{tenant}-key"\nwebhook_secret_file = "{folder}/{tenant}-secret"\n'
-            f'base_url = "http://127.0.0.1:{self._server.server_port}/{tenant}"\n'
+            f'base_url = "http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{tenant}"\n'
         )
 
     def close(self) -> None:
-        self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in serving:
+            connection.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of the gateway's."""
+        try:
+            while True:
+                await self._serve_one(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        start, _, fields = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+        headers = BytesParser().parsebytes(fields, headersonly=True)
+        await reader.readexactly(int(headers["Content-Length"] or 0))
+        path = start.split()[1].decode()
+        if path.split("/")[1] in self.hanging:
+            await asyncio.Event().wait()
+        status, content = self._answer(path, headers)
+        body = json.dumps(content).encode()
+        head = f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
 
     def _answer(self, path: str, headers: Message) -> tuple[int, dict[str, Any]]:
         _, tenant, kind, *rest = path.split("/")
@@ -63,27 +93,3 @@ class TenantKoras:
         if kind == "subjects":
             return 200, {"subject_id": asked, "external_id": f"ext-{tenant}", "type": "INDIVIDUAL", "name": "N"}
         return 200, {"screening_id": asked, "subject_id": f"sub-{tenant}", "status": "PENDING"}
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        koras = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self) -> None:  # noqa: N802
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.do_GET()
-
-            def do_GET(self) -> None:  # noqa: N802
-                if self.path.split("/")[1] in koras.hanging:
-                    koras._ended.wait()
-                status, content = koras._answer(self.path, self.headers)
-                body = json.dumps(content).encode()
-                head = f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-                self.wfile.write(head.encode() + body)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        return Handler

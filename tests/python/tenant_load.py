@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import itertools
 import multiprocessing
 import statistics
-import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -19,13 +17,12 @@ from grpc_status import rpc_status
 from kora.compliance.v1.compliance_service_pb2_grpc import ComplianceServiceStub
 
 import messages
-from gateway import connect
 from program import PATIENCE
 from typed_errors import TypedError
 from webhooks import event_body, signed
 
-# How many of each kind may be under way at a time.
-AT_A_TIME = 16
+# How many of each kind may be under way at a time: more than a sick tenant may have in flight.
+AT_A_TIME = 64
 
 # When an idle connection is not used again: the gateway closes it a little later.
 MAX_IDLE = 5.0
@@ -93,71 +90,87 @@ class _Load:
     def __init__(self, addresses: dict[str, str], tenant: str, timeout: float) -> None:
         self._tenant = tenant
         self._timeout = timeout
-        self._channel = connect(addresses["grpc"])
-        self._stub = ComplianceServiceStub(self._channel)
-        self._webhook = addresses["webhook"]
-        self._connections = threading.local()
+        # A proxy variable in the environment must not send loopback calls elsewhere.
+        self.channel = grpc.aio.insecure_channel(addresses["grpc"], options=[("grpc.enable_http_proxy", 0)])
+        self._stub = ComplianceServiceStub(self.channel)
+        self._host, self._port = addresses["webhook"].split(":")
+        # Connections that wait for a webhook, each with when it was used last.
+        self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
         self.outcomes: defaultdict[tuple[int, str], Outcome] = defaultdict(Outcome)
         self.acknowledged: set[str] = set()
 
-    def call(self) -> str | None:
+    async def call(self) -> str | None:
         request = messages.screen()
         request.request_id = str(uuid.uuid4())
         try:
-            self._stub.Screen(request, metadata=[("x-kora-tenant", self._tenant)], timeout=self._timeout)
-        except grpc.RpcError as error:
+            await self._stub.Screen(request, metadata=[("x-kora-tenant", self._tenant)], timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
             status = rpc_status.from_call(error)
             return TypedError(status).info.reason if status else str(error.code())
         return None
 
-    def deliver(self) -> str | None:
+    async def deliver(self) -> str | None:
         event_id = f"evt_{self._tenant}_{next(self._numbers)}"
-        body = event_body(event_id)
         try:
-            status = self._post(body)
-        except (OSError, http.client.HTTPException) as error:
-            self._connections.open.close()
+            status = await asyncio.wait_for(self._post(event_body(event_id)), PATIENCE)
+        except (OSError, EOFError, TimeoutError) as error:
             return repr(error)
         if status != 200:
             return str(status)
-        with self._lock:
-            self.acknowledged.add(event_id)
+        self.acknowledged.add(event_id)
         return None
 
-    def _post(self, body: bytes) -> int:
-        now = time.monotonic()
-        if not hasattr(self._connections, "open"):
-            self._connections.open = http.client.HTTPConnection(self._webhook, timeout=PATIENCE)
-        elif now - self._connections.used > MAX_IDLE:
-            self._connections.open.close()
-        self._connections.used = now
-        connection = self._connections.open
-        signature = {"X-Webhook-Signature": signed(f"secret-of-{self._tenant}", body)}
-        connection.request("POST", f"/webhooks/compliance/{self._tenant}", body, signature)
-        answer = connection.getresponse()
-        answer.read()
-        return int(answer.status)
+    async def _post(self, body: bytes) -> int:
+        reader, writer = await self._connection()
+        try:
+            signature = signed(f"secret-of-{self._tenant}", body)
+            head = f"POST /webhooks/compliance/{self._tenant} HTTP/1.1\r\nHost: gateway\r\n"
+            head += f"X-Webhook-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+            [length] = [line.split()[1] for line in answer.splitlines() if line.lower().startswith("content-length:")]
+            await reader.readexactly(int(length))
+        except BaseException:
+            writer.close()
+            raise
+        self._idle.append((time.monotonic(), reader, writer))
+        return int(answer.split()[1])
 
-    def timed(self, phase: int, kind: str, once: Callable[[], str | None]) -> None:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            used, reader, writer = self._idle.pop()
+            if time.monotonic() - used < MAX_IDLE and not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, int(self._port))
+
+    async def timed(self, phase: int, kind: str, once: Callable[[], Awaitable[str | None]]) -> None:
         began = time.monotonic()
-        failure = once()
-        took = time.monotonic() - began
-        with self._lock:
-            outcome = self.outcomes[(phase, kind)]
-            outcome.seconds.append(took)
-            if failure:
-                outcome.failures[failure] += 1
+        failure = await once()
+        outcome = self.outcomes[(phase, kind)]
+        outcome.seconds.append(time.monotonic() - began)
+        if failure:
+            outcome.failures[failure] += 1
 
 
 def _run(addresses, tenant, rate, timeout, phase, stop, sending) -> None:  # type: ignore[no-untyped-def]
+    sending.send(asyncio.run(_load(addresses, tenant, rate, timeout, phase, stop)))
+
+
+async def _load(addresses, tenant, rate, timeout, phase, stop) -> Outcomes:  # type: ignore[no-untyped-def]
     load = _Load(addresses, tenant, timeout)
+    under_way: dict[str, set[asyncio.Task[None]]] = {CALL: set(), WEBHOOK: set()}
     turn = time.monotonic()
-    with ThreadPoolExecutor(AT_A_TIME) as calls, ThreadPoolExecutor(AT_A_TIME) as webhooks:
-        # A turn that comes late is made up for.
-        while not stop.wait(max(0.0, turn - time.monotonic())):
-            calls.submit(load.timed, phase.value, CALL, load.call)
-            webhooks.submit(load.timed, phase.value, WEBHOOK, load.deliver)
-            turn += 1 / rate
-    sending.send(Outcomes(dict(load.outcomes), load.acknowledged))
+    # A turn that comes late is made up for.
+    while not stop.is_set():
+        for kind, once in ((CALL, load.call), (WEBHOOK, load.deliver)):
+            if len(under_way[kind]) < AT_A_TIME:
+                task = asyncio.create_task(load.timed(phase.value, kind, once))
+                under_way[kind].add(task)
+                task.add_done_callback(under_way[kind].discard)
+        turn += 1 / rate
+        await asyncio.sleep(max(0.0, turn - time.monotonic()))
+    await asyncio.gather(*under_way[CALL], *under_way[WEBHOOK])
+    await load.channel.close()
+    return Outcomes(dict(load.outcomes), load.acknowledged)
