@@ -28,6 +28,8 @@ class TenantKoras:
         self.hanging: set[str] = set()
         # The idempotency keys of each tenant's requests.
         self.keys: dict[str, set[str]] = {tenant: set() for tenant in tenants}
+        # It keeps the connections that wait for it: an event loop itself does not keep its tasks.
+        self._never = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -52,10 +54,11 @@ class TenantKoras:
 
     async def _end(self) -> None:
         self._server.close()
-        serving = asyncio.all_tasks() - {asyncio.current_task()}
-        for connection in serving:
-            connection.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        # Those that were accepted last become tasks in a later turn.
+        while serving := asyncio.all_tasks() - {asyncio.current_task()}:
+            for connection in serving:
+                connection.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the gateway's."""
@@ -73,7 +76,7 @@ class TenantKoras:
         await reader.readexactly(int(headers["Content-Length"] or 0))
         path = start.split()[1].decode()
         if path.split("/")[1] in self.hanging:
-            await asyncio.Event().wait()
+            await self._never.wait()
         status, content = self._answer(path, headers)
         body = json.dumps(content).encode()
         head = f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

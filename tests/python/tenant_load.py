@@ -21,8 +21,8 @@ from program import PATIENCE
 from typed_errors import TypedError
 from webhooks import event_body, signed
 
-# How many of each kind may be under way at a time: more than a sick tenant may have in flight.
-AT_A_TIME = 64
+# How many of each kind may be under way at a time.
+AT_A_TIME = 16
 
 # When an idle connection is not used again: the gateway closes it a little later.
 MAX_IDLE = 5.0
