@@ -32,6 +32,9 @@ MARGIN = 1.0
 # How long after the start of a drain open calls may be answered UNKNOWN, in seconds.
 GIVEN_UP = DRAIN_TIMEOUT - 2.0 - MARGIN
 
+# How long after NATS is back a record may still wait for its next attempt to be written, in seconds.
+LANDING = 2.0
+
 # NOT_SENT with these reasons is about this call alone, not about earlier ones with the same id.
 OF_THIS_CALL = {"STORE_UNAVAILABLE"}
 
@@ -105,7 +108,7 @@ class Verdict:
         return [
             *(Violation("another tenant's key or id", None, path) for path in self._kora.strangers),
             *(
-                Violation(promise, case.ticket, f"{what}\n{timeline(case)}")
+                Violation(promise, case.ticket, f"{what}\n{timeline(case, self._outages)}")
                 for case in self._cases
                 for promise, what in dict(self._of(case)).items()
             ),
@@ -206,7 +209,7 @@ class Verdict:
         verdicts = [post.verdict for post in case.posts]
         if state == "SUCCEEDED":
             yield from self._answer(case, record.screening if case.ticket.method == SCREEN else record.subject)
-        elif answered := [call for call in case.calls if call.answer is not None]:
+        elif answered := [call for call in case.calls if call.answer is not None and not self._may_be_forgotten(call)]:
             yield "an answer is forgotten", f"{len(answered)} calls had one, now {state}"
         elif state == "FAILED":
             if FAILED not in verdicts:
@@ -240,11 +243,27 @@ class Verdict:
     def _may_be_unrecorded(self, case: Case, post: Post) -> bool:
         """Whether the process may have ended before it could record an answer."""
         assert post.answered is not None
-        # CONTINUE_ASYNC is recorded when the event arrives, or at the deadline.
-        done = post.arrived + case.ticket.deadline if post.asynchronous else post.answered
-        killed = any(it.kind == "kill" and it.overlaps(post.arrived - MARGIN, done + MARGIN) for it in self._outages)
+        done = post.answered
+        if post.asynchronous and not case.ticket.asynchronous:
+            # CONTINUE_ASYNC is recorded when the event arrives, or at the deadline.
+            done = max(done, post.arrived + case.ticket.deadline)
+        return self._may_end(post.arrived - MARGIN, self._landed(done))
+
+    def _may_be_forgotten(self, call: Call) -> bool:
+        """Whether an answer was given while NATS was away, and the process ended before it could be recorded."""
+        landed = self._landed(call.end)
+        return landed > call.end and self._may_end(call.begin, landed)
+
+    def _landed(self, done: float) -> float:
+        """When what had to be recorded at this time is in the store at the latest."""
+        away = [it.end for it in self._outages if it.kind == "nats" and it.overlaps(done - MARGIN, done + MARGIN)]
+        return max([done, *(end + LANDING for end in away)])
+
+    def _may_end(self, begin: float, end: float) -> bool:
+        """Whether a process that was there at `begin` may not have been there any more at `end`."""
+        killed = any(it.kind == "kill" and it.overlaps(begin, end + MARGIN) for it in self._outages)
         given_up = [it.begin + GIVEN_UP for it in self._outages if it.kind == "drain"]
-        return killed or any(post.arrived <= at <= post.answered for at in given_up)
+        return killed or any(begin <= at <= end for at in given_up)
 
     def _is_excused(self, case: Case, until: float) -> bool:
         """Whether UNKNOWN is right although Kora saw no POST: the process was killed, or an idle connection was closed
@@ -269,13 +288,20 @@ def log_faults(events: list[Event], delivered: set[str]) -> list[str]:
     ]
 
 
-def timeline(case: Case) -> str:
-    """The calls and POSTs of one ticket in order, and its record."""
+def timeline(case: Case, outages: list[Outage]) -> str:
+    """The calls and POSTs of one ticket in order, the outages that they met, and its record."""
     lines = [(post.arrived, f"POST {'ASYNC ' * post.asynchronous}{post.fault}: {post.verdict}") for post in case.posts]
+    lines += [(post.answered, f"{post.fault} is answered") for post in case.posts if post.answered is not None]
     for call in case.calls:
         result = "cancelled" if call.cancelled else "OK" if call.answer is not None else call.code
         took = f"{call.end - call.begin:.2f} s"
         lines.append((call.begin, " ".join([call.kind, took, result, call.reason, call.outcome])))
+    first = [call for call in case.calls if call.kind != "last"]
+    lines += [
+        (outage.begin, f"{outage.kind} for {outage.end - outage.begin:.2f} s")
+        for outage in outages
+        if first and outage.overlaps(case.begin - MARGIN, max(call.end for call in first) + 4 * MARGIN)
+    ]
     state = RequestState.Name(case.record.state) if case.record else "no record"
     ordered = [f"    {at - case.begin:8.3f} {line}" for at, line in sorted(lines)]
     return "\n".join([*ordered, f"    {state}", f"    {case.ticket}"])
