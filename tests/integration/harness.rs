@@ -125,10 +125,10 @@ impl Gateway {
         let shutdown = surroundings.shutdown.clone();
         let mut phase = surroundings.readiness.subscribe();
         let served = tokio::spawn(app::run(config, listeners, surroundings));
-        phase
-            .wait_for(|phase| *phase == Phase::Ready)
-            .await
-            .unwrap();
+        let is_ready = phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok();
+        if !is_ready {
+            panic!("the gateway does not start: {:?}", served.await);
+        }
         Gateway {
             grpc,
             webhook,

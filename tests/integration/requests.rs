@@ -219,7 +219,7 @@ async fn a_deadline_that_passes_after_sending_does_not_end_the_request() {
     let kora = ScriptedKora::start(late).await;
     let gateway = Gateway::start(&kora.base_url(), &[]).await;
     let id = Uuid::new_v4();
-    let hurried = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "500m");
+    let hurried = Call::new(Rpc::Screen, &request(id)).header("grpc-timeout", "3S");
     let answer = hurried.send(gateway.grpc).await;
     assert_eq!(answer.reason(), "DEADLINE_EXCEEDED");
     assert_eq!(answer.outcome().as_deref(), Some("UNKNOWN"));

@@ -32,8 +32,9 @@ MARGIN = 1.0
 # How long after the start of a drain open calls may be answered UNKNOWN, in seconds.
 GIVEN_UP = DRAIN_TIMEOUT - 2.0 - MARGIN
 
-# How long after NATS is back a record may still wait for its next attempt to be written, in seconds.
-LANDING = 2.0
+# How long after NATS is back a record may still not be written, in seconds: what was published as it went away is
+# published again after 5 s without an acknowledgement.
+LANDING = 6.0
 
 # NOT_SENT with these reasons is about this call alone, not about earlier ones with the same id.
 OF_THIS_CALL = {"STORE_UNAVAILABLE"}
