@@ -15,6 +15,7 @@ from kora.compliance.v1.screening_pb2 import SCREENING_MODE_ASYNC
 
 import messages
 from gateway import Gateway, StartGateway, http_call
+from nats_server import NatsServer
 from program import PATIENCE, run
 from shifted_clock import DAY, HOUR, MINUTE, SECOND, YEAR, ShiftedClock
 from webhooks import Kora, event_body, read_past
@@ -326,3 +327,20 @@ def test_the_newest_event_is_never_too_large(start_gateway: StartGateway, clock:
         deliver(gateway, body)
         give_retention_its_turn(gateway)
         wait_for_ids(gateway, [event_id])
+
+
+@pytest.mark.parametrize("seconds", [-90, 0, 90])
+def test_a_clock_that_differs_from_that_of_nats_is_warned_of(
+    start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path, seconds: int
+) -> None:
+    server = NatsServer(tmp_path / "nats")
+    try:
+        clock.step(-seconds * SECOND)
+        gateway = start(start_gateway, clock, "--event-log", server.url)
+        ahead = gateway.count("kora_gateway_store_nats_clock_offset_seconds")
+        assert abs(ahead - seconds) <= 5
+        warned = "the clocks of NATS and of this machine differ by more than a minute" in gateway.program.log()
+        assert warned == (seconds != 0)
+        gateway.stop()
+    finally:
+        server.kill()
