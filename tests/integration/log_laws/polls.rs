@@ -180,9 +180,10 @@ async fn a_webhook_about_another_subject_replaces_nothing<P: Place>() {
         let head = log.tail().bounds().head.sequence;
         let page = log.read(head - 1).await.unwrap();
         let event = pb::Event::decode(page[0].event.clone()).unwrap();
-        let superseded = match replaces {
-            true => reconciled_id(screening_id),
-            false => String::new(),
+        let superseded = if replaces {
+            reconciled_id(screening_id)
+        } else {
+            String::new()
         };
         assert_eq!(event.supersedes_event_id, superseded, "{screening_id}");
     }
