@@ -44,6 +44,8 @@ enum Verdict {
     Failed,
     /// Event and answer tell different ends, or different subjects.
     Disputed,
+    /// Nobody but the event tells whose screening it is.
+    Unconfirmed,
 }
 
 impl Screen<'_> {
@@ -85,7 +87,7 @@ impl Screen<'_> {
                 metrics.continued("failed");
                 Err(after(timeout, Reason::ScreeningFailed))
             }
-            Some(Verdict::Disputed) | None => {
+            Some(Verdict::Disputed | Verdict::Unconfirmed) | None => {
                 metrics.continued("pending");
                 Ok(taken.into())
             }
@@ -168,12 +170,16 @@ fn verdict(end: End, read: Option<Screening>, subject_id: &str) -> Verdict {
         Some(screening) => Verdict::Completed(screening),
         None => Verdict::Failed,
     };
-    let Some(read) = read else {
-        return of_event(end);
-    };
     // Where the answer that took the screening did not name its subject, Kora's last answer has to.
-    let is_unconfirmed =
-        subject_id.is_empty() && !end.subject_id.is_empty() && read.subject_id.is_empty();
+    let has_to_name_it = subject_id.is_empty() && !end.subject_id.is_empty();
+    let Some(read) = read else {
+        return if has_to_name_it {
+            Verdict::Unconfirmed
+        } else {
+            of_event(end)
+        };
+    };
+    let is_unconfirmed = has_to_name_it && read.subject_id.is_empty();
     if is_unconfirmed || !is_one_subject([subject_id, &end.subject_id, &read.subject_id]) {
         return Verdict::Disputed;
     }

@@ -183,7 +183,8 @@ fn objects<'o, 'a>(
 }
 
 /// Whether the screening and the subject are named in one way only, in `data` and beside it. The end of a screening
-/// may not name its subject in another spelling alone: whoever waits for the end has to know whose it is.
+/// may not name its subject in another spelling alone, or so that it cannot be read: whoever waits for the end has to
+/// know whose it is.
 fn are_ids_plain(keys: &Keys, envelope: &KoraObject<'_>, data: &Data<'_>) -> bool {
     let is_end = keys.ended_screening().is_some();
     let ids = [
@@ -193,7 +194,8 @@ fn are_ids_plain(keys: &Keys, envelope: &KoraObject<'_>, data: &Data<'_>) -> boo
     ids.into_iter().all(|(field, id, is_exact_needed)| {
         objects(envelope, data).all(|object| {
             if id.is_empty() {
-                let is_named = object.twins(field).next().is_some();
+                let is_empty = object.text_if_any(field).is_some_and(|id| id.is_empty());
+                let is_named = object.has_in_any_spelling(field) && !is_empty;
                 return object.check_twins(field).is_ok() && !(is_exact_needed && is_named);
             }
             let is_same = !object.has(field) || object.text_if_any(field).as_ref() == Some(id);

@@ -15,6 +15,7 @@ from kora.compliance.v1.screening_pb2 import SCREENING_MODE_ASYNC
 
 import messages
 from gateway import Gateway, StartGateway, http_call
+from nats_server import NatsServer
 from program import PATIENCE, run
 from shifted_clock import DAY, HOUR, MINUTE, SECOND, YEAR, ShiftedClock
 from webhooks import Kora, event_body, read_past
@@ -27,6 +28,8 @@ HOLD = HOUR
 
 STEPS = "kora_gateway_clock_steps_total"
 PENDING = "kora_gateway_clock_step_pending_seconds"
+NATS_AHEAD = "kora_gateway_store_nats_clock_offset_seconds"
+DIFFERS = "the clocks of NATS and of this machine differ by more than a minute"
 
 
 def start(start_gateway: StartGateway, clock: ShiftedClock, *flags: str) -> Gateway:
@@ -326,3 +329,22 @@ def test_the_newest_event_is_never_too_large(start_gateway: StartGateway, clock:
         deliver(gateway, body)
         give_retention_its_turn(gateway)
         wait_for_ids(gateway, [event_id])
+
+
+@pytest.mark.parametrize("seconds", [-90, 0, 90])
+def test_a_clock_that_differs_from_that_of_nats_is_warned_of(
+    start_gateway: StartGateway, clock: ShiftedClock, tmp_path: Path, seconds: int
+) -> None:
+    server = NatsServer(tmp_path / "nats")
+    try:
+        clock.step(-seconds * SECOND)
+        gateway = start(start_gateway, clock, "--event-log", server.url)
+        deadline = time.monotonic() + PATIENCE
+        while abs((ahead := gateway.count(NATS_AHEAD)) - seconds) > 5:
+            assert time.monotonic() < deadline, ahead
+        # The gauge is set before the line is written.
+        while (DIFFERS in gateway.program.log()) != (seconds != 0):
+            assert time.monotonic() < deadline, gateway.program.log()
+        gateway.stop()
+    finally:
+        server.kill()

@@ -17,7 +17,7 @@ pub(super) struct Place {
     pub(super) subject: String,
     /// Its screening has ended, and it may not be appended.
     pub(super) is_taken: bool,
-    /// The RECONCILED event that it replaces.
+    /// The RECONCILED event that it replaces. One about another subject is not replaced.
     superseded: Option<Superseded>,
 }
 
@@ -61,7 +61,12 @@ async fn look_up(events: &Events, waiting: &Waiting) -> Result<Place, ReadError>
         });
     }
     let superseded = match events.newest_of(&names.reconciled(screening_id)).await {
-        Ok(found) => found.map(|placed| Some(placed.record)),
+        Ok(found) => found
+            .map(|placed| placed.record)
+            .filter(|record| {
+                is_same_subject(&record.keys.subject_id, &waiting.event.keys.subject_id)
+            })
+            .map(Some),
         Err(ReadError::Corrupt { .. }) => Some(None),
         Err(error) => return Err(error),
     };
@@ -87,8 +92,7 @@ pub(super) async fn has_ended(
         match events.newest_of(&subject).await {
             Ok(None) => {}
             Ok(Some(end)) => {
-                let named = &end.record.keys.subject_id;
-                if subject_id.is_empty() || named.is_empty() || named == subject_id {
+                if is_same_subject(subject_id, &end.record.keys.subject_id) {
                     return Ok(true);
                 }
             }
@@ -97,6 +101,11 @@ pub(super) async fn has_ended(
         }
     }
     Ok(false)
+}
+
+/// Whether two ids can be of one subject. Where there is none, it is empty.
+fn is_same_subject(one: &str, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one == other
 }
 
 impl Place {

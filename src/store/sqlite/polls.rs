@@ -138,7 +138,8 @@ pub(super) fn read(
     Ok(polls)
 }
 
-/// The RECONCILED event that a webhook with the end of this screening replaces, if there is one.
+/// The RECONCILED event that a webhook with the end of this screening replaces, if there is one. One about another
+/// subject is not replaced.
 pub(super) fn superseded(
     connection: &Connection,
     screening_id: &str,
@@ -146,8 +147,11 @@ pub(super) fn superseded(
 ) -> rusqlite::Result<Option<Superseded>> {
     let event_id = reconciled_id(screening_id);
     let reconciled: Option<(bool, Vec<u8>)> = connection
-        .prepare_cached("SELECT type, event FROM events WHERE event_id = ?")?
-        .query_row([&event_id], |row| {
+        .prepare_cached(
+            "SELECT type, event FROM events \
+             WHERE event_id = ?1 AND (?2 = '' OR subject_id IN ('', ?2))",
+        )?
+        .query_row([&event_id, &webhook.keys.subject_id], |row| {
             let event = row.get_ref(1)?.as_blob().unwrap_or_default();
             Ok((is_text(row, 0, &webhook.keys.kind)?, event.to_vec()))
         })

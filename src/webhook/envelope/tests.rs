@@ -177,6 +177,16 @@ fn contradictions() -> Vec<(&'static str, Value, Value)> {
             json!({ "id": "scr_2", "ScreeningId": "scr_1" }),
         ),
         (end, json!({ "subject_id": "subj_2" }), plain()),
+        (
+            end,
+            json!({}),
+            with("subject_id", json!({ "id": "subj_1" })),
+        ),
+        (
+            end,
+            json!({ "subject_id": 7 }),
+            without("subject_id", "x", json!(1)),
+        ),
         (end, json!({ "screeningId": "scr_2" }), plain()),
         (
             end,

@@ -19,6 +19,7 @@ laws! {
     an_end_removes_its_own_poll_alone,
     a_screening_that_failed_has_ended,
     a_webhook_after_the_reconciled_event_replaces_it,
+    a_webhook_about_another_subject_replaces_nothing,
     an_end_of_any_log_ends_the_wait_of_all,
 }
 
@@ -152,6 +153,38 @@ async fn a_webhook_after_the_reconciled_event_replaces_it<P: Place>() {
         let head = log.tail().bounds().head.sequence;
         let page = log.read(head - 1).await.unwrap();
         let event = pb::Event::decode(page[0].event.clone()).unwrap();
+        assert_eq!(event.supersedes_event_id, superseded, "{screening_id}");
+    }
+}
+
+async fn a_webhook_about_another_subject_replaces_nothing<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let about = |screening_id: &str, subject_id: &str| {
+        let mut content = end(screening_id);
+        content.keys.subject_id = subject_id.to_owned();
+        content
+    };
+    for (screening_id, reconciled, webhook, replaces) in [
+        ("other", "subj_a", "subj_b", false),
+        ("same", "subj_a", "subj_a", true),
+        ("unnamed", "subj_a", "", true),
+        ("newly_named", "", "subj_b", true),
+    ] {
+        add(&log, screening_id, 1).await;
+        let reconciled = NewEvent::reconciled(about(screening_id, reconciled), b"{}");
+        assert_eq!(log.reconcile(reconciled).await, Ok(Appended::New));
+        let identity = Identity::Vendor(screening_id.to_owned());
+        let webhook = NewEvent::from_webhook(identity, about(screening_id, webhook), b"{}");
+        assert_eq!(log.append(webhook).await, Ok(Appended::New));
+        let head = log.tail().bounds().head.sequence;
+        let page = log.read(head - 1).await.unwrap();
+        let event = pb::Event::decode(page[0].event.clone()).unwrap();
+        let superseded = if replaces {
+            reconciled_id(screening_id)
+        } else {
+            String::new()
+        };
         assert_eq!(event.supersedes_event_id, superseded, "{screening_id}");
     }
 }

@@ -186,3 +186,31 @@ async fn where_kora_cannot_be_read_in_time_the_event_alone_is_the_answer() {
         gateway.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_new_subject_that_the_event_alone_names_is_no_decision() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    for read in [Act::error(500, "INTERNAL_ERROR"), Act::error(404, "X")] {
+        kora.act(going_on_with(taken_about(None), read));
+        let (gateway, call) = waiting(&kora, going_on(Uuid::new_v4()), "20S").await;
+        tell(&gateway, "screening.completed", &approval_of(OTHER)).await;
+        assert_pending(&call.await.unwrap());
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_whose_subject_cannot_be_read_is_no_end() {
+    let read = Act::error(500, "INTERNAL_ERROR");
+    let kora = ScriptedKora::start(going_on_with(taken_about(None), read)).await;
+    for subject in [json!({"id": OTHER}), json!(7), json!("B".repeat(5000))] {
+        let (gateway, call) = waiting(&kora, of_known_subject(Uuid::new_v4()), "3S").await;
+        let mut approval = approval_of(ASKED);
+        approval["subject_id"] = subject;
+        tell(&gateway, "screening.completed", &approval).await;
+        assert_pending(&call.await.unwrap());
+        let polls = of_tenant("store_polls_waiting");
+        gateway.wait_for_metric(&format!("{polls} 1\n")).await;
+        gateway.stop().await;
+    }
+}
