@@ -5,6 +5,7 @@
 //! CANCELLED when `grpc-timeout` passes (seen in tonic 0.14), so its routes are served from here.
 
 mod connection;
+mod eviction;
 mod exchanges;
 mod gathering;
 mod head_timer;
@@ -19,7 +20,14 @@ mod places;
 mod resets;
 mod tls;
 
-use std::{convert::Infallible, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -209,7 +217,7 @@ impl Listener {
         let stopped = stop.started();
         tokio::pin!(stopped);
         loop {
-            let stream = tokio::select! {
+            let (stream, address) = tokio::select! {
                 biased;
                 () = &mut stopped => break,
                 Some(_) = connections.join_next() => continue,
@@ -217,7 +225,7 @@ impl Listener {
             };
             let place = tokio::select! {
                 () = &mut stopped => break,
-                place = places.take() => place,
+                place = places.take(address) => place,
             };
             connections.spawn(server.clone().serve(stream, place));
         }
@@ -232,13 +240,13 @@ impl Listener {
         connections.shutdown().await;
     }
 
-    async fn accept(&self) -> TcpStream {
+    async fn accept(&self) -> (TcpStream, IpAddr) {
         loop {
             match self.socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     // Small answers must not wait for more; a socket that refuses is still served.
                     let _ = stream.set_nodelay(true);
-                    return stream;
+                    return (stream, address.ip());
                 }
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "could not accept");

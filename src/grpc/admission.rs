@@ -20,7 +20,7 @@ use super::{
 use crate::{
     access::{Full, Share},
     error::{CallError, Reason},
-    listener::{CallProgress, HeadersTooLarge},
+    listener::{CallProgress, HeadersTooLarge, PlaceClaim},
     requests::{CallPermits, Permits, Place},
 };
 
@@ -52,6 +52,7 @@ pub(super) struct Admission {
     permits: Permits,
     entered: Arc<AtomicBool>,
     progress: CallProgress,
+    claim: Option<PlaceClaim>,
 }
 
 impl Admission {
@@ -93,6 +94,9 @@ impl Admission {
     pub(super) fn enter_stream(&self) -> Option<Share> {
         self.entered.store(true, Ordering::Relaxed);
         self.progress.admit(self.rpc.is_paid());
+        if let Some(claim) = &self.claim {
+            claim.prove();
+        }
         self.arrival.finish()
     }
 
@@ -127,6 +131,11 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
+    // A request that never becomes whole keeps no connection from being evicted.
+    let claim = request.extensions().get::<PlaceClaim>().cloned();
+    if let Some(claim) = &claim {
+        claim.give_up();
+    }
     let arrival = Arc::new(arrivals.begin(pass.claimant()));
     let admission = Admission {
         answer_by: answer_by(timeout, received),
@@ -138,6 +147,7 @@ pub(super) fn admit<B>(
         permits: permits.clone(),
         entered: Arc::default(),
         progress: request.extensions().get().cloned().unwrap_or_default(),
+        claim,
     };
     request.extensions_mut().insert(admission.clone());
     let request = request.map(|body| Arriving::new(body, arrival));

@@ -1,18 +1,15 @@
 //! The places of a port's connections, and who has to leave when there are none.
 //!
-//! Anybody can open connections and say nothing. So while all places are taken, one makes room for the next: the oldest
-//! of those that have not asked for anything yet, else the one that has had nothing to do for the longest time. Clients
-//! that ask are shut out only by clients whose requests are under way.
+//! Anybody can open connections, say nothing, or send what is worth nothing. So while all places are taken, one makes
+//! room for the next (see [`Candidates`]): clients that have proven themselves are shut out only by clients whose
+//! requests are under way.
 //!
 //! A request can begin at the moment at which its connection is asked to leave, and may have been sent to Kora when the
 //! connection hears of it. Then the connection stays, and asks the next one in its stead.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -21,6 +18,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::eviction::{Candidates, Network};
+
 /// How long to wait for room before another one is asked to leave: none may have been free to, or none is any more.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -28,19 +27,28 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     room: Arc<Semaphore>,
-    free_to_leave: Arc<Mutex<FreeToLeave>>,
+    candidates: Arc<Mutex<Candidates>>,
 }
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    free_to_leave: Arc<Mutex<FreeToLeave>>,
-    /// Where it stands among those. It and the next are changed under the lock alone.
-    number: AtomicU64,
-    requests: AtomicUsize,
+    candidates: Arc<Mutex<Candidates>>,
+    network: Network,
+    /// Changed under the lock of `candidates` alone, which is taken first.
+    state: Mutex<State>,
     /// To leave, as often as it is asked.
-    order: Arc<Notify>,
+    evict: Arc<Notify>,
     _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Its number among the candidates.
+    number: u64,
+    /// Requests under way, while which it is none of them.
+    requests: usize,
+    is_proven: bool,
 }
 
 /// One request that is under way. Its connection keeps its place meanwhile.
@@ -49,43 +57,43 @@ pub(super) struct UnderWay(Arc<Place>);
 
 /// A request's claim that its connection keeps its place meanwhile. Clones are the same claim.
 #[derive(Clone, Debug)]
-pub struct PlaceClaim(Arc<Mutex<Option<UnderWay>>>);
+pub struct PlaceClaim {
+    /// A claim that is kept longer than its connection keeps no place.
+    place: Weak<Place>,
+    under_way: Arc<Mutex<Option<UnderWay>>>,
+}
 
 /// Ends a claim when it is dropped.
 #[derive(Debug)]
 pub(super) struct Claimed(PlaceClaim);
 
-/// Those without a request, in the order in which they came, or had the last one.
-#[derive(Debug, Default)]
-struct FreeToLeave {
-    last: u64,
-    silent: BTreeMap<u64, Arc<Notify>>,
-    idle: BTreeMap<u64, Arc<Notify>>,
-}
-
 impl Places {
     pub(super) fn new(count: usize) -> Self {
         Places {
             room: Arc::new(Semaphore::new(count)),
-            free_to_leave: Arc::default(),
+            candidates: Arc::default(),
         }
     }
 
-    /// A place, as soon as there is one.
-    pub(super) async fn take(&self) -> Place {
+    /// A place for a connection from this address, as soon as there is one.
+    pub(super) async fn take(&self, address: IpAddr) -> Place {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
             Err(_) => self.made_room().await,
         };
-        let order = Arc::new(Notify::new());
-        let mut free = lock(&self.free_to_leave);
-        let number = free.number();
-        free.silent.insert(number, Arc::clone(&order));
+        let (network, evict) = (Network::of(address), Arc::new(Notify::new()));
+        let mut candidates = lock(&self.candidates);
+        let number = candidates.next_number();
+        candidates.add_unproven(network, number, Arc::clone(&evict));
         Place {
-            free_to_leave: Arc::clone(&self.free_to_leave),
-            number: AtomicU64::new(number),
-            requests: AtomicUsize::new(0),
-            order,
+            candidates: Arc::clone(&self.candidates),
+            network,
+            state: Mutex::new(State {
+                number,
+                requests: 0,
+                is_proven: false,
+            }),
+            evict,
             _room: room,
         }
     }
@@ -95,7 +103,7 @@ impl Places {
         let room = Arc::clone(&self.room).acquire_owned();
         tokio::pin!(room);
         loop {
-            lock(&self.free_to_leave).ask_next();
+            lock(&self.candidates).evict_next();
             if let Ok(room) = timeout(ASK_AGAIN, &mut room).await {
                 return room.expect("the semaphore is never closed");
             }
@@ -106,10 +114,12 @@ impl Places {
 impl Place {
     /// The client asks for something.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
-        let mut free = lock(&self.free_to_leave);
-        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            free.remove(self.number.load(Ordering::Relaxed));
+        let mut candidates = lock(&self.candidates);
+        let mut state = lock(&self.state);
+        if state.requests == 0 {
+            candidates.remove(self.network, state.number);
         }
+        state.requests += 1;
         UnderWay(Arc::clone(self))
     }
 
@@ -117,7 +127,7 @@ impl Place {
     /// takes another one.
     pub(super) async fn evicted(&self) {
         loop {
-            self.order.notified().await;
+            self.evict.notified().await;
             if self.is_free_to_leave() {
                 return;
             }
@@ -126,10 +136,10 @@ impl Place {
 
     /// Whether it has no request; if it has, the next one is asked.
     fn is_free_to_leave(&self) -> bool {
-        let mut free = lock(&self.free_to_leave);
-        let is_free = self.requests.load(Ordering::Relaxed) == 0;
+        let mut candidates = lock(&self.candidates);
+        let is_free = lock(&self.state).requests == 0;
         if !is_free {
-            free.ask_next();
+            candidates.evict_next();
         }
         is_free
     }
@@ -138,13 +148,30 @@ impl Place {
 impl PlaceClaim {
     /// The claim of a request that is under way, and what ends it.
     pub(super) fn of(under_way: UnderWay) -> (Self, Claimed) {
-        let claim = PlaceClaim(Arc::new(Mutex::new(Some(under_way))));
+        let claim = PlaceClaim {
+            place: Arc::downgrade(&under_way.0),
+            under_way: Arc::new(Mutex::new(Some(under_way))),
+        };
         (claim.clone(), Claimed(claim))
     }
 
-    /// The request is not worth a place: its connection can be asked to leave while it is under way, and then it ends.
+    /// The request is not worth a place, or not yet: its connection can be evicted while it is under way, and then it
+    /// ends.
     pub fn give_up(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.under_way).take());
+    }
+
+    /// The request shows that its client is who the port is for. The connection keeps its place until the request is
+    /// answered, though the claim was given up before, and is from now on evicted after those of whom that is not known.
+    pub fn prove(&self) {
+        let Some(place) = self.place.upgrade() else {
+            return;
+        };
+        let proven = place.request();
+        lock(&place.state).is_proven = true;
+        // Dropped outside of the lock: what it replaces takes others.
+        let before = lock(&self.under_way).replace(proven);
+        drop(before);
     }
 }
 
@@ -156,44 +183,33 @@ impl Drop for Claimed {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let place = &self.0;
-        let mut free = lock(&place.free_to_leave);
-        if place.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let number = free.number();
-            place.number.store(number, Ordering::Relaxed);
-            free.idle.insert(number, Arc::clone(&place.order));
+        let Place {
+            candidates,
+            network,
+            state,
+            evict,
+            ..
+        } = &*self.0;
+        let (mut candidates, mut state) = (lock(candidates), lock(state));
+        state.requests -= 1;
+        if state.requests == 0 && state.is_proven {
+            state.number = candidates.next_number();
+            candidates.add_proven(state.number, Arc::clone(evict));
+        } else if state.requests == 0 {
+            candidates.add_unproven(*network, state.number, Arc::clone(evict));
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.free_to_leave).remove(self.number.load(Ordering::Relaxed));
+        let number = lock(&self.state).number;
+        lock(&self.candidates).remove(self.network, number);
     }
 }
 
-impl FreeToLeave {
-    fn number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    fn ask_next(&mut self) {
-        let silent = self.silent.pop_first();
-        if let Some((_, order)) = silent.or_else(|| self.idle.pop_first()) {
-            order.notify_one();
-        }
-    }
-
-    fn remove(&mut self, number: u64) {
-        if self.silent.remove(&number).is_none() {
-            self.idle.remove(&number);
-        }
-    }
-}
-
-fn lock(free: &Mutex<FreeToLeave>) -> MutexGuard<'_, FreeToLeave> {
-    free.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -201,6 +217,16 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Has a client prove itself by a request, and answers that.
+    fn prove(place: &Arc<Place>) {
+        let (claim, claimed) = PlaceClaim::of(place.request());
+        claim.give_up();
+        claim.prove();
+        drop(claimed);
+    }
 
     fn is_evicted(place: &Place) -> bool {
         place.evicted().now_or_never().is_some()
@@ -211,20 +237,22 @@ mod tests {
         let places = Places::new(N);
         let mut taken = Vec::new();
         for _ in 0..N {
-            taken.push(Arc::new(places.take().await));
+            taken.push(Arc::new(places.take(ADDRESS).await));
         }
         (places, taken.try_into().unwrap())
     }
 
     #[tokio::test]
-    async fn the_silent_make_room_in_the_order_in_which_they_came_then_the_idle() {
+    async fn the_unproven_make_room_in_the_order_in_which_they_came_then_the_proven_that_are_idle()
+    {
         let (places, [busy, idle, first, second]) = taken().await;
-        drop(idle.request());
+        prove(&idle);
+        drop(first.request());
         let _under_way = busy.request();
         drop(busy.request());
         let mut held = vec![Some(first), Some(second), Some(idle)];
         for place in &mut held {
-            let mut next = Box::pin(places.take());
+            let mut next = Box::pin(places.take(ADDRESS));
             assert!(next.as_mut().now_or_never().is_none());
             assert!(is_evicted(place.as_ref().unwrap()));
             drop(place.take());
@@ -238,10 +266,9 @@ mod tests {
     #[tokio::test]
     async fn the_one_that_was_idle_for_the_longest_time_goes_first() {
         let (places, [first, second]) = taken().await;
-        let [of_first, of_second] = [first.request(), second.request()];
-        drop(of_second);
-        drop(of_first);
-        let mut next = Box::pin(places.take());
+        prove(&second);
+        prove(&first);
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&second) && !is_evicted(&first));
     }
@@ -250,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_begins_at_that_moment_is_not_cut_and_another_one_makes_room() {
         let (places, [first, second]) = taken().await;
-        let mut next = Box::pin(places.take());
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         let under_way = first.request();
         assert!(!is_evicted(&first), "it has something to do by now");
@@ -258,12 +285,13 @@ mod tests {
         drop(second);
         let third = next.now_or_never().unwrap();
         drop(under_way);
-        let mut next = Box::pin(places.take());
+        prove(&first);
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&third) && !is_evicted(&first));
         drop(third);
         let _fourth = Arc::new(next.now_or_never().unwrap()).request();
-        let mut next = Box::pin(places.take());
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&first), "it can be asked again");
     }
@@ -271,7 +299,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_had_requests_when_room_was_wanted_makes_room_after_them() {
         let (places, [asked, busy]) = taken().await;
-        let mut next = Box::pin(places.take());
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         // Both have something to do when the order comes, so that it comes to nobody.
         let under_way = [asked.request(), busy.request()];
@@ -290,12 +318,27 @@ mod tests {
     async fn a_request_under_way_is_waited_for() {
         let (places, [only]) = taken().await;
         let under_way = only.request();
-        let mut next = Box::pin(places.take());
+        let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(!is_evicted(&only));
         drop((under_way, only));
         drop(next.now_or_never().unwrap());
-        let free = lock(&places.free_to_leave);
-        assert!(free.silent.is_empty() && free.idle.is_empty());
+        assert!(lock(&places.candidates).is_empty());
+    }
+
+    /// A stranger's request that sends its body for ever, and Kora's, before and after it is known to be hers.
+    #[tokio::test]
+    async fn a_request_that_proves_nothing_keeps_no_place_and_one_that_does_keeps_it() {
+        let (places, [first, second]) = taken().await;
+        let (claim, claimed) = PlaceClaim::of(first.request());
+        let (of_stranger, _claimed) = PlaceClaim::of(second.request());
+        claim.give_up();
+        of_stranger.give_up();
+        claim.prove();
+        let mut next = Box::pin(places.take(ADDRESS));
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(is_evicted(&second) && !is_evicted(&first));
+        drop((claim, claimed));
+        assert!(!is_evicted(&first), "nobody asks it");
     }
 }

@@ -22,7 +22,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["clock", "event", "pb", "screening", "telemetry"]),
     (
         "webhook",
-        &["event", "screening", "secret", "store", "telemetry"],
+        &[
+            "event",
+            "listener",
+            "screening",
+            "secret",
+            "store",
+            "telemetry",
+        ],
     ),
     (
         "kora",
