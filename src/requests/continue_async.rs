@@ -48,6 +48,9 @@ enum Verdict {
     Unconfirmed,
 }
 
+/// Kora's answer about a screening that has ended cannot be relied on.
+struct Contradictory;
+
 impl Screen<'_> {
     /// Screens, and goes on as ASYNC where Kora gives up and the request says so.
     pub(super) async fn run(self) -> Result<pb::Screening, CallError> {
@@ -121,8 +124,10 @@ impl Screen<'_> {
             () = self.waiting.is_over(ANSWER_RESERVE) => return None,
             () = requests.orders.stop.started() => return None,
         };
-        let read = self.read(taken).await;
-        let verdict = verdict(end, read, &taken.subject_id);
+        let verdict = match self.read(taken).await {
+            Ok(read) => verdict(end, read, &taken.subject_id),
+            Err(Contradictory) => Verdict::Disputed,
+        };
         if verdict == Verdict::Disputed {
             requests.metrics.disputed_end();
             tracing::warn!(
@@ -133,13 +138,17 @@ impl Screen<'_> {
         Some(verdict)
     }
 
-    /// Reads a screening whose end was told; `None` if that fails, or is not over in time.
-    async fn read(&self, taken: &Screening) -> Option<Screening> {
-        let until = self.waiting.until()?.checked_sub(ANSWER_RESERVE)?;
+    /// Reads a screening that has ended; `None` if that fails or does not end before the deadline.
+    ///
+    /// # Errors
+    /// If Kora answers, and the answer contradicts itself, is about something else, or cannot be read.
+    async fn read(&self, taken: &Screening) -> Result<Option<Screening>, Contradictory> {
         let now = Instant::now();
-        if until < now + EXPECTED_READ {
-            return None;
-        }
+        let until = self.waiting.until();
+        let until = until.and_then(|until| until.checked_sub(ANSWER_RESERVE));
+        let Some(until) = until.filter(|until| *until >= now + EXPECTED_READ) else {
+            return Ok(None);
+        };
         let until = until.min(now + MAX_READ);
         let request = GetScreening {
             screening_id: taken.screening_id.clone(),
@@ -148,7 +157,8 @@ impl Screen<'_> {
         let kora = &self.requests.kora;
         let read = kora.screening(&request, Lane::Interactive, &self.caller.name, until);
         match timeout_at(until, read).await {
-            Ok(Ok(screening)) => Some(screening),
+            Ok(Ok(screening)) => Ok(Some(screening)),
+            Ok(Err(error)) if error.reason == Reason::KoraResponseInvalid => Err(Contradictory),
             Ok(Err(error)) => {
                 let (screening_id, reason) = (&request.screening_id, error.reason.name());
                 tracing::info!(
@@ -156,9 +166,9 @@ impl Screen<'_> {
                     reason,
                     "a screening cannot be read after its event"
                 );
-                None
+                Ok(None)
             }
-            Err(_) => None,
+            Err(_) => Ok(None),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Screening {
         let (matches, matches_omitted) = matches(answer, &mut odd);
         Ok(Screening {
             screening_id: answer.id("screening_id")?,
-            subject_id: subject_id(answer, &mut odd)?,
+            subject_id: subject_id(answer)?,
             status,
             risk_score: risk_score(answer, &mut odd),
             risk_band: risk_band(answer, &mut odd),
@@ -124,14 +124,15 @@ fn decision(answer: &KoraObject<'_>, odd: &mut OddFields) -> Result<Option<Decis
     }))
 }
 
-fn subject_id(answer: &KoraObject<'_>, odd: &mut OddFields) -> Result<String, Unreadable> {
+/// The subject's id; empty where Kora names none.
+fn subject_id(answer: &KoraObject<'_>) -> Result<String, Unreadable> {
     let field = "subject_id";
     answer.check_twins(field)?;
-    let id = answer
-        .text_if_any(field)
-        .filter(|id| id.len() <= MAX_ID_BYTES);
-    odd.note_unless(id.is_some(), answer, field);
-    Ok(id.unwrap_or_default())
+    let id: String = answer.field(field)?.unwrap_or_default();
+    if id.len() > MAX_ID_BYTES {
+        return Err(Unreadable::Field { field });
+    }
+    Ok(id)
 }
 
 /// Screenings name their rules by strings, transaction monitoring by objects whose `rule_id` stays the same

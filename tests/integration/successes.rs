@@ -175,7 +175,7 @@ async fn disorder_that_harms_nobody_is_tolerated() {
     let messy = json!({
         "id": "s", "status": "COMPLETED", "risk_score": 149.6, "risk_band": "EXTREME",
         "decision": {"outcome": "APPROVE", "triggered_rules": [{"rule_id": "R1", "name": "n"}, {"name": "N2"}, 7], "new": {}},
-        "matches": [{"score": "high", "source": 7}, {}], "match_summary": {"total_matches": null, "pep_matches": 1.0, "text": "x"}, "subject_id": 7,
+        "matches": [{"score": "high", "source": 7}, {}], "match_summary": {"total_matches": null, "pep_matches": 1.0, "text": "x"}, "subject_id": null,
         "created_at": "yesterday", "checks": "SANCTIONS", "mode": 1, "unknown": {"deep": [1, 2, {"x": null}]}
     });
     let screening = screened(&kora, &gateway, Act::json(200, &messy)).await;
@@ -273,7 +273,7 @@ async fn an_odd_optional_field_costs_no_result() {
         ("mode", json!([])),
         ("purpose", json!({})),
         ("checks", json!("SANCTIONS")),
-        ("subject_id", json!(7)),
+        ("subject_id", json!("")),
     ] {
         let mut body = completed();
         body[field] = value.clone();
@@ -314,6 +314,27 @@ async fn an_odd_optional_field_costs_no_result() {
     ] {
         let metric = format!("kora_odd_fields_total{{field=\"{field}\"}} {count}\n");
         assert!(metrics.contains(&metric), "{metric}");
+    }
+    gateway.stop().await;
+}
+
+/// Whoever compares it with the subject that was asked about would take it for one that is not named.
+#[tokio::test]
+async fn a_subject_that_cannot_be_read_is_no_result() {
+    let kora = ScriptedKora::start(Act::Hang).await;
+    let gateway = Gateway::start(&kora.base_url(), &[]).await;
+    for value in [
+        json!(7),
+        json!({"id": "subj_other"}),
+        json!("x".repeat(5000)),
+    ] {
+        let mut body = completed();
+        body["subject_id"] = value;
+        kora.act(Act::json(200, &body));
+        for rpc in [Rpc::Screen, Rpc::GetScreening] {
+            let answer = rpc.call().send(gateway.grpc).await;
+            assert_eq!(answer.reason(), "KORA_RESPONSE_INVALID");
+        }
     }
     gateway.stop().await;
 }

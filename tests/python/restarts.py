@@ -37,7 +37,8 @@ class Phoenix:
     def __init__(self, start: StartGateway, event_log: str, env: dict[str, str] | None = None) -> None:
         self._start = start
         self._event_log = event_log
-        self._env = env or {}
+        # What the next one starts with.
+        self.env = env or {}
         names = ("grpc", "webhook", "admin")
         self.addresses = {
             name: f"127.0.0.1:{port}" for name, port in zip(names, ports_to_keep(len(names)), strict=True)
@@ -49,7 +50,7 @@ class Phoenix:
     def rise(self) -> Gateway:
         """Starts the next one."""
         at = [text for name, address in self.addresses.items() for text in (f"--{name}-addr", address)]
-        self.gateway = self._start("--event-log", self._event_log, *at, env=self._env)
+        self.gateway = self._start("--event-log", self._event_log, *at, env=self.env)
         self.lives += 1
         self._is_up.set()
         return self.gateway

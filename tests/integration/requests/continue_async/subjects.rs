@@ -142,6 +142,16 @@ async fn an_end_that_kora_disputes_is_no_decision() {
         200,
         &json!({"screening_id": SCREENING_ID, "subject_id": ASKED, "status": "FAILED"}),
     );
+    let mut answer = approval_of(ASKED);
+    answer["status"] = "COMPLETED".into();
+    let with = |change: fn(&mut Value)| {
+        let mut answer = answer.clone();
+        change(&mut answer);
+        Act::json(200, &answer)
+    };
+    let contradictory = with(|answer| answer["decision"]["Outcome"] = "BLOCK".into());
+    let of_another = with(|answer| answer["screening_id"] = "scr_other".into());
+    let unreadable = with(|answer| answer["subject_id"] = json!({"id": OTHER}));
     type Request = fn(Uuid) -> pb::ScreenRequest;
     for (what, request, read) in [
         (
@@ -156,6 +166,13 @@ async fn an_end_that_kora_disputes_is_no_decision() {
             finished(OTHER, "APPROVE"),
         ),
         ("another new subject", going_on, finished(OTHER, "APPROVE")),
+        (
+            "a subject that cannot be read",
+            of_known_subject,
+            unreadable,
+        ),
+        ("itself", of_known_subject, contradictory),
+        ("another screening", of_known_subject, of_another),
     ] {
         kora.act(going_on_with(taken_about(None), read));
         let (gateway, call) = waiting(&kora, request(Uuid::new_v4()), "20S").await;
