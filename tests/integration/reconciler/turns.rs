@@ -86,7 +86,7 @@ async fn a_screening_that_goes_on_for_ever_is_given_up_by_its_age() {
     let gateway = Gateway::start_with(&kora.base_url(), &[], |config| {
         config.reconciler.first_pause = SOON;
         config.reconciler.max_pause = SOON;
-        config.reconciler.max_age = 100 * SOON;
+        config.reconciler.max_age = 20 * SOON;
     })
     .await;
     screen(&gateway).await;
