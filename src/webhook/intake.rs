@@ -74,11 +74,7 @@ impl Intake {
             Err(refused) => return refused,
         };
         let claim = head.extensions.get::<PlaceClaim>();
-        // Anybody can send what looks signed, a byte at a time. Until it is known to be Kora's, others are let in for it.
-        if let Some(claim) = claim {
-            claim.give_up();
-        }
-        let body = match recipient.bodies.read(upload).await {
+        let body = match recipient.bodies.read(upload, claim).await {
             Ok(body) => body,
             Err(refused) => return refused,
         };

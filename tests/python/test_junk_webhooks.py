@@ -1,4 +1,4 @@
-"""A stranger with more connections than the webhook port has slots shuts Kora out of nothing."""
+"""A stranger who fills the slots or the memory of a port shuts out nobody whom the port is for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import pytest
 from flooder import flooding, raise_file_limit
 from gateway import StartGateway
 from junk_webhooks import CONNECTIONS, junk_webhooks
+from memory_webhooks import unfinished_webhooks
+from unread_metrics import unread_metrics
 from webhooks import Kora, event_body
 
 # How many webhooks Kora sends on a connection that she keeps, and as many on a new one each.
 WEBHOOKS = 50
 
+# How many are large, and how large: more than what every body may have.
+LARGE_WEBHOOKS = 10
+LARGE_BYTES = 256 << 10
+
+# How often the admin port is asked.
+PROBES = 20
+
+RESULTS = "kora_gateway_webhooks_total"
 UNOPENED = "kora_gateway_connections_unopened_total"
 
 
@@ -32,3 +42,31 @@ def test_junk_signatures_do_not_shut_kora_out(start_gateway: StartGateway, addre
         flood.stop()
     kept.close()
     assert gateway.count(UNOPENED, listener="webhook", reason="evicted") > 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+def test_large_bodies_that_never_end_take_no_memory_from_kora(start_gateway: StartGateway, address: str) -> None:
+    raise_file_limit()
+    gateway = start_gateway(env={"RUST_LOG": "info"})
+    kept = Kora(gateway.addresses["webhook"], source=address)
+    assert kept.deliver(event_body("evt_first")).status == 200
+    with flooding(unfinished_webhooks(["127.0.0.2", "127.0.0.3"]), gateway.addresses["webhook"]) as flood:
+        # Until somebody lacked memory there is none lacking for Kora.
+        gateway.wait_until_count_exceeds(0, RESULTS, result="overloaded")
+        for number in range(LARGE_WEBHOOKS):
+            assert kept.deliver(event_body(f"evt_kept_{number}", filling="x" * LARGE_BYTES)).status == 200
+            new = Kora(gateway.addresses["webhook"], source=address)
+            assert new.deliver(event_body(f"evt_new_{number}", filling="x" * LARGE_BYTES)).status == 200
+            new.close()
+        flood.stop()
+    kept.close()
+
+
+def test_clients_that_take_no_answer_do_not_shut_a_probe_out(start_gateway: StartGateway) -> None:
+    raise_file_limit()
+    gateway = start_gateway(env={"RUST_LOG": "info"})
+    with flooding(unread_metrics(), gateway.addresses["admin"]) as flood:
+        gateway.wait_until_count_exceeds(0, UNOPENED, listener="admin", reason="evicted")
+        for _ in range(PROBES):
+            assert gateway.admin("/livez")[0] == 200
+        flood.stop()
