@@ -155,7 +155,7 @@ mod tests {
             "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.3", "10.0.0.2", "10.0.0.3",
         ];
         add(&mut candidates, &addresses);
-        assert_eq!(order(candidates), [2, 1, 0, 3, 4, 5]);
+        assert_eq!(order(candidates), [2, 1, 3, 0, 4, 5]);
     }
 
     #[test]

@@ -66,7 +66,9 @@ pub struct PlaceClaim {
 #[derive(Debug)]
 enum Claim {
     Unproven(Arc<Place>),
-    Proven { _under_way: UnderWay },
+    Proven {
+        _under_way: UnderWay,
+    },
     /// The request was answered, or its connection ended.
     Ended,
 }
