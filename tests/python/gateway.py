@@ -118,12 +118,6 @@ class Gateway:
         while (found := self.count(metric, **labels)) != count:
             assert time.monotonic() < deadline, f"{metric} {labels} is {found}, not {count}"
 
-    def wait_until_count_exceeds(self, count: float, metric: str, **labels: str) -> None:
-        """Waits until a counting metric is higher than that."""
-        deadline = time.monotonic() + PATIENCE
-        while self.count(metric, **labels) <= count:
-            assert time.monotonic() < deadline, f"{metric} {labels} is not above {count}"
-
     def stop(self) -> None:
         """Stops it as an orchestrator does. The caller's idle connection must not hold it up."""
         if self.program.is_running():
