@@ -42,6 +42,7 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
+pub use eviction::{Candidates, Network};
 pub use exchanges::HeadersTooLarge;
 pub use metrics::Metrics;
 pub use peer::PeerNames;

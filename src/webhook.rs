@@ -17,6 +17,7 @@ pub(crate) mod properties;
 mod signature;
 mod tenant;
 mod upload;
+mod uploads;
 
 use std::{sync::Arc, time::Duration};
 

@@ -63,6 +63,7 @@ impl Admission {
     /// If too many calls are in flight, of all callers, of this one or for this tenant; or if the caller may not do it any
     /// more.
     pub(super) async fn enter(&self) -> Result<(Pass, Place), CallError> {
+        self.prove();
         let call = self.call_permits().call().await;
         let call = call.map_err(|_: Full| CallError::overloaded())?;
         let pass = self.renewed_pass()?;
@@ -94,10 +95,15 @@ impl Admission {
     pub(super) fn enter_stream(&self) -> Option<Share> {
         self.entered.store(true, Ordering::Relaxed);
         self.progress.admit(self.rpc.is_paid());
+        self.prove();
+        self.arrival.finish()
+    }
+
+    /// The message is whole, and its caller may call: its connection is not evicted while it waits for its turn.
+    fn prove(&self) {
         if let Some(claim) = &self.claim {
             claim.prove();
         }
-        self.arrival.finish()
     }
 
     /// Whether there was no room for the request, which will never be whole.
@@ -131,11 +137,6 @@ pub(super) fn admit<B>(
     let timeout = timeout_of(request.headers()).map_err(|_| {
         CallError::new(Reason::MalformedRequest).because("grpc-timeout is malformed")
     })?;
-    // A request that never becomes whole keeps no connection from being evicted.
-    let claim = request.extensions().get::<PlaceClaim>().cloned();
-    if let Some(claim) = &claim {
-        claim.give_up();
-    }
     let arrival = Arc::new(arrivals.begin(pass.claimant()));
     let admission = Admission {
         answer_by: answer_by(timeout, received),
@@ -147,7 +148,7 @@ pub(super) fn admit<B>(
         permits: permits.clone(),
         entered: Arc::default(),
         progress: request.extensions().get().cloned().unwrap_or_default(),
-        claim,
+        claim: request.extensions().get().cloned(),
     };
     request.extensions_mut().insert(admission.clone());
     let request = request.map(|body| Arriving::new(body, arrival));

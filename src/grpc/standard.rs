@@ -16,7 +16,7 @@ use super::{
     arrival::{Arrival, Arrivals},
     arriving::Arriving,
 };
-use crate::{access::Claimant, listener::PlaceClaim};
+use crate::access::Claimant;
 
 /// Their paths. Their answers are left as they are.
 const PATHS: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -48,11 +48,8 @@ impl Standard {
         PATHS.iter().any(|name| path.starts_with(name))
     }
 
-    /// Takes a request in. Its connection does not keep its place among the port's connections for it.
+    /// Takes a request in. It proves nothing, so it does not protect its connection from eviction.
     pub(super) fn begin<B>(&self, request: Request<B>) -> (Request<Arriving<B>>, Arc<Arrival>) {
-        if let Some(claim) = request.extensions().get::<PlaceClaim>() {
-            claim.give_up();
-        }
         let arrival = Arc::new(self.0.begin(Claimant::only()));
         let request = request.map(|body| Arriving::new(body, Arc::clone(&arrival)));
         (request, arrival)

@@ -61,7 +61,7 @@ where
         }
         let (progress, unanswered) = self.calls.begin();
         request.extensions_mut().insert(progress);
-        let (claim, claimed) = PlaceClaim::of(self.place.request());
+        let (claim, claimed) = PlaceClaim::of(&self.place);
         request.extensions_mut().insert(claim);
         request.extensions_mut().insert(self.ending.clone());
         request.extensions_mut().insert(self.peer.clone());

@@ -1,15 +1,17 @@
 //! The places of a port's connections, and who has to leave when there are none.
 //!
-//! Anybody can open connections, say nothing, or send what is worth nothing. So while all places are taken, one makes
-//! room for the next (see [`Candidates`]): clients that have proven themselves are shut out only by clients whose
-//! requests are under way.
+//! Anybody can open connections, say nothing, or send what is worth nothing. So while all places are taken, one is evicted
+//! for the next (see [`Candidates`]), whatever it is sending or reading. A request protects its connection from when it
+//! shows that its client is who the port is for until it is answered; afterwards such a connection is evicted last. On a
+//! port where no request shows that, every connection can be evicted at any time.
 //!
-//! A request can begin at the moment at which its connection is asked to leave, and may have been sent to Kora when the
-//! connection hears of it. Then the connection stays, and asks the next one in its stead.
+//! A request can show that at the moment at which its connection is evicted, and may have been sent to Kora when the
+//! connection hears of it. Then the connection stays, and the next one is evicted in its stead.
 
 use std::{
+    mem,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,13 +29,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     room: Arc<Semaphore>,
-    candidates: Arc<Mutex<Candidates>>,
+    candidates: Arc<Mutex<Candidates<Arc<Notify>>>>,
 }
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    candidates: Arc<Mutex<Candidates>>,
+    candidates: Arc<Mutex<Candidates<Arc<Notify>>>>,
     network: Network,
     /// Changed under the lock of `candidates` alone, which is taken first.
     state: Mutex<State>,
@@ -46,21 +48,29 @@ pub(super) struct Place {
 struct State {
     /// Its number among the candidates.
     number: u64,
-    /// Requests under way, while which it is none of them.
+    /// Protected requests that are under way. While there are any, it is no candidate.
     requests: usize,
-    is_proven: bool,
 }
 
-/// One request that is under way. Its connection keeps its place meanwhile.
+/// A protected request that is under way: its connection is not evicted meanwhile, and afterwards it has proven itself.
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Place>);
 
-/// A request's claim that its connection keeps its place meanwhile. Clones are the same claim.
+/// What a request uses to prove that its client is who the port is for. Clones are the same claim.
 #[derive(Clone, Debug)]
 pub struct PlaceClaim {
-    /// A claim that is kept longer than its connection keeps no place.
-    place: Weak<Place>,
-    under_way: Arc<Mutex<Option<UnderWay>>>,
+    network: Network,
+    claim: Arc<Mutex<Claim>>,
+}
+
+#[derive(Debug)]
+enum Claim {
+    Unproven(Arc<Place>),
+    Proven {
+        _under_way: UnderWay,
+    },
+    /// The request was answered, or its connection ended.
+    Ended,
 }
 
 /// Ends a claim when it is dropped.
@@ -91,19 +101,18 @@ impl Places {
             state: Mutex::new(State {
                 number,
                 requests: 0,
-                is_proven: false,
             }),
             evict,
             _room: room,
         }
     }
 
-    /// Has one after the other asked to leave until there is room.
+    /// Evicts one after the other until there is room.
     async fn made_room(&self) -> OwnedSemaphorePermit {
         let room = Arc::clone(&self.room).acquire_owned();
         tokio::pin!(room);
         loop {
-            lock(&self.candidates).evict_next();
+            evict_next(&mut lock(&self.candidates));
             if let Ok(room) = timeout(ASK_AGAIN, &mut room).await {
                 return room.expect("the semaphore is never closed");
             }
@@ -112,8 +121,8 @@ impl Places {
 }
 
 impl Place {
-    /// The client asks for something.
-    pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+    /// A request has shown that its client is who the port is for.
+    fn protect(self: &Arc<Self>) -> UnderWay {
         let mut candidates = lock(&self.candidates);
         let mut state = lock(&self.state);
         if state.requests == 0 {
@@ -123,80 +132,88 @@ impl Place {
         UnderWay(Arc::clone(self))
     }
 
-    /// Waits until the place is wanted for somebody else and no request needs it. The connection has to leave before it
-    /// takes another one.
+    /// Waits until the place is wanted for another connection and no request protects it. The connection has to end before
+    /// it takes another request.
     pub(super) async fn evicted(&self) {
         loop {
             self.evict.notified().await;
-            if self.is_free_to_leave() {
+            if self.is_still_evicted() {
                 return;
             }
         }
     }
 
-    /// Whether it has no request; if it has, the next one is asked.
-    fn is_free_to_leave(&self) -> bool {
+    /// Whether nothing was proven since it was chosen; else the next one is evicted.
+    fn is_still_evicted(&self) -> bool {
         let mut candidates = lock(&self.candidates);
-        let is_free = lock(&self.state).requests == 0;
-        if !is_free {
-            candidates.evict_next();
+        let is_evicted = {
+            let state = lock(&self.state);
+            state.requests == 0 && !candidates.is_proven(state.number)
+        };
+        if !is_evicted {
+            evict_next(&mut candidates);
         }
-        is_free
+        is_evicted
     }
 }
 
 impl PlaceClaim {
-    /// The claim of a request that is under way, and what ends it.
-    pub(super) fn of(under_way: UnderWay) -> (Self, Claimed) {
+    /// The claim of a request on this connection, and what ends it.
+    pub(super) fn of(place: &Arc<Place>) -> (Self, Claimed) {
         let claim = PlaceClaim {
-            place: Arc::downgrade(&under_way.0),
-            under_way: Arc::new(Mutex::new(Some(under_way))),
+            network: place.network,
+            claim: Arc::new(Mutex::new(Claim::Unproven(Arc::clone(place)))),
         };
         (claim.clone(), Claimed(claim))
     }
 
-    /// The request is not worth a place, or not yet: its connection can be evicted while it is under way, and then it
-    /// ends.
-    pub fn give_up(&self) {
-        drop(lock(&self.under_way).take());
+    /// The request shows that its client is who the port is for: its connection is not evicted before it is answered, and
+    /// from then on only after those that have not shown that.
+    pub fn prove(&self) {
+        let mut claim = lock(&self.claim);
+        if let Claim::Unproven(place) = &*claim {
+            let under_way = place.protect();
+            *claim = Claim::Proven {
+                _under_way: under_way,
+            };
+        }
     }
 
-    /// The request shows that its client is who the port is for. The connection keeps its place until the request is
-    /// answered, though the claim was given up before, and is from now on evicted after those of whom that is not known.
-    pub fn prove(&self) {
-        let Some(place) = self.place.upgrade() else {
-            return;
-        };
-        let proven = place.request();
-        lock(&place.state).is_proven = true;
-        // Dropped outside of the lock: what it replaces takes others.
-        let before = lock(&self.under_way).replace(proven);
-        drop(before);
+    /// Whether its connection is protected, or has proven itself before.
+    pub fn is_proven(&self) -> bool {
+        match &*lock(&self.claim) {
+            Claim::Unproven(place) => {
+                let candidates = lock(&place.candidates);
+                let state = lock(&place.state);
+                state.requests > 0 || candidates.is_proven(state.number)
+            }
+            Claim::Proven { .. } => true,
+            Claim::Ended => false,
+        }
+    }
+
+    /// Where its connection comes from.
+    pub fn network(&self) -> Network {
+        self.network
     }
 }
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        self.0.give_up();
+        let claim = mem::replace(&mut *lock(&self.0.claim), Claim::Ended);
+        // Outside of the claim's lock: it takes others.
+        drop(claim);
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let Place {
-            candidates,
-            network,
-            state,
-            evict,
-            ..
-        } = &*self.0;
-        let (mut candidates, mut state) = (lock(candidates), lock(state));
+        let place = &*self.0;
+        let (mut candidates, mut state) = (lock(&place.candidates), lock(&place.state));
         state.requests -= 1;
-        if state.requests == 0 && state.is_proven {
+        if state.requests == 0 {
             state.number = candidates.next_number();
-            candidates.add_proven(state.number, Arc::clone(evict));
-        } else if state.requests == 0 {
-            candidates.add_unproven(*network, state.number, Arc::clone(evict));
+            candidates.add_proven(state.number, Arc::clone(&place.evict));
         }
     }
 }
@@ -205,6 +222,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let number = lock(&self.state).number;
         lock(&self.candidates).remove(self.network, number);
+    }
+}
+
+fn evict_next(candidates: &mut Candidates<Arc<Notify>>) {
+    if let Some(evict) = candidates.pop_next() {
+        evict.notify_one();
     }
 }
 
@@ -222,8 +245,7 @@ mod tests {
 
     /// Has a client prove itself by a request, and answers that.
     fn prove(place: &Arc<Place>) {
-        let (claim, claimed) = PlaceClaim::of(place.request());
-        claim.give_up();
+        let (claim, claimed) = PlaceClaim::of(place);
         claim.prove();
         drop(claimed);
     }
@@ -247,9 +269,9 @@ mod tests {
     {
         let (places, [busy, idle, first, second]) = taken().await;
         prove(&idle);
-        drop(first.request());
-        let _under_way = busy.request();
-        drop(busy.request());
+        drop(PlaceClaim::of(&first));
+        let _under_way = busy.protect();
+        prove(&busy);
         let mut held = vec![Some(first), Some(second), Some(idle)];
         for place in &mut held {
             let mut next = Box::pin(places.take(ADDRESS));
@@ -258,7 +280,7 @@ mod tests {
             drop(place.take());
             let next = Arc::new(next.now_or_never().unwrap());
             // It stays, with something to do.
-            std::mem::forget(next.request());
+            std::mem::forget(next.protect());
         }
         assert!(!is_evicted(&busy));
     }
@@ -279,7 +301,7 @@ mod tests {
         let (places, [first, second]) = taken().await;
         let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
-        let under_way = first.request();
+        let under_way = first.protect();
         assert!(!is_evicted(&first), "it has something to do by now");
         assert!(is_evicted(&second));
         drop(second);
@@ -290,7 +312,7 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&third) && !is_evicted(&first));
         drop(third);
-        let _fourth = Arc::new(next.now_or_never().unwrap()).request();
+        let _fourth = Arc::new(next.now_or_never().unwrap()).protect();
         let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&first), "it can be asked again");
@@ -302,7 +324,7 @@ mod tests {
         let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         // Both have something to do when the order comes, so that it comes to nobody.
-        let under_way = [asked.request(), busy.request()];
+        let under_way = [asked.protect(), busy.protect()];
         assert!(!is_evicted(&asked) && !is_evicted(&busy));
         drop(under_way);
         tokio::select! {
@@ -317,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_under_way_is_waited_for() {
         let (places, [only]) = taken().await;
-        let under_way = only.request();
+        let under_way = only.protect();
         let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(!is_evicted(&only));
@@ -326,19 +348,39 @@ mod tests {
         assert!(lock(&places.candidates).is_empty());
     }
 
-    /// A stranger's request that sends its body for ever, and Kora's, before and after it is known to be hers.
+    /// A stranger's request that sends its body for ever, or takes no answer, and one that proves itself.
     #[tokio::test]
-    async fn a_request_that_proves_nothing_keeps_no_place_and_one_that_does_keeps_it() {
+    async fn a_request_that_proves_nothing_protects_no_connection_and_one_that_does_protects_it() {
         let (places, [first, second]) = taken().await;
-        let (claim, claimed) = PlaceClaim::of(first.request());
-        let (of_stranger, _claimed) = PlaceClaim::of(second.request());
-        claim.give_up();
-        of_stranger.give_up();
+        let (claim, claimed) = PlaceClaim::of(&first);
+        let (of_stranger, _claimed) = PlaceClaim::of(&second);
         claim.prove();
+        claim.prove();
+        assert!(claim.is_proven() && !of_stranger.is_proven());
         let mut next = Box::pin(places.take(ADDRESS));
         assert!(next.as_mut().now_or_never().is_none());
         assert!(is_evicted(&second) && !is_evicted(&first));
         drop((claim, claimed));
         assert!(!is_evicted(&first), "nobody asks it");
+        assert!(PlaceClaim::of(&first).0.is_proven(), "it was before");
+    }
+
+    #[tokio::test]
+    async fn one_that_proved_itself_since_it_was_chosen_is_not_evicted_before_the_unproven() {
+        let (places, [first, second]) = taken().await;
+        let mut next = Box::pin(places.take(ADDRESS));
+        assert!(next.as_mut().now_or_never().is_none());
+        prove(&first);
+        assert!(!is_evicted(&first) && is_evicted(&second));
+    }
+
+    /// A task of its own can hold the claim for longer than its connection lasts.
+    #[tokio::test]
+    async fn a_claim_that_is_kept_keeps_no_place() {
+        let (places, [only]) = taken().await;
+        let (claim, claimed) = PlaceClaim::of(&only);
+        drop((claimed, only));
+        claim.prove();
+        assert!(places.take(ADDRESS).now_or_never().is_some());
     }
 }

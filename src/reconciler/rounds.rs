@@ -11,7 +11,10 @@ use crate::{
     lifecycle::Shutdown,
     screening::GetScreening,
     store::{AppendError, Appended, Poll},
+    telemetry::Throttle,
 };
+
+static EVENT_CUT: Throttle = Throttle::new("parts of a reconciled event were left out");
 
 /// How many polls one round has.
 const ROUND_POLLS: usize = 64;
@@ -151,7 +154,9 @@ impl Reconciler {
         };
         if !event.cuts.is_empty() {
             let (screening_id, cuts) = (&event.keys.screening_id, &event.cuts);
-            tracing::warn!(screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            if EVENT_CUT.allows() {
+                tracing::warn!(screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            }
             cuts.count(&self.metrics.events_cut);
         }
         Ok(match self.log.reconcile(event).await? {

@@ -58,6 +58,7 @@ use super::{
 use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
+    telemetry::Throttle,
 };
 use checkpoint::Checkpoint;
 use end::End;
@@ -84,6 +85,8 @@ const QUEUED_KIB: u32 = 64 << 10;
 
 /// How much a message has besides its event, at most.
 const MESSAGE_OVERHEAD: usize = 64 << 10;
+
+static EVENT_CUT: Throttle = Throttle::new("parts of an event were left out for NATS");
 
 /// How long the writer has to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -255,7 +258,9 @@ impl JetStream {
         let cuts = event.fit(self.max_value_bytes());
         if !cuts.is_empty() {
             let screening_id = &event.keys.screening_id;
-            tracing::warn!(screening_id, %cuts, "parts of an event were left out: NATS has no room for them");
+            if EVENT_CUT.allows() {
+                tracing::warn!(screening_id, %cuts, "parts of an event were left out: NATS has no room for them");
+            }
             cuts.count(&self.waits.metrics.cuts);
         }
         let (appended, sequence) = self.write(event, is_reconciled).await?;

@@ -1,15 +1,21 @@
 //! Reads bodies, within limits of size, time and memory. Of the memory no tenant has more than half, where there is
-//! another one: anybody can send what is yet to be verified to anybody's path.
+//! another one: anybody can send what is yet to be verified to anybody's path. A body that needs memory evicts those that
+//! are still coming in.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::{answer::Ending, upload::Upload};
+use super::{
+    answer::Ending,
+    upload::Upload,
+    uploads::{Evictable, Uploads},
+};
+use crate::listener::PlaceClaim;
 
 /// How long a body may take in all, the wait for memory included.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,12 +30,25 @@ const BODY_MEMORY: usize = 64 << 20;
 /// In what portions memory is given out.
 const PORTION_BYTES: usize = 1 << 10;
 
+/// How long a body waits for memory in all before others are evicted for it. What Kora sends is whole in less.
+const EVICT_AFTER: Duration = Duration::from_secs(1);
+
+/// How long to wait before more of them are: others can have taken what was freed.
+const EVICT_AGAIN: Duration = Duration::from_millis(100);
+
 /// Reads the bodies of one tenant.
 pub(super) struct BodyReader {
     max_bytes: usize,
     /// What may be this tenant's of `memory`.
-    quota: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    quota: Memory,
+    memory: Memory,
+}
+
+/// Memory that bodies share. Clones are the same.
+#[derive(Clone)]
+struct Memory {
+    portions: Arc<Semaphore>,
+    uploads: Uploads,
 }
 
 /// A whole body.
@@ -53,35 +72,43 @@ impl BodyReader {
     }
 
     fn with_memory(count: usize, max_bytes: usize, memory: usize) -> impl Iterator<Item = Self> {
-        let portions = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES)));
         let quota = match count {
             ..=1 => memory,
             // A body of the largest size has room here too.
             _ => memory.div_ceil(2).max(max_bytes.saturating_sub(FREE_BYTES)),
         };
-        let memory = portions(memory);
+        let memory = Memory::new(memory);
         std::iter::repeat_with(move || BodyReader {
             max_bytes,
-            quota: portions(quota),
-            memory: Arc::clone(&memory),
+            quota: Memory::new(quota),
+            memory: memory.clone(),
         })
         .take(count)
     }
 
-    /// Reads a body to its end.
+    /// Reads a body to its end, which comes on the connection of this claim.
     ///
     /// # Errors
     /// How the webhook ends: too large, not in time, broken off, or no memory in time.
-    pub(super) async fn read(&self, upload: &mut Upload) -> Result<WholeBody, Ending> {
+    pub(super) async fn read(
+        &self,
+        upload: &mut Upload,
+        claim: Option<&PlaceClaim>,
+    ) -> Result<WholeBody, Ending> {
         let deadline = Instant::now() + BODY_TIMEOUT;
         let announced = upload.announced_size();
         if announced.is_some_and(|size| size > self.max_bytes as u64) {
             return Err(Ending::TooLarge);
         }
         // Memory is taken as the bytes come: what is only announced costs nothing.
-        let (mut bytes, mut place) = (BytesMut::new(), self.place(0).await);
+        let mut patience = EVICT_AFTER;
+        let (mut bytes, mut place) = (BytesMut::new(), self.place(0, &mut patience).await);
+        let mut evictable = Evictable::new(claim);
         loop {
-            let next = timeout_at(deadline, upload.next()).await;
+            let next = tokio::select! {
+                next = timeout_at(deadline, upload.next()) => next,
+                () = evictable.evicted() => return Err(Ending::Overloaded),
+            };
             let Some(data) = next.map_err(|_| Ending::TimedOut)?? else {
                 let bytes = bytes.freeze();
                 return Ok(WholeBody { bytes, place });
@@ -92,18 +119,22 @@ impl BodyReader {
             }
             let portions = size.saturating_sub(FREE_BYTES).div_ceil(PORTION_BYTES);
             let more = portions - place.memory.num_permits();
-            let more = timeout_at(deadline, self.place(more)).await;
+            let more = tokio::select! {
+                more = timeout_at(deadline, self.place(more, &mut patience)) => more,
+                () = evictable.evicted() => return Err(Ending::Overloaded),
+            };
             place.merge(more.map_err(|_| Ending::Overloaded)?);
+            evictable.holds(portions, [&self.quota.uploads, &self.memory.uploads]);
             bytes.extend_from_slice(&data);
         }
     }
 
     /// Whoever waits for more than its tenant may have keeps nobody else waiting.
-    async fn place(&self, portions: usize) -> BodyPlace {
+    async fn place(&self, portions: usize, patience: &mut Duration) -> BodyPlace {
         let portions = u32::try_from(portions).unwrap_or(u32::MAX);
         BodyPlace {
-            quota: acquire(&self.quota, portions).await,
-            memory: acquire(&self.memory, portions).await,
+            quota: self.quota.acquire(portions, patience).await,
+            memory: self.memory.acquire(portions, patience).await,
         }
     }
 }
@@ -115,11 +146,31 @@ impl BodyPlace {
     }
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>, portions: u32) -> OwnedSemaphorePermit {
-    Arc::clone(semaphore)
-        .acquire_many_owned(portions)
-        .await
-        .expect("the semaphore is never closed")
+impl Memory {
+    fn new(bytes: usize) -> Self {
+        Memory {
+            portions: Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES))),
+            uploads: Uploads::default(),
+        }
+    }
+
+    /// So many portions, as soon as they are there. When `patience` is used up, bodies that are still coming in are evicted
+    /// for it.
+    async fn acquire(&self, portions: u32, patience: &mut Duration) -> OwnedSemaphorePermit {
+        let acquired = Arc::clone(&self.portions).acquire_many_owned(portions);
+        tokio::pin!(acquired);
+        let began = Instant::now();
+        let mut wait = *patience;
+        loop {
+            let acquired = timeout(wait, &mut acquired).await;
+            *patience = patience.saturating_sub(began.elapsed());
+            if let Ok(acquired) = acquired {
+                return acquired.expect("the semaphore is never closed");
+            }
+            self.uploads.evict(portions as usize);
+            wait = EVICT_AGAIN;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +202,7 @@ mod tests {
     }
 
     async fn ending_of(reader: &BodyReader, mut upload: Upload) -> Option<Ending> {
-        reader.read(&mut upload).await.err()
+        reader.read(&mut upload, None).await.err()
     }
 
     #[tokio::test]
@@ -164,7 +215,7 @@ mod tests {
             (streamed(&["abc", "de"]), None),
             (streamed(&[]), Some("")),
         ] {
-            match (reader.read(&mut upload).await, read) {
+            match (reader.read(&mut upload, None).await, read) {
                 (Ok(whole), Some(expected)) => assert_eq!(whole.bytes, expected),
                 (Err(ending), None) => assert_eq!(ending, Ending::TooLarge),
                 (got, expected) => panic!("{:?} for {expected:?}", got.err()),
@@ -186,7 +237,7 @@ mod tests {
         let size = FREE_BYTES + memory;
         let reader = BodyReader::with_memory(1, size, memory).next().unwrap();
         let mut first = whole(vec![0; FREE_BYTES + 3]);
-        let held = reader.read(&mut first).await.ok().unwrap();
+        let held = reader.read(&mut first, None).await.ok().unwrap();
         let began = Instant::now();
         let ending = ending_of(&reader, whole(vec![0; size])).await;
         assert_eq!(ending, Some(Ending::Overloaded));
@@ -195,7 +246,7 @@ mod tests {
         let rest = whole(vec![0; size - PORTION_BYTES]);
         assert_eq!(ending_of(&reader, rest).await, None);
         drop(held);
-        let all = reader.read(&mut whole(vec![0; size])).await;
+        let all = reader.read(&mut whole(vec![0; size]), None).await;
         let began = Instant::now();
         assert_eq!(ending_of(&reader, whole(vec![0; FREE_BYTES])).await, None);
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -212,7 +263,7 @@ mod tests {
         let mut held = Vec::new();
         for reader in [&flooded, &other] {
             for _ in 0..portions / 2 {
-                let read = reader.read(&mut whole(vec![0; size])).await;
+                let read = reader.read(&mut whole(vec![0; size]), None).await;
                 held.push(read.ok().unwrap());
             }
             let one_more = ending_of(reader, whole(vec![0; size])).await;

@@ -19,7 +19,9 @@ use super::{
     tenant::{Recipient, Tenants},
     upload::Upload,
 };
-use crate::{event::NewEvent, listener::PlaceClaim};
+use crate::{event::NewEvent, listener::PlaceClaim, telemetry::Throttle};
+
+static EVENT_CUT: Throttle = Throttle::new("parts of a webhook's event were left out");
 
 /// How large a body may be that is verified and read right on the runtime. It is done in well under a
 /// millisecond.
@@ -74,11 +76,7 @@ impl Intake {
             Err(refused) => return refused,
         };
         let claim = head.extensions.get::<PlaceClaim>();
-        // Anybody can send what looks signed, a byte at a time. Until it is known to be Kora's, others are let in for it.
-        if let Some(claim) = claim {
-            claim.give_up();
-        }
-        let body = match recipient.bodies.read(upload).await {
+        let body = match recipient.bodies.read(upload, claim).await {
             Ok(body) => body,
             Err(refused) => return refused,
         };
@@ -149,7 +147,9 @@ impl Intake {
         if !event.cuts.is_empty() {
             let (tenant, cuts) = (&recipient.name, &event.cuts);
             let screening_id = &event.keys.screening_id;
-            tracing::warn!(tenant, screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            if EVENT_CUT.allows() {
+                tracing::warn!(tenant, screening_id, %cuts, "parts of an event were left out: it was too large for clients");
+            }
             cuts.count(&self.metrics.events_cut);
         }
         Some(event)

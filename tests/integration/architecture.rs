@@ -70,10 +70,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "webhook",
-        &["event", "screening", "secret", "store", "telemetry"],
-    ),
-    (
         "feed",
         &[
             "access",
