@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use super::{
     append,
     known::free_id,
+    checkpoints::checkpoint,
     log_row::End,
     polls, request_row,
-    schema::{self, Opened, checkpoint},
+    schema::{self, Opened},
     transaction::PAGE_BYTES,
 };
 use crate::{
