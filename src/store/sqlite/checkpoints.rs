@@ -131,17 +131,28 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Gives the space of a write-ahead log that nobody writes to back to the disk.
+    /// Leaves all in the file and gives the write-ahead log's space back to the disk, as far as readers allow.
     ///
     /// # Errors
     /// As [`Checkpoints::run_if_due`].
     pub(super) fn truncate(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.bytes() > CHECKPOINT_PAGES.unsigned_abs() * PAGE_BYTES {
-            let progress = waiting(connection, Duration::ZERO, "TRUNCATE")?;
-            self.note(progress);
-        }
+        let progress = waiting(connection, Duration::ZERO, "TRUNCATE")?;
+        self.note(progress);
         self.report(connection);
         Ok(())
+    }
+
+    /// The same of a write-ahead log that is larger than it has to be; one of an ordinary size keeps its space.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::run_if_due`].
+    pub(super) fn truncate_if_large(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.bytes() > CHECKPOINT_PAGES.unsigned_abs() * PAGE_BYTES {
+            self.truncate(connection)
+        } else {
+            self.report(connection);
+            Ok(())
+        }
     }
 
     fn note(&mut self, progress: Progress) {

@@ -379,7 +379,7 @@ impl Writer {
         let done = if self.checkpoints.is_held() {
             self.checkpoints.run(connection)
         } else {
-            self.checkpoints.truncate(connection)
+            self.checkpoints.truncate_if_large(connection)
         };
         match done {
             Err(error) => self.not_written_back(&error.into()),
