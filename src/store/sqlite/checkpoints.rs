@@ -28,7 +28,7 @@ const RESTART_WAIT: Duration = Duration::from_millis(20);
 /// How often it is made to start over at most.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// A write-ahead log that a reader holds is tried again once it has grown by this part: each attempt reads all of its index.
+/// A write-ahead log that a reader holds is tried again once it has grown by this part: each attempt reads its whole index.
 const GROWTH_PART: i64 = 8;
 
 /// From when on a reader is named in the log, and how often.

@@ -105,6 +105,9 @@ mod tests {
             assert_eq!(of(code), AppendError::Broken, "{code}");
         }
         let not_from_the_file = rusqlite::Error::QueryReturnedNoRows;
-        assert_eq!(consequence(&not_from_the_file, directory.path()), AppendError::Broken);
+        assert_eq!(
+            consequence(&not_from_the_file, directory.path()),
+            AppendError::Broken
+        );
     }
 }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::{
     append,
-    known::free_id,
     checkpoints::checkpoint,
+    known::free_id,
     log_row::End,
     polls, request_row,
     schema::{self, Opened},

@@ -30,8 +30,8 @@ pub(super) struct Removed {
     pub(super) has_more: bool,
 }
 
-/// Removes records from the old end up to `last` where a limit asks for it, some at a time. The newest
-/// record always stays: it shows how far the log and its time are.
+/// Removes records from the old end up to `last` where a limit asks for it, some at a time. The newest record always stays:
+/// it shows how far the log and its time are.
 pub(super) fn trim(
     connection: &Connection,
     id: LogId,
@@ -51,7 +51,8 @@ pub(super) fn trim(
     Ok(Removed { count, has_more })
 }
 
-/// The newest record to remove, and whether only the bound of a step kept it from being a newer one. It is taken as it is stored: a damaged record must not stay for ever.
+/// The newest record to remove, and whether only the bound of a step kept it from being a newer one. It is taken as it is
+/// stored: a damaged record must not stay for ever.
 fn new_end(
     connection: &Connection,
     state: &State,

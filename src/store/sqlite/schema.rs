@@ -195,7 +195,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let is_writable = match checkpoint(&connection, "TRUNCATE") {
         Ok(_) => true,
         // It is durable where it is. Only the file stays as large as it is until there is room again.
-        Err(error) if failure::consequence(&error, directory_of(path)) == AppendError::Unavailable => false,
+        Err(error)
+            if failure::consequence(&error, directory_of(path)) == AppendError::Unavailable =>
+        {
+            false
+        }
         Err(error) => return Err(explain(error)),
     };
     let files = LogFiles::of(path).map_err(disk)?;
