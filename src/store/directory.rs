@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -63,7 +64,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    reserve: Reserve,
+    reserve: Arc<Reserve>,
     /// Let go of when it is closed.
     _lock: File,
 }
@@ -93,7 +94,7 @@ impl Directory {
         sync(parent.unwrap_or(Path::new("."))).map_err(explain)?;
         Ok(Directory {
             path: path.to_owned(),
-            reserve: Reserve::of(path),
+            reserve: Arc::new(Reserve::of(path)),
             _lock: lock,
         })
     }
@@ -113,7 +114,7 @@ impl Directory {
     }
 
     /// The disk space that is set aside for the logs in it.
-    pub(super) fn reserve(&self) -> &Reserve {
+    pub(super) fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
 

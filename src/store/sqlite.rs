@@ -154,7 +154,13 @@ impl Sqlite {
             metrics,
         };
         let log_time = opened.times.go_on(&clock);
-        let writer = Writer::new(opened, config, log_time, Arc::clone(&directory), seen);
+        let writer = Writer::new(
+            opened,
+            config,
+            log_time,
+            Arc::clone(directory.reserve()),
+            seen,
+        );
         let kept_for = config.retention_age.min(config.request_retention);
         let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
         Ok(Sqlite {

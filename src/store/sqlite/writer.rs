@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::LogTime,
     store::{
-        AppendError, Config, HotTail, Metrics, directory::Directory, request_space::RequestSpace,
+        AppendError, Config, HotTail, Metrics, request_space::RequestSpace, reserve::Reserve,
         writable::Writable,
     },
 };
@@ -58,8 +58,8 @@ pub(super) struct Writer {
 
 /// What the log is written to.
 struct Disk {
-    /// Holds the reserve.
-    directory: Arc<Directory>,
+    /// Not its directory, which is unlocked once the log is closed or dropped.
+    reserve: Arc<Reserve>,
     /// Where the log's file is, which can be behind a symbolic link.
     path: PathBuf,
     /// The last write or checkpoint found no room.
@@ -80,12 +80,12 @@ impl Writer {
         opened: Opened,
         config: &Config,
         log_time: LogTime,
-        directory: Arc<Directory>,
+        reserve: Arc<Reserve>,
         mut seen: Seen,
     ) -> Self {
         let usage = opened.usage;
         let disk = Disk {
-            directory,
+            reserve,
             path: directory_of(&opened.path).to_owned(),
             is_full: false,
         };
@@ -362,7 +362,7 @@ impl Writer {
         self.is_broken |= consequence == AppendError::Broken;
         if error.is_full_disk(&self.disk.path) {
             self.disk.is_full = true;
-            self.disk.directory.reserve().give_up();
+            self.disk.reserve.give_up();
         }
         consequence
     }
@@ -383,7 +383,7 @@ impl Writer {
         };
         match done {
             Err(error) => self.not_written_back(&error.into()),
-            Ok(()) if !self.disk.is_full => self.disk.directory.reserve().allocate(),
+            Ok(()) if !self.disk.is_full => self.disk.reserve.allocate(),
             Ok(()) => {}
         }
     }
