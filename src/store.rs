@@ -19,6 +19,7 @@ pub(crate) mod properties;
 mod record;
 mod request_log;
 mod request_space;
+mod reserve;
 mod sqlite;
 pub mod transfer;
 mod until_written;

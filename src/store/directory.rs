@@ -5,10 +5,13 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
+
+use super::reserve::Reserve;
 
 /// The file whose lock says that a gateway uses the directory.
 const LOCK_FILE: &str = "lock";
@@ -61,6 +64,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    reserve: Arc<Reserve>,
     /// Let go of when it is closed.
     _lock: File,
 }
@@ -90,6 +94,7 @@ impl Directory {
         sync(parent.unwrap_or(Path::new("."))).map_err(explain)?;
         Ok(Directory {
             path: path.to_owned(),
+            reserve: Arc::new(Reserve::of(path)),
             _lock: lock,
         })
     }
@@ -106,6 +111,11 @@ impl Directory {
             true => Ok(directory),
             false => Err(OpenError::Missing(file)),
         }
+    }
+
+    /// The disk space that is set aside for the logs in it.
+    pub(super) fn reserve(&self) -> &Arc<Reserve> {
+        &self.reserve
     }
 
     /// The file of a tenant's log.

@@ -23,6 +23,10 @@ pub struct Metrics {
     pub(super) writable: Gauge,
     /// Screenings that wait to be polled.
     pub(super) polls: Gauge,
+    /// How large the write-ahead log's file is.
+    pub(super) wal_bytes: Gauge,
+    /// For how long a reader has kept the write-ahead log from being written back.
+    pub(super) wal_held: Gauge,
     /// Request records that are kept.
     pub(super) request_records: Gauge,
     /// What they take, in bytes.
@@ -43,6 +47,8 @@ pub struct Metrics {
     pub(super) nats_clock_offset: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
+    all_wal_bytes: Family<TenantLabel, Gauge>,
+    all_wal_held: Family<TenantLabel, Gauge>,
     all_request_records: Family<TenantLabel, Gauge>,
     all_request_bytes: Family<TenantLabel, Gauge>,
     all_request_bytes_limits: Family<TenantLabel, Gauge>,
@@ -57,6 +63,8 @@ impl Metrics {
             corrupt: Counter::default(),
             writable: Gauge::default(),
             polls: Gauge::default(),
+            wal_bytes: Gauge::default(),
+            wal_held: Gauge::default(),
             request_records: Gauge::default(),
             request_bytes: Gauge::default(),
             request_bytes_limit: Gauge::default(),
@@ -68,11 +76,14 @@ impl Metrics {
             nats_clock_offset: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
+            all_wal_bytes: Family::default(),
+            all_wal_held: Family::default(),
             all_request_records: Family::default(),
             all_request_bytes: Family::default(),
             all_request_bytes_limits: Family::default(),
         };
         metrics.register_request_records(registry);
+        metrics.register_write_ahead_log(registry);
         registry.register(
             "store_events_appended",
             "Events appended to the log",
@@ -150,6 +161,21 @@ impl Metrics {
         );
     }
 
+    fn register_write_ahead_log(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "store_wal",
+            "How large the file of the embedded log's write-ahead log is, by tenant",
+            Unit::Bytes,
+            self.all_wal_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "store_wal_held",
+            "For how long a reader of the file has kept the write-ahead log from being written back, by tenant",
+            Unit::Seconds,
+            self.all_wal_held.clone(),
+        );
+    }
+
     /// Those of the tenant with this name.
     #[must_use]
     pub fn of_tenant(&self, name: &str) -> Self {
@@ -157,6 +183,8 @@ impl Metrics {
         Metrics {
             writable: self.all_writable.get_or_create_owned(&label),
             polls: self.all_polls.get_or_create_owned(&label),
+            wal_bytes: self.all_wal_bytes.get_or_create_owned(&label),
+            wal_held: self.all_wal_held.get_or_create_owned(&label),
             request_records: self.all_request_records.get_or_create_owned(&label),
             request_bytes: self.all_request_bytes.get_or_create_owned(&label),
             request_bytes_limit: self.all_request_bytes_limits.get_or_create_owned(&label),

@@ -5,6 +5,7 @@
 //! on disk when it returns.
 
 mod append;
+mod checkpoints;
 mod clock_mark;
 mod durable;
 mod eviction;
@@ -122,8 +123,18 @@ impl Sqlite {
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
         let path = directory.log_file(tenant);
-        let opened = schema::open(&path)?;
+        let opened = schema::open(&path).or_else(|error| {
+            let is_full = failure::is_full_at_start(&error, schema::directory_of(&path));
+            if is_full && directory.reserve().give_up() {
+                schema::open(&path)
+            } else {
+                Err(error)
+            }
+        })?;
         directory.sync()?;
+        if opened.is_writable {
+            directory.reserve().allocate();
+        }
         let request_space = RequestSpace::new(
             path.display().to_string(),
             config.request_bytes,
@@ -143,7 +154,13 @@ impl Sqlite {
             metrics,
         };
         let log_time = opened.times.go_on(&clock);
-        let writer = Writer::new(opened, config, log_time, seen);
+        let writer = Writer::new(
+            opened,
+            config,
+            log_time,
+            Arc::clone(directory.reserve()),
+            seen,
+        );
         let kept_for = config.retention_age.min(config.request_retention);
         let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
         Ok(Sqlite {

@@ -1,6 +1,7 @@
 //! What the embedded backend does beside the law of a log, and how it keeps it.
 
 mod disk;
+mod maintenance;
 mod request_space;
 mod versions;
 mod waiting;

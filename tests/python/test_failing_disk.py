@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -31,11 +32,13 @@ class Disk:
         self.full = folder / "disk-is-full"
         self.has_no_room_to_write_back = folder / "no-room-to-write-back"
         self.broken = folder / "disk-is-broken"
+        self.over_quota = folder / "quota-is-spent"
         self.log = f"file:{folder / 'data'}"
         triggers = {
             "FAIL_WRITE": str(self.full),
             "FAIL_WRITE_BACK": str(self.has_no_room_to_write_back),
             "FAIL_SYNC": str(self.broken),
+            "FAIL_QUOTA": str(self.over_quota),
         }
         self.env = {**shim.build("failing_disk", folder), **triggers}
 
@@ -87,8 +90,13 @@ def wait_until_ready(gateway: Gateway) -> None:
     assert gateway.admin("/readyz") == (200, "ready\n")
 
 
-def test_after_a_failed_sync_nothing_is_accepted_until_a_restart(start_gateway: StartGateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EDQUOT"])
+def test_after_a_failed_sync_nothing_is_accepted_until_a_restart(
+    start_gateway: StartGateway, tmp_path: Path, error: str
+) -> None:
     disk = Disk(tmp_path)
+    if error != "EIO":
+        disk.env["FAIL_SYNC_WITH"] = error
     gateway = disk.start(start_gateway)
     request = WatchEventsRequest(position=START_POSITION_EARLIEST, heartbeat_interval=HEARTBEAT)
     stream = gateway.stub.WatchEvents(request)
@@ -124,14 +132,16 @@ def test_after_a_failed_sync_nothing_is_accepted_until_a_restart(start_gateway: 
     assert read_past(gateway.stub).ids == ACKNOWLEDGED + resumed
 
 
-def test_a_full_disk_is_over_when_there_is_room(start_gateway: StartGateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_quota", [False, True])
+def test_a_full_disk_is_over_when_there_is_room(start_gateway: StartGateway, tmp_path: Path, by_quota: bool) -> None:
     disk = Disk(tmp_path)
+    full = disk.over_quota if by_quota else disk.full
     gateway = disk.start(start_gateway)
     request = WatchEventsRequest(position=START_POSITION_EARLIEST, heartbeat_interval=HEARTBEAT)
     stream = gateway.stub.WatchEvents(request)
     deliver_in_order(gateway.addresses["webhook"], ACKNOWLEDGED)
 
-    disk.full.touch()
+    full.touch()
     assert deliver_together(gateway, REFUSED) == {503}
     wait_until_not_ready(gateway)
     assert deliver(gateway, LATER) == 503
@@ -142,7 +152,7 @@ def test_a_full_disk_is_over_when_there_is_room(start_gateway: StartGateway, tmp
         seen += message.events
     assert gateway.admin("/readyz") == (503, "not ready\n")
 
-    disk.full.unlink()
+    full.unlink()
     wait_until_ready(gateway)
     # Nothing of what was refused is there: not even half written.
     assert read_past(gateway.stub).ids == ACKNOWLEDGED

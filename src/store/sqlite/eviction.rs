@@ -14,7 +14,7 @@ use crate::store::{StoredRequest, StoredState};
 pub(super) const STEP: usize = 512;
 
 /// How many bytes of answers one transaction evicts at most, unless more are added at the same time.
-const STEP_BYTES: i64 = 16 << 20;
+pub(super) const STEP_BYTES: i64 = 16 << 20;
 
 /// Up to which end answers were evicted. Those before it that still have their answer are damaged.
 #[derive(Clone, Copy, Debug)]

@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 
 use super::{
     append,
+    checkpoints::checkpoint,
     known::free_id,
     log_row::End,
     polls, request_row,
-    schema::{self, Opened, checkpoint},
+    schema::{self, Opened},
     transaction::PAGE_BYTES,
 };
 use crate::{

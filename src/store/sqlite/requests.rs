@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
-    eviction::STEP,
+    eviction::{STEP, STEP_BYTES},
     log_row::time,
     request_row::{Damaged, SELECT, insert_end, insert_request, verified},
     request_usage::Usage,
+    retention::Removed,
     snapshot::unreadable,
     transaction::Terms,
 };
@@ -92,22 +93,33 @@ pub(super) fn finish(
     Ok(true)
 }
 
-/// Removes records that ended before `oldest`, some at a time. Returns how many. One without an end is never removed.
+/// Removes records that ended before `oldest`, some at a time. One without an end is never removed.
 pub(super) fn trim(
     connection: &Connection,
     usage: &mut Usage,
     oldest: Timestamp,
-) -> rusqlite::Result<u64> {
-    let numbers: Vec<i64> = connection
+) -> rusqlite::Result<Removed> {
+    let old: Vec<(i64, i64)> = connection
         .prepare_cached(
-            "SELECT number FROM request_ends WHERE has_answer IN (0, 1) AND log_time < ? LIMIT ?",
+            "SELECT number, length(answer) FROM request_ends WHERE has_answer IN (0, 1) AND log_time < ? LIMIT ?",
         )?
-        .query_map((oldest.as_millisecond(), STEP as i64), |row| row.get(0))?
+        .query_map((oldest.as_millisecond(), STEP as i64), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .collect::<Result<_, _>>()?;
-    for number in &numbers {
+    let (mut count, mut bytes) = (0, 0);
+    for (number, answer_bytes) in &old {
+        if bytes >= STEP_BYTES {
+            break;
+        }
         remove(connection, usage, *number)?;
+        count += 1;
+        bytes += answer_bytes;
     }
-    Ok(numbers.len() as u64)
+    Ok(Removed {
+        count: count as u64,
+        has_more: count < old.len() || count == STEP,
+    })
 }
 
 fn remove(connection: &Connection, usage: &mut Usage, number: i64) -> rusqlite::Result<()> {

@@ -1,10 +1,11 @@
 //! The file: its settings, its tables, and what is read of it when it is opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
+    checkpoints::{LOCK_WAIT, RESTART_PAGES, checkpoint},
     clock_mark::KnownTimes,
     durable,
     eviction::left_open,
@@ -13,6 +14,7 @@ use super::{
     log_row::{End, State, read_head, read_log_row, write_log_row},
     polls,
     request_usage::Usage,
+    transaction::PAGE_BYTES,
 };
 use crate::{
     event::LogId,
@@ -27,9 +29,6 @@ const IMPORTING_ID: i32 = 0x6b6f_4769;
 
 /// The version of the tables.
 const SCHEMA_VERSION: i32 = 5;
-
-/// How long SQLite waits for a lock that another process holds for a moment, such as a backup's.
-const BUSY_TIMEOUT_MS: u32 = 2000;
 
 const UNFINISHED: &str = "an import into it was begun and not finished: remove the file and those beside it \
                           that end in -wal and -shm, and import again";
@@ -146,6 +145,8 @@ CREATE INDEX ends_by_screening ON events (screening_id)
 /// A log that was opened for writing.
 pub(super) struct Opened {
     pub(super) connection: Connection,
+    /// Where it is.
+    pub(super) path: PathBuf,
     /// What it writes into.
     pub(super) files: LogFiles,
     pub(super) id: LogId,
@@ -194,7 +195,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let is_writable = match checkpoint(&connection, "TRUNCATE") {
         Ok(_) => true,
         // It is durable where it is. Only the file stays as large as it is until there is room again.
-        Err(error) if failure::consequence(&error) == AppendError::Unavailable => false,
+        Err(error)
+            if failure::consequence(&error, directory_of(path)) == AppendError::Unavailable =>
+        {
+            false
+        }
         Err(error) => return Err(explain(error)),
     };
     let files = LogFiles::of(path).map_err(disk)?;
@@ -210,6 +215,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         usage,
         left_open,
         connection,
+        path: path.to_owned(),
         files,
         polls,
         times,
@@ -219,11 +225,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
-/// Writes the write-ahead log back into the file. Returns how many pages it has; readers can keep some of
-/// them there, which is no error.
-pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
-    let pragma = format!("PRAGMA wal_checkpoint({mode})");
-    connection.query_row(&pragma, [], |row| row.get(1))
+/// The directory that a log's file is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 /// Has nobody open the log any more, until it is finished. It goes on after this end.
@@ -244,7 +248,7 @@ pub(super) fn finish_import(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn open_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    connection.busy_timeout(LOCK_WAIT)?;
     Ok(connection)
 }
 
@@ -253,7 +257,7 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    connection.busy_timeout(LOCK_WAIT)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     // What is not kept any longer is not to be found in the file either.
@@ -261,6 +265,9 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     // SQLite ignores the errors of checkpoints that it makes by itself, also of a sync that failed; the
     // writer makes them, and looks.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    // A write-ahead log that a reader made grow shrinks again when it starts over.
+    let wal_bytes = RESTART_PAGES * PAGE_BYTES as i64;
+    connection.pragma_update_and_check(None, "journal_size_limit", wal_bytes, |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }

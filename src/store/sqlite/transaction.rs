@@ -13,13 +13,14 @@ use super::{
     queue::{Operation, Written},
     request_usage::Usage,
     requests,
+    retention::Removed,
 };
 use crate::{
     event::{LogId, NewEvent},
     store::{Appended, Record},
 };
 
-/// How large a page of the file is: what a commit writes at least of everything that it touches.
+/// How large a page of the file is.
 pub(super) const PAGE_BYTES: u64 = 4 << 10;
 
 /// What every operation of a transaction goes by.
@@ -40,19 +41,19 @@ pub(super) struct Committed {
     pub(super) state: State,
     pub(super) records: Vec<Arc<Record>>,
     pub(super) answers: Vec<Written>,
-    /// Roughly how much went into the write-ahead log for requests and polls.
-    pub(super) other_bytes: u64,
     /// How many polls more there are than before.
     pub(super) more_polls: i64,
     /// Events that replaced another and told a different end, with the id of the one that they replaced.
     pub(super) disputed: Vec<(Arc<Record>, String)>,
     /// How many events got an id of their own, because an event with another body had theirs.
     pub(super) id_conflicts: u64,
-    pub(super) trimmed: u64,
-    pub(super) forgotten: u64,
+    pub(super) trimmed: Removed,
+    pub(super) forgotten: Removed,
     /// What request records take, and up to which end their answers were evicted.
     pub(super) usage: Usage,
     pub(super) evicted_to: EvictedTo,
+    /// Whether only the bound of a step kept it from removing more.
+    pub(super) has_more: bool,
     /// How many requests of earlier processes were marked as abandoned.
     pub(super) abandoned: usize,
     /// How many records were looked at to evict their answers, and how many lost them.
@@ -67,17 +68,17 @@ impl Committed {
             state,
             usage,
             evicted_to,
+            has_more: false,
             abandoned: 0,
             considered: 0,
             evicted: 0,
             records: Vec::new(),
             answers: Vec::new(),
-            other_bytes: 0,
             more_polls: 0,
             disputed: Vec::new(),
             id_conflicts: 0,
-            trimmed: 0,
-            forgotten: 0,
+            trimmed: Removed::default(),
+            forgotten: Removed::default(),
         }
     }
 
@@ -88,9 +89,6 @@ impl Committed {
         terms: Terms,
         operation: Operation,
     ) -> rusqlite::Result<()> {
-        if !matches!(operation, Operation::Append(_)) {
-            self.other_bytes += operation.size() as u64 + 2 * PAGE_BYTES;
-        }
         let now = terms.now;
         let written = match operation {
             Operation::Append(event) => {

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,29 +13,32 @@ use rusqlite::TransactionBehavior;
 use tokio::sync::watch;
 
 use super::{
+    WRITE_TIMEOUT,
+    checkpoints::{Checkpoints, RESTART_PAGES, checkpoint},
     clock_mark::Marking,
     eviction::{EvictedTo, STEP, abandon},
     failure::CommitError,
     queue::{Operation, Write, refuse},
     requests,
     retention::{Limits, trim},
-    schema::{Opened, checkpoint},
-    transaction::{Committed, PAGE_BYTES, Terms},
+    schema::{Opened, directory_of},
+    transaction::{Committed, Terms},
     waiting::Waiting,
     young::Young,
 };
 use crate::{
     clock::LogTime,
     store::{
-        AppendError, Config, HotTail, Metrics, request_space::RequestSpace, writable::Writable,
+        AppendError, Config, HotTail, Metrics, request_space::RequestSpace, reserve::Reserve,
+        writable::Writable,
     },
 };
 
-/// After about how many bytes the write-ahead log is written back into the file.
-const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// How soon the writer looks again at a log that cannot write, or whose disk is full.
+pub(super) const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
-/// From how many pages on the write-ahead log is made to start over, readers or not.
-const WAL_PAGES: i64 = 16 << 10;
+/// How soon it looks again at a write-ahead log that a reader holds.
+const HELD_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
     opened: Opened,
@@ -48,7 +52,18 @@ pub(super) struct Writer {
     evicted_to: EvictedTo,
     seen: Seen,
     is_broken: bool,
-    bytes_since_checkpoint: u64,
+    checkpoints: Checkpoints,
+    disk: Disk,
+}
+
+/// What the log is written to.
+struct Disk {
+    /// Not its directory, which is unlocked once the log is closed or dropped.
+    reserve: Arc<Reserve>,
+    /// Where the log's file is, which can be behind a symbolic link.
+    path: PathBuf,
+    /// The last write or checkpoint found no room.
+    is_full: bool,
 }
 
 /// Where others see what was written.
@@ -61,8 +76,20 @@ pub(super) struct Seen {
 }
 
 impl Writer {
-    pub(super) fn new(opened: Opened, config: &Config, log_time: LogTime, mut seen: Seen) -> Self {
+    pub(super) fn new(
+        opened: Opened,
+        config: &Config,
+        log_time: LogTime,
+        reserve: Arc<Reserve>,
+        mut seen: Seen,
+    ) -> Self {
         let usage = opened.usage;
+        let disk = Disk {
+            reserve,
+            path: directory_of(&opened.path).to_owned(),
+            is_full: false,
+        };
+        let checkpoints = Checkpoints::new(&opened.path, seen.metrics.clone());
         seen.request_space
             .show(usage.records.unsigned_abs(), usage.bytes());
         Writer {
@@ -76,8 +103,9 @@ impl Writer {
             opened,
             log_time,
             seen,
+            checkpoints,
+            disk,
             is_broken: false,
-            bytes_since_checkpoint: 0,
         }
     }
 
@@ -99,18 +127,26 @@ impl Writer {
             self.marking.force();
             // Without the mark the next process goes by the records.
             let _ = self.commit(Vec::new());
-            // What is left over is read at the next start.
-            let _ = checkpoint(&self.opened.connection, "TRUNCATE");
+            // What is left over is read at the next start: neither a reader nor a write-ahead log that one made grow may
+            // delay the stop.
+            let connection = &self.opened.connection;
+            let is_small =
+                checkpoint(connection, "NOOP").is_ok_and(|found| found.pages <= RESTART_PAGES);
+            if is_small {
+                let _ = self.checkpoints.truncate(connection);
+            }
         }
     }
 
-    /// Writes all of these in one transaction.
-    pub(super) fn write(&mut self, batch: Vec<Write>) {
+    /// Writes all of these in one transaction. Returns whether there is maintenance to go on with.
+    pub(super) fn write(&mut self, batch: Vec<Write>) -> bool {
+        if self.disk.is_full {
+            self.make_room();
+        }
         if self.is_broken {
-            return refuse(
-                batch.into_iter().map(|write| write.answer),
-                AppendError::Broken,
-            );
+            let answers = batch.into_iter().map(|write| write.answer);
+            refuse(answers, AppendError::Broken);
+            return false;
         }
         let start = Instant::now();
         let (operations, answers): (Vec<_>, Vec<_>) = batch
@@ -123,18 +159,26 @@ impl Writer {
                     .metrics
                     .commit
                     .observe(start.elapsed().as_secs_f64());
+                let has_more = committed.has_more;
                 let written = std::mem::take(&mut committed.answers);
+                // One that nobody waits for any more came too late.
+                let is_in_time = answers.iter().any(|(answer, _)| !answer.is_closed());
                 self.show(committed);
+                if is_in_time {
+                    self.seen.writable.set(true);
+                }
                 for ((answer, _room), written) in answers.into_iter().zip(written) {
                     // A client that has gone away finds out when it asks again.
                     let _ = answer.send(Ok(written));
                 }
                 self.seen.tail.wake();
                 self.checkpoint_if_due();
+                has_more
             }
             Err(error) => {
                 let consequence = self.failed(&error);
                 refuse(answers.into_iter().map(|(answer, _)| answer), consequence);
+                false
             }
         }
     }
@@ -175,6 +219,10 @@ impl Writer {
         committed.trimmed = trim(&transaction, *id, &mut committed.state, limits, last)?;
         committed.forgotten = requests::trim(&transaction, &mut committed.usage, oldest_request)?;
         committed.evict(&transaction, terms, *usage)?;
+        committed.has_more = committed.trimmed.has_more
+            || committed.forgotten.has_more
+            || committed.abandoned < left_open.len()
+            || (committed.considered > 0 && committed.usage.bytes() > request_bytes);
         self.marking.write_if_due(&transaction, &now)?;
         transaction.commit()?;
         files.check()?;
@@ -190,7 +238,7 @@ impl Writer {
             .metrics
             .appended
             .inc_by(committed.records.len() as u64);
-        self.seen.metrics.trimmed.inc_by(committed.trimmed);
+        self.seen.metrics.trimmed.inc_by(committed.trimmed.count);
         let conflicts = committed.id_conflicts;
         self.seen.metrics.id_conflicts.inc_by(conflicts);
         self.seen.waiting.add(committed.more_polls);
@@ -208,14 +256,8 @@ impl Writer {
                 "a webhook tells another end of a screening than Kora's answer did"
             );
         }
-        let written = committed.records.iter().map(|record| {
-            // The page of the record, and the one of its id in the index.
-            record.size() as u64 + 2 * PAGE_BYTES
-        });
-        self.bytes_since_checkpoint += written.sum::<u64>() + committed.other_bytes;
         let trimmed = committed.state.trimmed.position;
         self.seen.tail.show(committed.records, trimmed);
-        self.seen.writable.set(true);
     }
 
     fn show_requests(&mut self, committed: &Committed) {
@@ -229,44 +271,72 @@ impl Writer {
         space.set_refusing(!usage.has_room(space.bound()));
     }
 
-    /// What there is to do while nobody asks for anything: removing what is too old, and finding out whether
-    /// the disk takes something again.
-    pub(super) fn look_after(&mut self) {
-        while !self.is_broken {
-            let result = match self.seen.writable.get() {
-                true => self.commit(Vec::new()),
-                false => self.prove_writable(),
-            };
-            match result {
-                Ok(committed) => {
-                    let has_more = committed.trimmed > 0
-                        || committed.forgotten > 0
-                        || committed.abandoned > 0
-                        || committed.considered > 0;
-                    self.show(committed);
-                    if !has_more {
-                        return;
-                    }
+    /// One bounded step of maintenance: removes what is too old, and finds out whether the disk takes something again.
+    /// Returns whether there is more to do at once.
+    pub(super) fn maintain(&mut self) -> bool {
+        if self.is_broken {
+            return false;
+        }
+        let start = Instant::now();
+        let is_writable = self.seen.writable.get();
+        let result = if is_writable {
+            if self.disk.is_full {
+                self.make_room();
+            }
+            self.commit(Vec::new())
+        } else {
+            self.prove_writable()
+        };
+        match result {
+            Ok(committed) => {
+                let has_more = committed.has_more;
+                self.show(committed);
+                if !is_writable && start.elapsed() < WRITE_TIMEOUT {
+                    self.disk.is_full = false;
+                    self.seen.writable.set(true);
                 }
-                Err(error) => {
-                    self.failed(&error);
-                    return;
+                self.checkpoint_if_due();
+                if !has_more {
+                    self.look_at_disk();
                 }
+                has_more
+            }
+            Err(error) => {
+                self.failed(&error);
+                false
             }
         }
     }
 
-    /// Makes room on a disk that may be full, and writes something durable that changes nothing.
+    /// How long until the next maintenance, if nothing asks for it earlier than `idle`.
+    pub(super) fn maintenance_pause(&self, idle: Duration) -> Duration {
+        if self.disk.is_full || !self.seen.writable.get() {
+            RECOVERY_PAUSE
+        } else if self.checkpoints.is_held() {
+            HELD_PAUSE.min(idle)
+        } else {
+            idle
+        }
+    }
+
+    /// Writes something durable that changes nothing, on a disk that may be full.
     fn prove_writable(&mut self) -> Result<Committed, CommitError> {
-        checkpoint(&self.opened.connection, "TRUNCATE")?;
         let connection = &self.opened.connection;
+        self.checkpoints.make_room(connection)?;
         connection.execute("UPDATE log SET only_row = 1", [])?;
         self.commit(Vec::new())
     }
 
+    /// Before anything else is written to a disk that was full: the write-ahead log, written back, has room of its own.
+    fn make_room(&mut self) {
+        match self.checkpoints.make_room(&self.opened.connection) {
+            Ok(()) => self.disk.is_full = false,
+            Err(error) => self.not_written_back(&error.into()),
+        }
+    }
+
     fn failed(&mut self, error: &CommitError) -> AppendError {
-        let consequence = error.consequence();
-        self.is_broken |= consequence == AppendError::Broken;
+        let consequence = self.note_failure(error);
         if self.seen.writable.get() || self.is_broken {
             let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
             tracing::error!(log, %error, needs_restart, "the event log cannot write");
@@ -275,18 +345,46 @@ impl Writer {
         consequence
     }
 
-    fn checkpoint_if_due(&mut self) {
-        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
-            return;
+    /// A checkpoint failed. Unless it was a sync, appends may succeed all the same.
+    fn not_written_back(&mut self, error: &CommitError) {
+        let was_full = self.disk.is_full;
+        if self.note_failure(error) == AppendError::Broken {
+            self.failed(error);
+        } else if !was_full {
+            let log = self.opened.connection.path();
+            tracing::warn!(log, %error, "the event log's write-ahead log cannot be written back");
         }
-        self.bytes_since_checkpoint = 0;
+    }
+
+    /// A full disk gets its reserve back.
+    fn note_failure(&mut self, error: &CommitError) -> AppendError {
+        let consequence = error.consequence(&self.disk.path);
+        self.is_broken |= consequence == AppendError::Broken;
+        if error.is_full_disk(&self.disk.path) {
+            self.disk.is_full = true;
+            self.disk.reserve.give_up();
+        }
+        consequence
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if let Err(error) = self.checkpoints.run_if_due(&self.opened.connection) {
+            self.not_written_back(&error.into());
+        }
+    }
+
+    /// What is done once nothing more is to be removed.
+    fn look_at_disk(&mut self) {
         let connection = &self.opened.connection;
-        let done = match checkpoint(connection, "PASSIVE") {
-            Ok(pages) if pages > WAL_PAGES => checkpoint(connection, "RESTART").map(drop),
-            other => other.map(drop),
+        let done = if self.checkpoints.is_held() {
+            self.checkpoints.run(connection)
+        } else {
+            self.checkpoints.truncate_if_large(connection)
         };
-        if let Err(error) = done {
-            self.failed(&error.into());
+        match done {
+            Err(error) => self.not_written_back(&error.into()),
+            Ok(()) if !self.disk.is_full => self.disk.reserve.allocate(),
+            Ok(()) => {}
         }
     }
 

@@ -5,25 +5,29 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     runtime,
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
     time::{sleep, timeout},
 };
 
 use super::{
     queue::{Command, gather, refuse},
-    writer::Writer,
+    writer::{RECOVERY_PAUSE, Writer},
 };
 use crate::store::AppendError;
 
 /// How long a thread waits for more before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The shortest and the longest time after which the writer looks after a log that nobody asks for anything.
+/// The shortest and the longest time between two rounds of maintenance of a log that is well, whether it is written to or
+/// not.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,9 @@ const IDLE_PART: u32 = 1000;
 struct Work {
     writer: Writer,
     commands: mpsc::Receiver<Command>,
+    /// The pause between two rounds of maintenance while all is well.
+    idle: Duration,
+    last_maintenance: Instant,
 }
 
 /// Writes until it is closed or nobody is left to ask.
@@ -43,9 +50,14 @@ pub(super) async fn write_until_closed(
     kept_for: Duration,
 ) {
     let idle = (kept_for / IDLE_PART).clamp(MIN_IDLE, MAX_IDLE);
-    let mut work = Work { writer, commands };
+    let mut work = Work {
+        last_maintenance: Instant::now(),
+        writer,
+        commands,
+        idle,
+    };
     loop {
-        let first = work.next(idle).await;
+        let first = work.next().await;
         match on_thread(work, first).await {
             Some(idle) => work = idle,
             None => return,
@@ -55,13 +67,15 @@ pub(super) async fn write_until_closed(
 
 impl Work {
     /// What to do next.
-    async fn next(&mut self, idle: Duration) -> Command {
+    async fn next(&mut self) -> Command {
+        let pause = self.writer.maintenance_pause(self.idle);
+        let until = pause.saturating_sub(self.last_maintenance.elapsed());
         let mut writable = self.writer.writable();
         let quiet = async {
             let unwritable = writable.wait_for(|is_writable| !*is_writable);
             // A log that cannot write is looked after soon, whoever found that out.
-            let _ = timeout(idle - MIN_IDLE, unwritable).await;
-            sleep(MIN_IDLE).await;
+            let _ = timeout(until.saturating_sub(RECOVERY_PAUSE), unwritable).await;
+            sleep(RECOVERY_PAUSE).await;
         };
         tokio::select! {
             biased;
@@ -78,28 +92,50 @@ impl Work {
             .expect("a runtime with nothing but a timer needs nothing of the system");
         let mut next = first;
         loop {
-            match next {
+            let has_more = match next {
                 Command::Write(first) => {
                     let (batch, is_last) = gather(*first, &mut self.commands);
-                    self.writer.write(batch);
+                    let has_more = self.writer.write(batch);
                     if is_last {
                         break;
                     }
+                    // Writes that keep coming do not put it off.
+                    if self.is_maintenance_due() {
+                        self.maintain()
+                    } else {
+                        has_more
+                    }
                 }
-                Command::LookAfter => {
-                    self.writer.look_after();
-                    return Some(self);
-                }
+                Command::LookAfter => self.maintain(),
                 Command::Close => break,
-            }
-            let more = async { timeout(LINGER, self.commands.recv()).await };
-            next = match waiting.block_on(more) {
-                Ok(command) => command.unwrap_or(Command::Close),
-                Err(_) => return Some(self),
+            };
+            // Between two steps of maintenance comes whatever waits.
+            next = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Disconnected) => Command::Close,
+                Err(TryRecvError::Empty) if has_more => Command::LookAfter,
+                Err(TryRecvError::Empty) => {
+                    let more = async { timeout(LINGER, self.commands.recv()).await };
+                    match waiting.block_on(more) {
+                        Ok(command) => command.unwrap_or(Command::Close),
+                        Err(_) => return Some(self),
+                    }
+                }
             };
         }
         self.writer.close();
         None
+    }
+
+    fn is_maintenance_due(&self) -> bool {
+        self.last_maintenance.elapsed() >= self.writer.maintenance_pause(self.idle)
+    }
+
+    /// One step. Returns whether there is more to do at once.
+    fn maintain(&mut self) -> bool {
+        let has_more = self.writer.maintain();
+        self.last_maintenance = Instant::now();
+        has_more
     }
 }
 

@@ -2,9 +2,10 @@
  * A disk that fails while a file exists. Only the event logs' files are on it; with FAIL_LOG in the environment, only
  * those with that in their path.
  *
- * While FAIL_SYNC exists, no sync succeeds (EIO). While FAIL_WRITE exists, nothing is written to the write-ahead
+ * While FAIL_SYNC exists, no sync succeeds (EIO, or FAIL_SYNC_WITH: ENOSPC or EDQUOT). While FAIL_WRITE exists, nothing is written to the write-ahead
  * log (ENOSPC), and while FAIL_WRITE_BACK exists, nothing from there into the log's own file. They are paths in
- * the environment, and all have to be given.
+ * the environment, and all have to be given. With FAIL_QUOTA, which may be left out, while that exists the quota of the
+ * log's whole directory is spent (EDQUOT).
  */
 
 #define _GNU_SOURCE
@@ -30,9 +31,15 @@ static int fails(const char *trigger, int file, const char *part) {
     return access(getenv(trigger), F_OK) == 0 && is_named(file, part) && (log == NULL || is_named(file, log));
 }
 
+static int sync_error(void) {
+    const char *name = getenv("FAIL_SYNC_WITH");
+    if (name == NULL) return EIO;
+    return strcmp(name, "EDQUOT") == 0 ? EDQUOT : ENOSPC;
+}
+
 static int synced(long number, int file) {
     if (fails("FAIL_SYNC", file, ".events.db")) {
-        errno = EIO;
+        errno = sync_error();
         return -1;
     }
     return (int)syscall(number, file);
@@ -42,7 +49,22 @@ int fsync(int file) { return synced(SYS_fsync, file); }
 
 int fdatasync(int file) { return synced(SYS_fdatasync, file); }
 
+/* Whether the quota is spent that this file counts for: everything in the directory of the logs. */
+static int is_over_quota(int file) {
+    const char *trigger = getenv("FAIL_QUOTA");
+    return trigger != NULL && access(trigger, F_OK) == 0 && is_named(file, "/data/");
+}
+
+int posix_fallocate(int file, off_t offset, off_t length) {
+    if (is_over_quota(file)) return EDQUOT;
+    return syscall(SYS_fallocate, file, 0, offset, length) == 0 ? 0 : errno;
+}
+
 ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset) {
+    if (is_over_quota(file)) {
+        errno = EDQUOT;
+        return -1;
+    }
     if (fails("FAIL_WRITE", file, ".events.db-wal")) {
         errno = ENOSPC;
         return -1;
