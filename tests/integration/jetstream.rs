@@ -4,6 +4,7 @@ mod clusters;
 mod cut_off;
 mod deaths;
 mod deliveries;
+mod elections;
 mod gateways;
 mod large;
 mod outages;

@@ -17,8 +17,32 @@ use tempfile::TempDir;
 
 pub use cluster::NatsCluster;
 
-/// Names the program, where it is not on the path.
-const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
+/// Which of the supported versions a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The oldest one that is tested: Debian's.
+    Oldest,
+    /// A current one, which syncs each write to disk before it acknowledges it.
+    Current,
+}
+
+impl Program {
+    /// The environment variable that names it, and what it is called on the path.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Program::Oldest => ("KORA_GATEWAY_NATS_SERVER", "nats-server"),
+            Program::Current => ("KORA_GATEWAY_NATS_SERVER_CURRENT", "nats-server-current"),
+        }
+    }
+
+    fn settings(self) -> String {
+        let sync = match self {
+            Program::Oldest => "",
+            Program::Current => ", sync_interval: always",
+        };
+        format!("jetstream {{ max_file: {ROOM_BYTES}{sync} }}")
+    }
+}
 
 /// How much a server may keep, whatever the disk has left: from that it would take its own limit,
 /// and create no log on a disk that is nearly full.
@@ -38,6 +62,7 @@ pub struct NatsServer {
     process: Option<Child>,
     addr: SocketAddr,
     directory: TempDir,
+    program: Program,
     arguments: Vec<String>,
 }
 
@@ -48,11 +73,17 @@ impl NatsServer {
 
     /// Starts one with these arguments besides.
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::start_program(Program::Oldest, arguments)
+    }
+
+    /// The same of this version.
+    pub fn start_program(program: Program, arguments: &[&str]) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut server = NatsServer {
             process: None,
             addr: free.local_addr().unwrap(),
             directory: tempfile::tempdir().unwrap(),
+            program,
             arguments: arguments.iter().map(|part| (*part).to_owned()).collect(),
         };
         drop(free);
@@ -87,9 +118,10 @@ impl NatsServer {
 
     /// Starts it again with what it had on disk.
     pub fn resume(&mut self) {
-        let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
+        let (variable, name) = self.program.place();
+        let program = env::var_os(variable).unwrap_or_else(|| OsString::from(name));
         let settings = self.directory.path().join("room.conf");
-        fs::write(&settings, format!("jetstream {{ max_file: {ROOM_BYTES} }}")).unwrap();
+        fs::write(&settings, self.program.settings()).unwrap();
         let started = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string()])
             .arg("-c")
@@ -102,7 +134,7 @@ impl NatsServer {
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut process) = started else {
-            panic!("{program:?} cannot be started: install nats-server, or name it in {PROGRAM}");
+            panic!("{program:?} cannot be started: install nats-server, or name it in {variable}");
         };
         let began = Instant::now();
         while !is_ready(self.addr) {

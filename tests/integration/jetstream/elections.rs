@@ -1,0 +1,124 @@
+//! A cluster whose servers are killed, cut off and restarted one at a time, while Kora delivers to two gateways: what
+//! was answered `200` is there once, no stream ends, and both gateways go on by themselves.
+//!
+//! `NATS_FAULTS=100` for as many faults.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::deliveries::{Deliveries, Follower, log_at};
+use crate::{
+    gateway_process::GatewayProcess,
+    harness::TENANT_ID,
+    nats_server::{NatsCluster, Program},
+};
+
+/// How many faults there are, unless the environment says another number.
+const FAULTS: usize = 6;
+
+/// How long both gateways have to serve again while a majority of the servers is there.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// How long a server is down or cut off.
+const OUTAGE: Duration = Duration::from_secs(3);
+
+/// How long the servers have to be one cluster again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to leave the machine to others before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Nothing asks Kora here.
+const NO_KORA: &str = "http://127.0.0.1:9/api/v1";
+
+/// What happens to a server.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    LeaderKilled,
+    LeaderCutOff,
+    /// Whichever server is next.
+    Restarted,
+}
+
+const ALL: [Fault; 3] = [Fault::LeaderKilled, Fault::LeaderCutOff, Fault::Restarted];
+
+fn events_stream() -> String {
+    format!("kora-gateway-{TENANT_ID}-events")
+}
+
+async fn leader(cluster: &NatsCluster) -> usize {
+    let found = async {
+        loop {
+            match cluster.leader_of(&events_stream()).await {
+                Some(leader) => return leader,
+                None => sleep(LOOK_AGAIN).await,
+            }
+        }
+    };
+    timeout(PATIENCE, found).await.expect("a leader in time")
+}
+
+/// Waits until every server has all that the leader has.
+async fn until_whole(cluster: &NatsCluster) {
+    let is_whole = async {
+        while !cluster.is_whole(&events_stream()).await {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, is_whole).await.expect("whole in time");
+}
+
+/// Waits until both gateways take events again.
+async fn until_served(deliveries: &Deliveries, fault: Fault) {
+    let began = Instant::now();
+    let served = deliveries.until_more(|answers| answers.accepted);
+    let in_time = timeout(RECOVERY, served).await;
+    assert!(in_time.is_ok(), "{fault:?}: both gateways serve in time");
+    println!("{fault:?}: both gateways after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_survives_every_change_of_leader() {
+    let faults = env::var("NATS_FAULTS").map_or(FAULTS, |faults| faults.parse().unwrap());
+    let mut cluster = NatsCluster::start(Program::Current).await;
+    let gateways = [0, 1].map(|number| {
+        let flags = ["--nats-replicas", "3"];
+        GatewayProcess::start_with(NO_KORA, &cluster.urls_from(number), &flags)
+    });
+    let [one, other] = &gateways;
+    let followers = [Follower::start(one).await, Follower::start(other).await];
+    let deliveries = Deliveries::start(&gateways);
+    for (number, fault) in ALL.into_iter().cycle().take(faults).enumerate() {
+        until_whole(&cluster).await;
+        deliveries.until_more(|answers| answers.accepted).await;
+        let server = match fault {
+            Fault::LeaderKilled | Fault::LeaderCutOff => leader(&cluster).await,
+            Fault::Restarted => number % cluster.servers.len(),
+        };
+        match fault {
+            Fault::LeaderCutOff => cluster.partition(server, true),
+            Fault::LeaderKilled | Fault::Restarted => cluster.servers[server].kill(),
+        }
+        until_served(&deliveries, fault).await;
+        sleep(OUTAGE).await;
+        match fault {
+            Fault::LeaderCutOff => cluster.partition(server, false),
+            Fault::LeaderKilled | Fault::Restarted => cluster.servers[server].resume(),
+        }
+        until_served(&deliveries, fault).await;
+    }
+    let kept = deliveries.finish().await;
+    let log = log_at(one).await;
+    assert_eq!(log_at(other).await, log);
+    for follower in followers {
+        assert_eq!(follower.seen(log.len()).await, log);
+    }
+    let lost: Vec<_> = kept.iter().filter(|id| !log.contains(id)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert_eq!(kept.len(), log.len(), "nothing is there twice");
+    println!("{} events, {faults} faults", log.len());
+}
