@@ -94,6 +94,10 @@ pub enum AppendError {
     /// Something after which nothing is certain; only a restart helps.
     #[error("the log cannot write until a restart")]
     Broken,
+    /// The event is larger than the store accepts, whatever is left out of it. Repeating the append does not help; other
+    /// appends are not affected.
+    #[error("the event is larger than the store accepts")]
+    TooLarge,
 }
 
 /// Why records cannot be read.

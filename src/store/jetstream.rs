@@ -82,9 +82,6 @@ const QUEUED_EVENTS: usize = 1024;
 /// How many KiB of them wait for the writer, or are being written.
 const QUEUED_KIB: u32 = 64 << 10;
 
-/// How much a message has besides its event, at most.
-const MESSAGE_OVERHEAD: usize = 64 << 10;
-
 /// How long the writer has to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -252,23 +249,29 @@ impl JetStream {
         mut event: NewEvent,
         is_reconciled: bool,
     ) -> Result<Appended, AppendError> {
-        let cuts = event.fit(self.max_value_bytes());
+        let max_bytes = self.events.connection.max_value_bytes();
+        let cuts = event.fit(max_bytes);
         if !cuts.is_empty() {
             let screening_id = &event.keys.screening_id;
             tracing::warn!(screening_id, %cuts, "parts of an event were left out: NATS has no room for them");
             cuts.count(&self.waits.metrics.cuts);
+        }
+        let bytes = event.size();
+        if bytes > max_bytes {
+            let log = &self.events.names.events;
+            tracing::error!(
+                log,
+                bytes,
+                max_bytes,
+                "an event is larger than max_payload of NATS allows"
+            );
+            return Err(AppendError::TooLarge);
         }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
         }
         Ok(appended)
-    }
-
-    /// How large an event, or the answer of a request, may be on this server.
-    fn max_value_bytes(&self) -> usize {
-        let max_payload = self.events.connection.max_payload();
-        max_payload.saturating_sub(MESSAGE_OVERHEAD)
     }
 
     /// Waits until this replica's readers see a record. Whether they do in time.

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub(super) commit: Histogram,
     /// How far the clock of NATS is ahead of this machine's, in seconds.
     pub(super) nats_clock_offset: Gauge,
+    /// How large a message may be at NATS, in bytes.
+    pub(super) nats_max_payload: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
     all_request_records: Family<TenantLabel, Gauge>,
@@ -66,6 +68,7 @@ impl Metrics {
             cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
+            nats_max_payload: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
             all_request_records: Family::default(),
@@ -92,6 +95,11 @@ impl Metrics {
             "store_nats_clock_offset_seconds",
             "How far the clock of NATS is ahead of this machine's",
             metrics.nats_clock_offset.clone(),
+        );
+        registry.register(
+            "store_nats_max_payload_bytes",
+            "How large a message may be at NATS (max_payload); 0 on the embedded log",
+            metrics.nats_max_payload.clone(),
         );
         registry.register(
             "store_writable",

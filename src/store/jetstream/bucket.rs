@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{connection::Connection, settings::bucket_subject};
-use crate::store::{AppendError, ReadError};
+use crate::store::{AppendError, Metrics, ReadError};
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -94,6 +94,11 @@ impl Bucket {
         self.connection.is_up()
     }
 
+    /// See [`Connection::watch_max_payload`].
+    pub(super) fn watch_max_payload(&self, metrics: &Metrics) {
+        self.connection.watch_max_payload(metrics);
+    }
+
     /// The value of a key, from the leader.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
         let subject = bucket_subject(&self.name, key);
@@ -109,6 +114,9 @@ impl Bucket {
     }
 
     /// Sets a key if its revision is still this. `None` if it is not.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`] if the value does not fit into `max_payload`: it was not sent.
     pub(super) async fn set(
         &self,
         key: &str,
@@ -212,6 +220,7 @@ impl Bucket {
             Err(error) => match error.kind() {
                 PublishErrorKind::WrongLastSequence => Ok(None),
                 PublishErrorKind::TimedOut => Err(AppendError::TooSlow),
+                PublishErrorKind::MaxPayloadExceeded => Err(AppendError::TooLarge),
                 _ => Err(AppendError::Unavailable),
             },
         }

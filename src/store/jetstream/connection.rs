@@ -1,6 +1,14 @@
 //! The connection to NATS: made once, and made again by itself for ever.
 
-use std::{error::Error, io, iter, time::Duration};
+use std::{
+    error::Error,
+    io, iter,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError, connection::State,
@@ -10,6 +18,7 @@ use tokio::sync::watch;
 use tokio_rustls::rustls;
 
 use super::{Config, OpenError};
+use crate::store::Metrics;
 
 /// How long NATS has to answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +39,14 @@ const OLDEST_SERVER: (i64, i64) = (2, 9);
 /// they did not store.
 const OLDEST_CLUSTER: (i64, i64) = (2, 11);
 
+/// The smallest `max_payload` with which every record fits: an answer or event that was cut as far as it can be, and
+/// what its message has besides.
+const MIN_MAX_PAYLOAD: usize = 256 << 10;
+
+/// How much of a message is set aside for what it has besides its event or answer: headers, keys and ids. No more than
+/// half of the message, so that small events still fit where `max_payload` was lowered too far.
+const MESSAGE_OVERHEAD: usize = 64 << 10;
+
 /// How many publishes wait for their acknowledgement.
 const UNACKNOWLEDGED: usize = 4096;
 
@@ -42,6 +59,8 @@ pub(super) struct Connection {
     made: watch::Receiver<u64>,
     /// The last right that the server refused.
     refused: watch::Receiver<Option<String>>,
+    /// The last `max_payload` that was logged.
+    logged_max_payload: Arc<AtomicUsize>,
 }
 
 /// The rights that the server refuses from now on.
@@ -95,6 +114,7 @@ impl Connection {
             .connect(config.servers.as_slice())
             .await
             .map_err(not_connected)?;
+        let client_max_payload = client.max_payload();
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .ack_timeout(ANSWER_TIMEOUT)
@@ -105,6 +125,7 @@ impl Connection {
             jetstream,
             made: times_made,
             refused,
+            logged_max_payload: Arc::new(AtomicUsize::new(client_max_payload)),
         };
         connection.require_version(OLDEST_SERVER, "a NATS server")?;
         let server = connection.client.server_info();
@@ -115,6 +136,11 @@ impl Connection {
             return Err(OpenError::Misconfigured(
                 "the NATS server has JetStream switched off: it needs a jetstream block in its settings".to_owned(),
             ));
+        }
+        if client_max_payload < MIN_MAX_PAYLOAD {
+            return Err(OpenError::Misconfigured(format!(
+                "max_payload of the NATS server is {client_max_payload} bytes, and has to be at least {MIN_MAX_PAYLOAD}"
+            )));
         }
         Ok(connection)
     }
@@ -136,9 +162,41 @@ impl Connection {
         Refused(refused)
     }
 
-    /// How large a message may be.
-    pub(super) fn max_payload(&self) -> usize {
-        self.client.max_payload()
+    /// How large an event, or the answer of a request, may be on this server. A server whose `max_payload` is lowered by
+    /// a reload says so when it refuses a message and the client connects again.
+    pub(super) fn max_value_bytes(&self) -> usize {
+        max_value_bytes(self.client.max_payload())
+    }
+
+    /// Logs and shows `max_payload` where it has changed: somebody reloaded the server's settings.
+    pub(super) fn watch_max_payload(&self, metrics: &Metrics) {
+        let now = self.client.max_payload();
+        metrics
+            .nats_max_payload
+            .set(i64::try_from(now).unwrap_or(i64::MAX));
+        let before = self.logged_max_payload.swap(now, Ordering::Relaxed);
+        if now == before {
+            return;
+        }
+        let largest = max_value_bytes(now);
+        if now < MIN_MAX_PAYLOAD {
+            tracing::error!(
+                max_payload = now,
+                before,
+                needed = MIN_MAX_PAYLOAD,
+                "max_payload of NATS was lowered below what the gateway needs: webhooks and answers above {largest} bytes are \
+                 refused or cut"
+            );
+        } else if now < before {
+            tracing::error!(
+                max_payload = now,
+                before,
+                "max_payload of NATS was lowered: webhooks above {largest} bytes are refused, and parts of large events and \
+                 answers are left out"
+            );
+        } else {
+            tracing::info!(max_payload = now, before, "max_payload of NATS was raised");
+        }
     }
 
     fn require_version(&self, oldest: (i64, i64), of: &str) -> Result<(), OpenError> {
@@ -157,6 +215,17 @@ impl Connection {
         // One that is away has nothing to be told.
         let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.client.drain()).await;
     }
+}
+
+/// The `max_payload` with which values of this size fit.
+pub(super) fn max_payload_for(value_bytes: usize) -> usize {
+    (value_bytes + MESSAGE_OVERHEAD).max(MIN_MAX_PAYLOAD)
+}
+
+fn max_value_bytes(max_payload: usize) -> usize {
+    max_payload
+        .saturating_sub(MESSAGE_OVERHEAD)
+        .max(max_payload / 2)
 }
 
 fn not_connected(error: ConnectError) -> OpenError {

@@ -5,10 +5,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Config, MESSAGE_OVERHEAD, OpenError,
+    Config, OpenError,
     bucket::{ABSENT, Bucket},
     checkpoint::Checkpoint,
-    connection::Connection,
+    connection::{Connection, max_payload_for},
     end::End,
     events::Events,
     log_record::{self, Filling},
@@ -52,11 +52,10 @@ impl Import {
         beginning: Beginning,
     ) -> Result<Self, TransferError> {
         let connection = Connection::open(config).await?;
-        let room = connection.max_payload().saturating_sub(MESSAGE_OVERHEAD);
-        if beginning.largest_item > room {
+        if beginning.largest_item > connection.max_value_bytes() {
             return Err(refused(format!(
                 "this NATS server has no room for the largest record: max_payload has to be at least {}",
-                beginning.largest_item + MESSAGE_OVERHEAD
+                max_payload_for(beginning.largest_item)
             )));
         }
         let names = Names::of(&config.stream_prefix, tenant);

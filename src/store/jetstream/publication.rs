@@ -3,7 +3,10 @@
 //! The next is not sent before the last one is acknowledged. The server compares sequences alone, so an event that was
 //! sent ahead could land right after somebody else's event, although it was sealed to follow one of ours.
 
+use std::error::Error;
+
 use async_nats::jetstream::{
+    self, ErrorCode,
     context::{PublishError, PublishErrorKind},
     message::PublishMessage,
     publish::PublishAck,
@@ -26,6 +29,8 @@ pub(super) enum Fate {
     Overtaken,
     /// It was not published this time.
     NotSent,
+    /// It is not in the stream, for a reason that concerns it alone.
+    Refused(AppendError),
     /// It may be in the stream.
     Failed(AppendError),
 }
@@ -44,7 +49,7 @@ pub(super) async fn publish(
         *fate = publish_one(events, last, now, waiting, place).await;
         match fate {
             Fate::Stored(end) => last = *end,
-            Fate::KnownAs(_) | Fate::Ended => {}
+            Fate::KnownAs(_) | Fate::Ended | Fate::Refused(_) => {}
             Fate::Overtaken | Fate::Failed(_) | Fate::NotSent => break,
         }
     }
@@ -115,10 +120,28 @@ fn failed(events: &Events, error: &PublishError) -> Fate {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Fate::Overtaken,
         PublishErrorKind::TimedOut => Fate::Failed(AppendError::TooSlow),
+        // It fitted when it was queued: max_payload was lowered since, and whoever repeats it has it cut anew.
+        PublishErrorKind::MaxPayloadExceeded => Fate::Refused(AppendError::Unavailable),
+        PublishErrorKind::Other if exceeds_stream_limit(error) => {
+            let log = &events.names.events;
+            tracing::error!(
+                log,
+                "an event is larger than max_msg_size of the stream allows"
+            );
+            Fate::Refused(AppendError::TooLarge)
+        }
         _ => {
             let log = &events.names.events;
             tracing::error!(log, %error, "an event could not be published");
             Fate::Failed(AppendError::Unavailable)
         }
     }
+}
+
+/// Whether somebody gave the stream a `max_msg_size` since it was opened.
+fn exceeds_stream_limit(error: &PublishError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &jetstream::Error| {
+        cause.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+    })
 }

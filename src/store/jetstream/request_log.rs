@@ -159,7 +159,7 @@ impl Records {
                 }
             }
             let ended = Owned { record, ..begun };
-            if self.set(&key, &ended, revision).await? {
+            if self.set_end(&key, ended, revision).await? {
                 return Ok(true);
             }
         }
@@ -232,6 +232,18 @@ impl Records {
                 Ok(Some(found.record))
             }
         }
+    }
+
+    /// The same for a record with its end. An answer was cut to what NATS accepted at the time; where `max_payload` was
+    /// lowered since, the record is kept without it, as if the answer had been evicted.
+    async fn set_end(&self, key: &str, ended: Owned, revision: u64) -> Result<bool, AppendError> {
+        let set = self.set(key, &ended, revision).await;
+        if set != Err(AppendError::TooLarge) {
+            return set;
+        }
+        let Owned { record, owner } = ended;
+        let record = record.evicted().ok_or(AppendError::TooLarge)?;
+        self.set(key, &Owned { record, owner }, revision).await
     }
 
     /// Sets a record if its revision is still this. Whether it was.
@@ -308,6 +320,7 @@ impl RequestLog for JetStream {
     }
 
     fn max_answer_bytes(&self) -> usize {
-        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
+        let max_bytes = self.events.connection.max_value_bytes();
+        max_bytes.min(MAX_MESSAGE_BYTES)
     }
 }

@@ -159,9 +159,12 @@ impl Writer {
                 return Some(waiting);
             }
             Fate::NotSent => return Some(waiting),
+            Fate::Refused(error) => {
+                let _ = waiting.answer.send(Err(error));
+                return None;
+            }
             Fate::Failed(error) => {
                 self.head = None;
-                self.writable.set(false);
                 Err(error)
             }
         };

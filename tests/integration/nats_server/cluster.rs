@@ -50,6 +50,7 @@ impl NatsCluster {
                     "--routes",
                     &routes.join(","),
                 ],
+                None,
             )
         });
         NatsCluster { servers, links }
