@@ -190,7 +190,7 @@ pub async fn run(
     let request_logs = tenants.iter().map(Tenant::request_log).collect();
     followers.spawn(scopes::follow(config.callers.clone(), request_logs));
     status
-        .follow(&tenants, config.store.is_shared(), &mut followers)
+        .follow(&tenants, &mut followers)
         .await;
     orders.stop.started().await;
     status.readiness.drain();

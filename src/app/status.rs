@@ -48,22 +48,23 @@ impl Status {
     }
 
     /// Says that the gateway is ready, if it is, and follows what its tenants say from then on, as long as the tasks
-    /// live. It is ready as long as one tenant's log can write; health tells whether all can. A log that is away from all
-    /// gateways makes none of them unready.
+    /// live. It is ready as long as it can serve one tenant's log; health tells whether all can be written. A log that is
+    /// away from all gateways makes none of them unready; one that is broken at this gateway does.
     pub(super) async fn follow(
         &self,
         tenants: &[Tenant],
-        is_log_shared: bool,
         tasks: &mut JoinSet<()>,
     ) {
         let writable = || tenants.iter().map(Tenant::writable).collect::<Vec<_>>();
         let words: Vec<_> = writable().iter().map(|one| *one.borrow()).collect();
         let (all_writable, store) = watch::channel(all(&words));
-        let (any_writable, is_any_writable) = watch::channel(any(&words));
+        let serviceable = || tenants.iter().map(Tenant::serviceable).collect::<Vec<_>>();
+        let words: Vec<_> = serviceable().iter().map(|one| *one.borrow()).collect();
+        let (any_serviceable, is_any_serviceable) = watch::channel(any(&words));
         let (all_answer, kora) = watch::channel(None);
         let answering = tenants.iter().map(Tenant::answering).collect();
         tasks.spawn(together::follow(writable(), all, all_writable));
-        tasks.spawn(together::follow(writable(), any, any_writable));
+        tasks.spawn(together::follow(serviceable(), any, any_serviceable));
         tasks.spawn(together::follow(answering, answers, all_answer));
         tasks.spawn(admin::follow_health(
             self.reporter.clone(),
@@ -72,22 +73,20 @@ impl Status {
             kora,
             store,
         ));
-        if is_log_shared || any(&words) {
+        if any(&words) {
             admin::announce_ready(&self.reporter).await;
             self.readiness.ready();
         }
-        if !is_log_shared {
-            tasks.spawn(follow_logs(self.readiness.clone(), is_any_writable));
-        }
+        tasks.spawn(follow_logs(self.readiness.clone(), is_any_serviceable));
     }
 }
 
-/// A gateway with no log that can write says so.
-async fn follow_logs(readiness: Readiness, mut writable: watch::Receiver<bool>) {
+/// A gateway with no log that it can serve says so.
+async fn follow_logs(readiness: Readiness, mut serviceable: watch::Receiver<bool>) {
     // Also what has changed since somebody looked.
-    writable.mark_changed();
-    while writable.changed().await.is_ok() {
-        match *writable.borrow_and_update() {
+    serviceable.mark_changed();
+    while serviceable.changed().await.is_ok() {
+        match *serviceable.borrow_and_update() {
             true => readiness.ready(),
             false => readiness.not_ready(),
         }

@@ -127,6 +127,11 @@ impl Tenant {
         self.log.events.writable()
     }
 
+    /// Whether clients should come to this gateway for its log.
+    pub(super) fn serviceable(&self) -> watch::Receiver<bool> {
+        self.log.events.serviceable()
+    }
+
     /// Its name, and the secrets that Kora may sign its webhooks with.
     pub(super) fn webhook_secrets(&self) -> (&str, &Secret) {
         (&self.name, &self.webhook_secrets)

@@ -68,6 +68,12 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Whether the last append succeeded in time, and its changes.
     fn writable(&self) -> watch::Receiver<bool>;
+
+    /// Whether clients should come to this gateway for the log, and its changes. A log that several gateways share does
+    /// not send them elsewhere while it is away from all of them, and does so where it is broken at this one.
+    fn serviceable(&self) -> watch::Receiver<bool> {
+        self.writable()
+    }
 }
 
 /// What became of an append.

@@ -7,6 +7,7 @@
 mod bucket;
 mod checkpoint;
 mod connection;
+mod doubt;
 mod end;
 mod events;
 mod export;
@@ -31,9 +32,11 @@ mod reader;
 mod refusal;
 mod request_log;
 mod request_value;
+mod servers;
 mod settings;
 mod space;
 mod supersession;
+mod turns;
 mod writer;
 
 use std::{
@@ -150,6 +153,7 @@ struct Tasks {
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
     space: JoinHandle<()>,
+    turns: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -186,6 +190,7 @@ impl JetStream {
             owners,
             lease,
             space,
+            turns,
             closed,
         }) = tasks
         else {
@@ -194,7 +199,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease, space] {
+        for task in [follower, owners, lease, space, turns] {
             task.abort();
             let _ = task.await;
         }
@@ -308,6 +313,7 @@ impl EventLog for JetStream {
 
     fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
         Box::pin(async move {
+            self.events.require_sound()?;
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
                 None => self.reader.page(sequence).await,
@@ -325,5 +331,9 @@ impl EventLog for JetStream {
 
     fn writable(&self) -> watch::Receiver<bool> {
         self.writable.subscribe()
+    }
+
+    fn serviceable(&self) -> watch::Receiver<bool> {
+        self.events.soundness()
     }
 }

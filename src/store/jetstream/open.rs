@@ -14,7 +14,8 @@ use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    refusal, request_log::Records, settings, space::Space, writer::Writer,
+    refusal, request_log::Records, settings, space::Space, turns::Turns,
+    writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -88,6 +89,7 @@ async fn open_on(
         metrics: metrics.clone(),
     };
 
+    let turns = Turns::new(events.connection.clone(), events.names.turns(), owners.me);
     let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
     let (shown, shows) = watch::channel(head);
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
@@ -102,6 +104,7 @@ async fn open_on(
         owners: Arc::clone(&owners),
         shown: shows.clone(),
         head: None,
+        turns: Arc::clone(&turns),
         writable: writable.clone(),
         metrics: metrics.clone(),
     };
@@ -127,6 +130,7 @@ async fn open_on(
             owners: tokio::spawn(Arc::clone(&owners).run(clock.clone(), metrics)),
             lease: tokio::spawn(Arc::clone(&lease).run()),
             space: tokio::spawn(Arc::clone(&space).run()),
+            turns: tokio::spawn(turns.run()),
             closed,
         })),
         records: Arc::new(Records {

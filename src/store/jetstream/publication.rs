@@ -3,7 +3,7 @@
 //! The next is not sent before the last one is acknowledged. The server compares sequences alone, so an event that was
 //! sent ahead could land right after somebody else's event, although it was sealed to follow one of ours.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -13,8 +13,16 @@ use async_nats::jetstream::{
 };
 use jiff::Timestamp;
 
-use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    end::End, events::Events, payload, queue::Waiting, supersession::Place, turns::Turns,
+};
 use crate::store::{AppendError, Record, record::receive_time};
+
+/// How long NATS has to acknowledge an event before it is published again. It may be stored already: the server knows
+/// it again, and refuses a copy that comes late for its place.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +43,11 @@ pub(super) enum Fate {
     Failed(AppendError),
 }
 
-/// Publishes events after `head`, in their order, until one of them fails or is overtaken.
+/// Publishes events after `head`, in their order, until one of them fails or is overtaken, or it is another gateway's
+/// turn.
 pub(super) async fn publish(
     events: &Events,
+    turns: &Turns,
     head: End,
     now: Timestamp,
     waiting: &[Waiting],
@@ -46,6 +56,9 @@ pub(super) async fn publish(
     let mut fates = vec![Fate::NotSent; waiting.len()];
     let mut last = head;
     for ((waiting, place), fate) in waiting.iter().zip(places).zip(&mut fates) {
+        if turns.is_paused() {
+            break;
+        }
         *fate = publish_one(events, last, now, waiting, place).await;
         match fate {
             Fate::Stored(end) => last = *end,
@@ -70,11 +83,23 @@ async fn publish_one(
         return Fate::NotSent;
     }
     let (end, message) = seal(events, last, now, waiting, place);
+    let sent = Instant::now();
+    let fate = send(events, end, place, message).await;
+    match fate {
+        Fate::Stored(_) | Fate::KnownAs(_) => events.connection.write_succeeded(),
+        Fate::Failed(_) => events.connection.write_failed(sent).await,
+        Fate::Overtaken | Fate::Refused(_) | Fate::Ended | Fate::NotSent => {}
+    }
+    fate
+}
+
+async fn send(events: &Events, end: End, place: &Place, message: PublishMessage) -> Fate {
     let jetstream = &events.connection.jetstream;
     match jetstream.send_publish(place.subject.clone(), message).await {
-        Ok(acknowledgement) => match acknowledgement.await {
-            Ok(acknowledged) => fate(events, end, &acknowledged),
-            Err(error) => failed(events, &error),
+        Ok(acknowledgement) => match timeout(ACK_TIMEOUT, acknowledgement).await {
+            Ok(Ok(acknowledged)) => fate(events, end, &acknowledged),
+            Ok(Err(error)) => failed(events, &error),
+            Err(_) => Fate::Failed(AppendError::TooSlow),
         },
         Err(error) => failed(events, &error),
     }
@@ -132,7 +157,7 @@ fn failed(events: &Events, error: &PublishError) -> Fate {
         }
         _ => {
             let log = &events.names.events;
-            tracing::error!(log, %error, "an event could not be published");
+            tracing::debug!(log, %error, "an event could not be published");
             Fate::Failed(AppendError::Unavailable)
         }
     }

@@ -50,12 +50,13 @@ fn events_stream() -> String {
     format!("kora-gateway-{TENANT_ID}-events")
 }
 
-async fn leader(cluster: &NatsCluster) -> usize {
+/// The leader, once there is one among these servers.
+async fn leader_among(cluster: &NatsCluster, servers: &[usize]) -> usize {
     let found = async {
         loop {
-            match cluster.leader_of(&events_stream()).await {
-                Some(leader) => return leader,
-                None => sleep(LOOK_AGAIN).await,
+            match cluster.leader_of(&events_stream(), servers).await {
+                Some(leader) if servers.contains(&leader) => return leader,
+                _ => sleep(LOOK_AGAIN).await,
             }
         }
     };
@@ -96,13 +97,15 @@ async fn what_is_acknowledged_survives_every_change_of_leader() {
         until_whole(&cluster).await;
         deliveries.until_more(|answers| answers.accepted).await;
         let server = match fault {
-            Fault::LeaderKilled | Fault::LeaderCutOff => leader(&cluster).await,
+            Fault::LeaderKilled | Fault::LeaderCutOff => leader_among(&cluster, &[0, 1, 2]).await,
             Fault::Restarted => number % cluster.servers.len(),
         };
+        let majority: Vec<_> = (0..3).filter(|other| *other != server).collect();
         match fault {
             Fault::LeaderCutOff => cluster.partition(server, true),
             Fault::LeaderKilled | Fault::Restarted => cluster.servers[server].kill(),
         }
+        leader_among(&cluster, &majority).await;
         until_served(&deliveries, fault).await;
         sleep(OUTAGE).await;
         match fault {

@@ -68,23 +68,24 @@ impl NatsCluster {
         !client.is_server_compatible(2, 11, 0)
     }
 
-    /// The server that leads this stream; `None` while there is none.
-    pub async fn leader_of(&self, stream: &str) -> Option<usize> {
-        let leader = self.group_of(stream).await?.leader?;
+    /// The server that leads this stream by the word of these servers; `None` while there is none.
+    pub async fn leader_of(&self, stream: &str, asked: &[usize]) -> Option<usize> {
+        let leader = self.group_of(stream, asked).await?.leader?;
         (0..3).find(|number| name(*number) == leader)
     }
 
     /// Whether every server has all of this stream that its leader has.
     pub async fn is_whole(&self, stream: &str) -> bool {
-        let group = self.group_of(stream).await;
+        let group = self.group_of(stream, &[0, 1, 2]).await;
         group.is_some_and(|group| {
             group.replicas.len() == 2 && group.replicas.iter().all(|replica| replica.current)
         })
     }
 
-    async fn group_of(&self, stream: &str) -> Option<ClusterInfo> {
-        let urls: Vec<_> = self.servers.iter().map(NatsServer::url).collect();
-        let client = async_nats::connect(urls).await.ok()?;
+    async fn group_of(&self, stream: &str, asked: &[usize]) -> Option<ClusterInfo> {
+        let asked = asked.iter().map(|number| self.servers[*number].url());
+        let options = async_nats::ConnectOptions::new().ignore_discovered_servers();
+        let client = options.connect(asked.collect::<Vec<_>>()).await.ok()?;
         let mut jetstream = async_nats::jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(1));
         let stream = jetstream.get_stream(stream).await.ok()?;
