@@ -50,11 +50,7 @@ impl Status {
     /// Says that the gateway is ready, if it is, and follows what its tenants say from then on, as long as the tasks
     /// live. It is ready as long as it can serve one tenant's log; health tells whether all can be written. A log that is
     /// away from all gateways makes none of them unready; one that is broken at this gateway does.
-    pub(super) async fn follow(
-        &self,
-        tenants: &[Tenant],
-        tasks: &mut JoinSet<()>,
-    ) {
+    pub(super) async fn follow(&self, tenants: &[Tenant], tasks: &mut JoinSet<()>) {
         let writable = || tenants.iter().map(Tenant::writable).collect::<Vec<_>>();
         let words: Vec<_> = writable().iter().map(|one| *one.borrow()).collect();
         let (all_writable, store) = watch::channel(all(&words));

@@ -77,11 +77,7 @@ impl NatsServer {
     }
 
     /// The same of this version.
-    pub fn start_program(
-        program: Program,
-        arguments: &[&str],
-        max_payload: Option<usize>,
-    ) -> Self {
+    pub fn start_program(program: Program, arguments: &[&str], max_payload: Option<usize>) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut server = NatsServer {
             process: None,
@@ -99,6 +95,10 @@ impl NatsServer {
     /// Where it is, as a setting of the gateway.
     pub fn url(&self) -> String {
         format!("nats://{}", self.addr)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Kills it as a power cut would, its memory included.

@@ -218,7 +218,7 @@ impl Connection {
     /// Leaves the server for another one, if there are others.
     pub(super) async fn try_another_server(&self) {
         let known = self.client.server_info().connect_urls.len();
-        if self.is_up() && self.configured.max(known) > 1 {
+        if self.is_up() && self.configured.max(known) > 1 && self.servers.may_leave() {
             tracing::warn!("the NATS server does not serve; another one is tried");
             // A client that has no connection looks for one anyway.
             let _ = self.client.force_reconnect().await;

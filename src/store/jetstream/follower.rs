@@ -15,9 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{
-    checkpoint::Checkpoint, end::End, events::Events, payload, servers::SWITCH_AFTER,
-};
+use super::{checkpoint::Checkpoint, end::End, events::Events, payload, servers::SWITCH_AFTER};
 use crate::{
     event::Position,
     store::{HotTail, Metrics, ReadError, Record, writable::Writable},
@@ -157,11 +155,9 @@ impl Follower {
         self.events.state(shown.position.sequence).await?;
         let there = self.events.end_at(shown.position.sequence).await?;
         match there {
-            Some(there) if there.position.checksum != shown.position.checksum => {
-                Err(Stop::Doubtful(
-                    "the stream has other events than those that were seen",
-                ))
-            }
+            Some(there) if there.position.checksum != shown.position.checksum => Err(
+                Stop::Doubtful("the stream has other events than those that were seen"),
+            ),
             _ => Ok(()),
         }
     }

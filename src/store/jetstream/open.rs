@@ -14,8 +14,7 @@ use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    refusal, request_log::Records, settings, space::Space, turns::Turns,
-    writer::Writer,
+    refusal, request_log::Records, settings, space::Space, turns::Turns, writer::Writer,
 };
 use crate::{
     clock::Clock,

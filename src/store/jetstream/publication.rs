@@ -15,9 +15,7 @@ use jiff::Timestamp;
 
 use tokio::time::{Instant, timeout};
 
-use super::{
-    end::End, events::Events, payload, queue::Waiting, supersession::Place, turns::Turns,
-};
+use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place, turns::Turns};
 use crate::store::{AppendError, Record, record::receive_time};
 
 /// How long NATS has to acknowledge an event before it is published again. It may be stored already: the server knows

@@ -23,6 +23,8 @@ struct State {
     chosen: Option<ServerAddr>,
     /// Since when no write has succeeded.
     failing_since: Option<Instant>,
+    /// When another one was tried because of that.
+    left_at: Option<Instant>,
 }
 
 impl Servers {
@@ -51,6 +53,18 @@ impl Servers {
             state.failing_since = Some(Instant::now());
         }
         is_time
+    }
+
+    /// Whether the server may be left now. Not again before the next one had time to serve.
+    pub(super) fn may_leave(&self) -> bool {
+        let mut state = self.state();
+        let may_leave = state
+            .left_at
+            .is_none_or(|left| left.elapsed() >= SWITCH_AFTER);
+        if may_leave {
+            state.left_at = Some(Instant::now());
+        }
+        may_leave
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

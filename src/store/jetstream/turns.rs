@@ -276,7 +276,8 @@ impl State {
     }
 
     fn waited(&self, now: Instant) -> Duration {
-        self.unserved_since.map_or(Duration::ZERO, |since| now - since)
+        self.unserved_since
+            .map_or(Duration::ZERO, |since| now - since)
     }
 }
 
@@ -331,7 +332,10 @@ mod tests {
         state.hear(asks(1, 40), now + 6 * STEP);
         assert_eq!(state.paused_until(now + 6 * STEP), None);
         state.hear(asks(1, 40), now + 7 * STEP);
-        assert_eq!(state.paused_until(now + 7 * STEP), Some(now + 7 * STEP + TURN));
+        assert_eq!(
+            state.paused_until(now + 7 * STEP),
+            Some(now + 7 * STEP + TURN)
+        );
         // The same request again does not make the turn longer.
         state.hear(asks(1, 90), now + 12 * STEP);
         assert_eq!(state.paused_until(now + 7 * STEP + TURN), None);
@@ -357,7 +361,10 @@ mod tests {
         state.hear(asks(2, 900), now + STEP);
         assert_eq!(state.paused_until(now + STEP), Some(now + TURN));
         state.hear(asks(2, 1000), now + 2 * STEP);
-        assert_eq!(state.paused_until(now + 2 * STEP), Some(now + 2 * STEP + TURN));
+        assert_eq!(
+            state.paused_until(now + 2 * STEP),
+            Some(now + 2 * STEP + TURN)
+        );
     }
 
     #[test]
