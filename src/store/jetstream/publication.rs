@@ -23,7 +23,7 @@ use crate::store::{AppendError, Record, record::receive_time};
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What became of an event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Fate {
     /// It is in the stream, and this is its end.
     Stored(End),
@@ -37,8 +37,8 @@ pub(super) enum Fate {
     NotSent,
     /// It is not in the stream, for a reason that concerns it alone.
     Refused(AppendError),
-    /// It may be in the stream.
-    Failed(AppendError),
+    /// It may be in the stream. With the cause, for the operator.
+    Failed(String),
 }
 
 /// Publishes events after `head`, in their order, until one of them fails or is overtaken, or it is another gateway's
@@ -97,7 +97,7 @@ async fn send(events: &Events, end: End, place: &Place, message: PublishMessage)
         Ok(acknowledgement) => match timeout(ACK_TIMEOUT, acknowledgement).await {
             Ok(Ok(acknowledged)) => fate(events, end, &acknowledged),
             Ok(Err(error)) => failed(events, &error),
-            Err(_) => Fate::Failed(AppendError::TooSlow),
+            Err(_) => Fate::Failed("NATS did not acknowledge an event".to_owned()),
         },
         Err(error) => failed(events, &error),
     }
@@ -131,10 +131,10 @@ fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
         (false, sequence) if sequence == end.position.sequence => Fate::Stored(end),
         (false, _) => {
             events.break_for("an event was stored at another place than it was published for");
-            Fate::Failed(AppendError::Broken)
+            Fate::Failed("the log is broken".to_owned())
         }
         // The server knows the identity of something that it has not stored.
-        (true, 0) => Fate::Failed(AppendError::Unavailable),
+        (true, 0) => Fate::Failed("NATS is storing the same event at this moment".to_owned()),
         (true, sequence) => Fate::KnownAs(sequence),
     }
 }
@@ -142,7 +142,6 @@ fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
 fn failed(events: &Events, error: &PublishError) -> Fate {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Fate::Overtaken,
-        PublishErrorKind::TimedOut => Fate::Failed(AppendError::TooSlow),
         // It fitted when it was queued: max_payload was lowered since, and whoever repeats it has it cut anew.
         PublishErrorKind::MaxPayloadExceeded => Fate::Refused(AppendError::Unavailable),
         PublishErrorKind::Other if exceeds_stream_limit(error) => {
@@ -153,11 +152,7 @@ fn failed(events: &Events, error: &PublishError) -> Fate {
             );
             Fate::Refused(AppendError::TooLarge)
         }
-        _ => {
-            let log = &events.names.events;
-            tracing::debug!(log, %error, "an event could not be published");
-            Fate::Failed(AppendError::Unavailable)
-        }
+        _ => Fate::Failed(format!("an event could not be published: {error}")),
     }
 }
 

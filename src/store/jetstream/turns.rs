@@ -7,8 +7,8 @@
 //! waited for more than [`URGENT_AFTER`]. With N gateways each one publishes at least once in about
 //! `URGENT_AFTER + N * TURN`.
 //!
-//! Only fairness depends on this. A message that is lost, late or forged delays somebody by one turn at most, and the
-//! server still refuses an event whose place is taken.
+//! Only fairness depends on this. A message that is lost or late delays somebody by one turn at most, and the server
+//! still refuses an event whose place is taken.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -124,7 +124,7 @@ impl Writer {
                 .unwrap_or(waiting.len()),
         };
         let mut later = waiting.split_off(together);
-        let places = match place_of(&self.events, &waiting).await {
+        let places = match self.places(&waiting, head).await {
             Ok(places) => places,
             Err(error) => {
                 waiting.append(&mut later);
@@ -149,6 +149,15 @@ impl Writer {
         }
         left.append(&mut later);
         (left, passed)
+    }
+
+    /// Where these go. Whether a reconciled event may be appended is asked of a leader that has all that was seen: one
+    /// that was just elected may not know of an end yet.
+    async fn places(&self, waiting: &[Waiting], head: End) -> Result<Vec<Place>, ReadError> {
+        if waiting[0].is_reconciled {
+            self.events.state(head.position.sequence).await?;
+        }
+        place_of(&self.events, waiting).await
     }
 
     /// Answers one, unless it has to be published again.
@@ -189,7 +198,7 @@ impl Writer {
             }
             Fate::NotSent => return Settled::Left(waiting),
             Fate::Refused(error) => Err(error),
-            Fate::Failed(error) => return Settled::Failed(waiting, error.into()),
+            Fate::Failed(cause) => return Settled::Failed(waiting, Failure::Publish(cause)),
         };
         // A client that has gone away finds out when it asks again.
         let _ = waiting.answer.send(answer);
@@ -266,8 +275,8 @@ impl Writer {
 enum Failure {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
+    #[error("{0}")]
+    Publish(String),
 }
 
 /// What became of an event that was to be published.
