@@ -215,6 +215,13 @@ impl Connection {
         }
     }
 
+    /// NATS has not answered a read. It answered one then.
+    pub(super) async fn read_failed(&self, heard: Instant) {
+        if self.servers.is_silent_since(heard) {
+            self.try_another_server().await;
+        }
+    }
+
     /// Leaves the server for another one, if there are others.
     pub(super) async fn try_another_server(&self) {
         let known = self.client.server_info().connect_urls.len();

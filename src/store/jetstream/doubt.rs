@@ -18,6 +18,9 @@ const CERTAIN_AFTER: Duration = Duration::from_secs(5);
 /// Within which time a leader has heard from a server that counts for its majority. Servers send heartbeats each second.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
+/// After how long without a word from its majority a leader may have been deposed: then others begin an election.
+const DEPOSED_AFTER: Duration = Duration::from_secs(4);
+
 /// What is doubtful at present.
 #[derive(Debug, Default)]
 pub(super) struct Doubts(Mutex<Option<Doubt>>);
@@ -44,7 +47,11 @@ impl Doubts {
             // The only server that has it.
             return true;
         }
-        let Some(leader) = cluster.leader.as_ref().filter(|_| has_majority(info)) else {
+        let Some(leader) = cluster
+            .leader
+            .as_ref()
+            .filter(|_| has_majority(info, HEARD_WITHIN))
+        else {
             *doubt = None;
             return false;
         };
@@ -61,12 +68,17 @@ impl Doubts {
     }
 }
 
-fn has_majority(info: &Info) -> bool {
+/// Whether the leader that says this may have been deposed: it was cut off from the majority.
+pub(super) fn may_be_deposed(info: &Info) -> bool {
+    !has_majority(info, DEPOSED_AFTER)
+}
+
+fn has_majority(info: &Info, heard_within: Duration) -> bool {
     let replicas = info.cluster.iter().flat_map(|cluster| &cluster.replicas);
     let (mut all, mut heard) = (1, 1);
     for replica in replicas {
         all += 1;
-        if !replica.offline && replica.active <= HEARD_WITHIN {
+        if !replica.offline && replica.active <= heard_within {
             heard += 1;
         }
     }
@@ -127,6 +139,13 @@ mod tests {
             }
             assert!(!doubts.is_certain(&settled));
         }
+    }
+
+    #[test]
+    fn a_leader_that_hears_from_nobody_may_be_deposed() {
+        assert!(may_be_deposed(&info("a", &[LONG_AGO, LONG_AGO])));
+        assert!(!may_be_deposed(&info("a", &[NOW, LONG_AGO])));
+        assert!(!may_be_deposed(&info("a", &[])));
     }
 
     #[tokio::test(start_paused = true)]

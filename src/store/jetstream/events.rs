@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     connection::{Connection, ask},
-    doubt::Doubts,
+    doubt::{Doubts, may_be_deposed},
     end::End,
     names::Names,
     payload::{self, Placed},
@@ -112,6 +112,10 @@ impl Events {
     pub(super) async fn state(&self, seen: u64) -> Result<State, ReadError> {
         self.require_sound()?;
         let info = ask(|| self.stream.get_info()).await?;
+        if may_be_deposed(&info) {
+            // The servers on this side serve nobody.
+            self.connection.try_another_server().await;
+        }
         let seen = self.seen.fetch_max(seen, Ordering::Relaxed).max(seen);
         let Some(doubt) = self.doubt(&info, seen) else {
             self.end_doubts.dispel();

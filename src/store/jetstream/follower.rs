@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{checkpoint::Checkpoint, end::End, events::Events, payload, servers::SWITCH_AFTER};
+use super::{checkpoint::Checkpoint, end::End, events::Events, payload};
 use crate::{
     event::Position,
     store::{HotTail, Metrics, ReadError, Record, writable::Writable},
@@ -88,10 +88,7 @@ impl Follower {
                 tracing::warn!(log, error, "the event log cannot be followed now");
             }
             self.writable.set(false);
-            if heard.elapsed() >= SWITCH_AFTER {
-                heard = Instant::now();
-                self.events.connection.try_another_server().await;
-            }
+            self.events.connection.read_failed(heard).await;
             sleep(PAUSE).await;
         }
         self.writable.set(false);

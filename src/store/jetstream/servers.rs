@@ -9,9 +9,12 @@ use std::{
 use async_nats::{ReconnectToServer, Server, ServerAddr};
 use tokio::time::Instant;
 
-/// After how long without a success another server is tried. A cluster that elects a leader takes some seconds, whichever
+/// After how long without a success another server is tried. A cluster that elects a leader takes 4 s or more, whichever
 /// server is asked.
-pub(super) const SWITCH_AFTER: Duration = Duration::from_secs(3);
+const SWITCH_AFTER: Duration = Duration::from_secs(4);
+
+/// How long a server has to serve before it is left at the earliest.
+const STAY: Duration = Duration::from_secs(1);
 
 /// The choice of a server.
 #[derive(Debug, Default)]
@@ -19,24 +22,32 @@ pub(super) struct Servers(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The server that was chosen last.
-    chosen: Option<ServerAddr>,
+    /// The servers that were chosen, the last one at the end.
+    chosen: Vec<ServerAddr>,
     /// Since when no write has succeeded.
     failing_since: Option<Instant>,
-    /// When another one was tried because of that.
+    /// When a server was left for another one.
     left_at: Option<Instant>,
 }
 
 impl Servers {
-    /// Another server than last time, and one that has failed least of late; `None` to leave it to the client.
+    /// Another server than last time: of those that have failed least of late, the one that was chosen longest ago. `None`
+    /// to leave it to the client.
     pub(super) fn choose(&self, mut servers: Vec<Server>) -> Option<ReconnectToServer> {
         let mut state = self.state();
         fastrand::shuffle(&mut servers);
         let others = servers
             .into_iter()
-            .filter(|server| Some(&server.addr) != state.chosen.as_ref());
-        let addr = others.min_by_key(|server| server.failed_attempts)?.addr;
-        state.chosen = Some(addr.clone());
+            .filter(|server| Some(&server.addr) != state.chosen.last());
+        let chosen_at = |server: &Server| {
+            let mut chosen = state.chosen.iter();
+            chosen.position(|addr| *addr == server.addr)
+        };
+        let addr = others
+            .min_by_key(|server| (server.failed_attempts, chosen_at(server)))?
+            .addr;
+        state.chosen.retain(|chosen| *chosen != addr);
+        state.chosen.push(addr.clone());
         Some(ReconnectToServer { addr, delay: None })
     }
 
@@ -48,19 +59,19 @@ impl Servers {
     /// A write that was begun then failed. Whether another server should be tried.
     pub(super) fn failed(&self, began: Instant) -> bool {
         let mut state = self.state();
-        let is_time = state.failing_since.get_or_insert(began).elapsed() >= SWITCH_AFTER;
-        if is_time {
-            state.failing_since = Some(Instant::now());
-        }
-        is_time
+        let since = *state.failing_since.get_or_insert(began);
+        state.is_useless_since(since)
+    }
+
+    /// Whether this server has had time enough to answer, and has not since then.
+    pub(super) fn is_silent_since(&self, heard: Instant) -> bool {
+        self.state().is_useless_since(heard)
     }
 
     /// Whether the server may be left now. Not again before the next one had time to serve.
     pub(super) fn may_leave(&self) -> bool {
         let mut state = self.state();
-        let may_leave = state
-            .left_at
-            .is_none_or(|left| left.elapsed() >= SWITCH_AFTER);
+        let may_leave = state.left_at.is_none_or(|left| left.elapsed() >= STAY);
         if may_leave {
             state.left_at = Some(Instant::now());
         }
@@ -69,5 +80,38 @@ impl Servers {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What failed at the server before says nothing about this one.
+    fn is_useless_since(&self, since: Instant) -> bool {
+        let since = self.left_at.map_or(since, |left| left.max(since));
+        since.elapsed() >= SWITCH_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_left_once_it_has_had_time_to_serve() {
+        let servers = Servers::default();
+        let began = Instant::now();
+        tokio::time::advance(SWITCH_AFTER / 2).await;
+        assert!(!servers.failed(began));
+        tokio::time::advance(SWITCH_AFTER / 2).await;
+        assert!(servers.failed(Instant::now()));
+        assert!(servers.is_silent_since(began));
+        assert!(servers.may_leave());
+        // The next one has as much time.
+        assert!(!servers.failed(Instant::now()) && !servers.is_silent_since(began));
+        assert!(!servers.may_leave());
+        tokio::time::advance(STAY).await;
+        assert!(servers.may_leave());
+        tokio::time::advance(SWITCH_AFTER).await;
+        servers.succeeded();
+        assert!(!servers.failed(Instant::now()));
     }
 }

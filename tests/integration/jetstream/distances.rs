@@ -95,10 +95,10 @@ async fn publish_beside_a_near_one(far: usize, distance: Duration) {
     }
     let far_outcomes = far_appends.join_all().await;
     let near_outcomes = near_appends.join_all().await;
-    println!("{far} at {distance:?}: near {near_outcomes:?}, far {far_outcomes:?}");
+    let outcomes = format!("{far} at {distance:?}: near {near_outcomes:?}, far {far_outcomes:?}");
     for outcome in far_outcomes.into_iter().chain(near_outcomes) {
-        let outcome = outcome.unwrap();
-        assert!(outcome.appended >= FEWEST, "{outcome:?}");
+        let outcome = outcome.expect(&outcomes);
+        assert!(outcome.appended >= FEWEST, "{outcomes}");
     }
 }
 

@@ -3,12 +3,7 @@
 //!
 //! `NATS_FAULTS=100` for as many faults.
 
-use std::{
-    collections::HashSet,
-    env,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, env, net::SocketAddr, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -85,11 +80,9 @@ async fn until_whole(cluster: &NatsCluster) {
 
 /// Waits until both gateways take events again.
 async fn until_served(deliveries: &Deliveries, fault: Fault) {
-    let began = Instant::now();
     let served = deliveries.until_more(|answers| answers.accepted);
     let in_time = timeout(RECOVERY, served).await;
     assert!(in_time.is_ok(), "{fault:?}: both gateways serve in time");
-    println!("{fault:?}: both gateways after {:?}", began.elapsed());
 }
 
 fn idempotency_key(received: &Received) -> String {
@@ -173,8 +166,4 @@ async fn what_is_acknowledged_survives_every_change_of_leader() {
     let lost: Vec<_> = kept.iter().filter(|id| !log.contains(id)).collect();
     assert!(lost.is_empty(), "{lost:?}");
     assert_eq!(kept.len(), log.len(), "nothing is there twice");
-    println!(
-        "{} events, {answered} calls answered, {unknown} unknown, {faults} faults",
-        log.len()
-    );
 }
