@@ -46,7 +46,7 @@ impl GatewayProcess {
             .env("KORA_WEBHOOK_SECRET", WEBHOOK_SECRET)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(debug_stderr())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
@@ -95,14 +95,4 @@ fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
         }
     });
     lines
-}
-
-fn debug_stderr() -> Stdio {
-    match std::env::var("DEBUG_STDERR") {
-        Ok(dir) => {
-            let name = format!("{dir}/gw-{}-{}", std::process::id(), fastrand::u64(..));
-            std::fs::File::create(name).unwrap().into()
-        }
-        Err(_) => Stdio::null(),
-    }
 }
