@@ -20,6 +20,8 @@ mod nats;
 mod open;
 mod owners;
 mod payload;
+mod poll_follower;
+mod poll_list;
 mod poll_log;
 mod poll_value;
 #[cfg(any(test, fuzzing))]
@@ -34,6 +36,7 @@ mod request_value;
 mod settings;
 mod space;
 mod supersession;
+mod unreadable;
 mod writer;
 
 use std::{
@@ -150,6 +153,7 @@ struct Tasks {
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
     space: JoinHandle<()>,
+    polls: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -186,6 +190,7 @@ impl JetStream {
             owners,
             lease,
             space,
+            polls,
             closed,
         }) = tasks
         else {
@@ -194,7 +199,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease, space] {
+        for task in [follower, owners, lease, space, polls] {
             task.abort();
             let _ = task.await;
         }

@@ -8,6 +8,7 @@ mod gateways;
 mod large;
 mod outages;
 mod owners;
+mod polls;
 mod races;
 mod secured;
 mod settings;
