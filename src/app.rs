@@ -189,9 +189,7 @@ pub async fn run(
     followers.spawn(shared.http.clone().limit_connection_age());
     let request_logs = tenants.iter().map(Tenant::request_log).collect();
     followers.spawn(scopes::follow(config.callers.clone(), request_logs));
-    status
-        .follow(&tenants, config.store.is_shared(), &mut followers)
-        .await;
+    status.follow(&tenants, &mut followers).await;
     orders.stop.started().await;
     status.readiness.drain();
     living.end(&orders, config.drain_timeout).await;

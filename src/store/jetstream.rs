@@ -272,6 +272,9 @@ impl JetStream {
             );
             return Err(AppendError::TooLarge);
         }
+        if self.events.newer().is_some() {
+            return Err(AppendError::Unavailable);
+        }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
@@ -313,6 +316,7 @@ impl EventLog for JetStream {
 
     fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
         Box::pin(async move {
+            self.events.require_serviceable()?;
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
                 None => self.reader.page(sequence).await,
@@ -330,5 +334,14 @@ impl EventLog for JetStream {
 
     fn writable(&self) -> watch::Receiver<bool> {
         self.writable.subscribe()
+    }
+
+    fn serviceable(&self) -> watch::Receiver<bool> {
+        self.events.serviceability()
+    }
+
+    fn unserviceable_because(&self) -> Option<String> {
+        let error = self.events.require_serviceable().err()?;
+        Some(format!("{}: {error}", self.events.names.events))
     }
 }

@@ -6,6 +6,7 @@ mod deaths;
 mod deliveries;
 mod gateways;
 mod large;
+mod newer;
 mod outages;
 mod owners;
 mod polls;

@@ -1,8 +1,10 @@
 //! The stream of events as its leader tells of it.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_nats::jetstream::stream::{Info, RawMessageErrorKind, State, Stream};
+
+use tokio::sync::watch;
 
 use super::{
     connection::Connection,
@@ -29,6 +31,9 @@ pub(super) struct Events {
     created: i128,
     /// Why nothing is certain any more.
     broken: OnceLock<&'static str>,
+    /// The oldest record that only a newer version of the gateway can read, and its format.
+    newer: Mutex<Option<(u64, u32)>>,
+    is_serviceable: watch::Sender<bool>,
 }
 
 impl Events {
@@ -41,6 +46,8 @@ impl Events {
             stream,
             created,
             broken: OnceLock::new(),
+            newer: Mutex::default(),
+            is_serviceable: watch::Sender::new(true),
         }
     }
 
@@ -52,6 +59,7 @@ impl Events {
     /// From now on, nothing is read or appended.
     pub(super) fn break_for(&self, what: &'static str) {
         if self.broken.set(what).is_ok() {
+            self.is_serviceable.send_replace(false);
             let log = &self.names.events;
             tracing::error!(log, what, "the event log needs a restart");
         }
@@ -59,6 +67,50 @@ impl Events {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get().is_some()
+    }
+
+    /// Notes that the log goes on with a record that only a newer version of the gateway can read, with this sequence and
+    /// format, or goes on as usual. Whether that is news.
+    pub(super) fn set_newer(&self, newer: Option<(u64, u32)>) -> bool {
+        let was = std::mem::replace(&mut *lock(&self.newer), newer);
+        if was == newer {
+            return false;
+        }
+        let log = &self.names.events;
+        match newer {
+            Some((sequence, format)) => tracing::error!(
+                log,
+                sequence,
+                format,
+                "the log goes on with an event that was written by a newer version of the gateway: this one is not ready, \
+                 and cannot follow until it is upgraded too"
+            ),
+            None => tracing::info!(log, "the log can be followed again"),
+        }
+        self.is_serviceable
+            .send_replace(newer.is_none() && !self.is_broken());
+        true
+    }
+
+    /// The oldest record that only a newer version of the gateway can read, and its format.
+    pub(super) fn newer(&self) -> Option<(u64, u32)> {
+        *lock(&self.newer)
+    }
+
+    /// Whether this gateway can serve the log at all, and its changes.
+    pub(super) fn serviceability(&self) -> watch::Receiver<bool> {
+        self.is_serviceable.subscribe()
+    }
+
+    /// Fails while this gateway cannot follow the log.
+    pub(super) fn require_serviceable(&self) -> Result<(), ReadError> {
+        if let Some(what) = self.broken.get() {
+            return Err(ReadError::Unavailable((*what).to_owned()));
+        }
+        match self.newer() {
+            Some((sequence, format)) => Err(ReadError::Newer { sequence, format }),
+            None => Ok(()),
+        }
     }
 
     /// How far the stream is. One that is another, or has lost what was seen, breaks the log.
@@ -114,7 +166,7 @@ impl Events {
             return Ok(Some(End::default()));
         }
         match self.stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(Some(payload::end_as_stored(sequence, message.payload))),
+            Ok(message) => payload::end_as_stored(sequence, message.payload).map(Some),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -147,6 +199,10 @@ impl Events {
             "the oldest events go faster than they can be read".to_owned(),
         ))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ReadError {

@@ -235,5 +235,11 @@ fn not_created(name: &str, error: &CreateStreamError) -> OpenError {
 }
 
 pub(super) fn unreachable(error: ReadError) -> OpenError {
-    OpenError::Unreachable(error.to_string())
+    match error {
+        // Waiting does not help.
+        ReadError::Newer { .. } => OpenError::Refused(format!("{error}: upgrade this gateway")),
+        ReadError::Trimmed(_) | ReadError::Corrupt { .. } | ReadError::Unavailable(_) => {
+            OpenError::Unreachable(error.to_string())
+        }
+    }
 }

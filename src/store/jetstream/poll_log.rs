@@ -71,6 +71,8 @@ impl Waits {
 
     /// Those that are due first. Nothing at a process that has not the lease: another one polls.
     async fn first(&self, limit: usize, latest: Timestamp) -> Result<Polls, ReadError> {
+        // Ends that it reads could not be appended.
+        self.lease.decline(self.events.newer().is_some()).await;
         if !self.lease.is_held() {
             self.metrics.polls.set(0);
             return Ok(Polls::default());

@@ -22,9 +22,10 @@ impl Unreadable {
                 sequence: 0,
                 what: damaged,
             },
-            Unreadable::Newer { format } => ReadError::Unavailable(format!(
-                "a record was written by a newer version of the gateway, in format {format}"
-            )),
+            Unreadable::Newer { format } => ReadError::Newer {
+                sequence: 0,
+                format,
+            },
         }
     }
 }

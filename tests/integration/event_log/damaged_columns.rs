@@ -294,6 +294,11 @@ async fn a_damaged_poll_harms_no_other_and_can_be_removed() {
             let added = log.add_poll(id.to_owned(), String::new(), Timestamp::UNIX_EPOCH);
             assert!(added.await.unwrap());
         }
+        // No number that stands for nothing.
+        let due = Timestamp::from_millisecond(5).unwrap();
+        for poll in log.polls(10, Timestamp::MAX).await.unwrap().sound {
+            assert!(log.postpone(poll, due).await.unwrap());
+        }
         log.close().await;
         damage(
             &place,

@@ -17,9 +17,11 @@ pub(in crate::store) fn any_message(input: &mut Input<'_>) {
     let sequence = input.number();
     let message = Bytes::copy_from_slice(input.rest());
     let end = payload::end_as_stored(sequence, message.clone());
-    assert_eq!(end.position.sequence, sequence);
+    if let Ok(end) = &end {
+        assert_eq!(end.position.sequence, sequence);
+    }
     if let Ok(read) = payload::decode(LOG, sequence, message) {
-        assert_eq!(End::from(&read.record), end);
+        assert_eq!(End::from(&read.record), end.expect("its format is known"));
         let written = payload::encode(&read.record, &read.before);
         let again = payload::decode(LOG, sequence, written).expect("it was taken once");
         assert!(again.record == read.record && again.before == read.before);
