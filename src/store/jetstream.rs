@@ -7,6 +7,7 @@
 mod bucket;
 mod checkpoint;
 mod connection;
+mod doubt;
 mod end;
 mod events;
 mod export;
@@ -33,9 +34,11 @@ mod reader;
 mod refusal;
 mod request_log;
 mod request_value;
+mod servers;
 mod settings;
 mod space;
 mod supersession;
+mod turns;
 mod unreadable;
 mod writer;
 
@@ -154,6 +157,7 @@ struct Tasks {
     lease: JoinHandle<()>,
     space: JoinHandle<()>,
     polls: JoinHandle<()>,
+    turns: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -191,6 +195,7 @@ impl JetStream {
             lease,
             space,
             polls,
+            turns,
             closed,
         }) = tasks
         else {
@@ -199,7 +204,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease, space, polls] {
+        for task in [follower, owners, lease, space, polls, turns] {
             task.abort();
             let _ = task.await;
         }

@@ -1,9 +1,12 @@
 //! What the backend on NATS does beside the law of a log.
 
+mod broken;
 mod clusters;
 mod cut_off;
 mod deaths;
 mod deliveries;
+mod distances;
+mod elections;
 mod gateways;
 mod large;
 mod newer;

@@ -18,8 +18,24 @@ use tempfile::TempDir;
 
 pub use cluster::NatsCluster;
 
-/// Names the program, where it is not on the path.
-const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
+/// Which of the supported versions a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The oldest one that is tested: Debian's.
+    Oldest,
+    /// A current one, which syncs each write to disk before it acknowledges it.
+    Current,
+}
+
+impl Program {
+    /// The environment variable that names it, and what it is called on the path.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Program::Oldest => ("KORA_GATEWAY_NATS_SERVER", "nats-server"),
+            Program::Current => ("KORA_GATEWAY_NATS_SERVER_CURRENT", "nats-server-current"),
+        }
+    }
+}
 
 /// How much a server may keep, whatever the disk has left: from that it would take its own limit,
 /// and create no log on a disk that is nearly full.
@@ -39,6 +55,7 @@ pub struct NatsServer {
     process: Option<Child>,
     addr: SocketAddr,
     directory: TempDir,
+    program: Program,
     arguments: Vec<String>,
     /// In its settings file; the server's default where there is none.
     max_payload: Option<usize>,
@@ -56,11 +73,17 @@ impl NatsServer {
 
     /// The same with a limit on the size of messages.
     pub fn start_limited(arguments: &[&str], max_payload: Option<usize>) -> Self {
+        Self::start_program(Program::Oldest, arguments, max_payload)
+    }
+
+    /// The same of this version.
+    pub fn start_program(program: Program, arguments: &[&str], max_payload: Option<usize>) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut server = NatsServer {
             process: None,
             addr: free.local_addr().unwrap(),
             directory: tempfile::tempdir().unwrap(),
+            program,
             arguments: arguments.iter().map(|part| (*part).to_owned()).collect(),
             max_payload,
         };
@@ -72,6 +95,10 @@ impl NatsServer {
     /// Where it is, as a setting of the gateway.
     pub fn url(&self) -> String {
         format!("nats://{}", self.addr)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Kills it as a power cut would, its memory included.
@@ -96,7 +123,8 @@ impl NatsServer {
 
     /// Starts it again with what it had on disk.
     pub fn resume(&mut self) {
-        let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
+        let (variable, name) = self.program.place();
+        let program = env::var_os(variable).unwrap_or_else(|| OsString::from(name));
         let settings = self.write_settings();
         let started = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string()])
@@ -108,7 +136,7 @@ impl NatsServer {
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut process) = started else {
-            panic!("{program:?} cannot be started: install nats-server, or name it in {PROGRAM}");
+            panic!("{program:?} cannot be started: install nats-server, or name it in {variable}");
         };
         let began = Instant::now();
         while !is_ready(self.addr) {
@@ -144,8 +172,12 @@ impl NatsServer {
             .map_or_else(String::new, |bytes| format!("max_payload: {bytes}\n"));
         // A directory that is given by a flag keeps the server from reloading the rest.
         let directory = self.directory.path().display();
+        let sync = match self.program {
+            Program::Oldest => "",
+            Program::Current => ", sync_interval: always",
+        };
         let jetstream =
-            format!("jetstream {{ max_file: {ROOM_BYTES}, store_dir: \"{directory}\" }}");
+            format!("jetstream {{ max_file: {ROOM_BYTES}, store_dir: \"{directory}\"{sync} }}");
         let settings = format!("{max_payload}{jetstream}");
         fs::write(&path, settings).unwrap();
         path

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt::Display,
     io, iter,
     sync::{
         Arc,
@@ -11,17 +12,30 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError, connection::State,
-    jetstream,
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, PublishError, ServerError,
+    SubscribeError, Subscriber, connection::State, jetstream,
 };
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tokio_rustls::rustls;
 
-use super::{Config, OpenError};
-use crate::store::Metrics;
+use super::{Config, OpenError, servers::Servers};
+use crate::store::{Metrics, ReadError};
 
 /// How long NATS has to answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After how long a read is sent again: while the servers of a cluster elect a leader, nobody answers.
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long to wait before something is tried again that was refused at once.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// After how long without a connection NATS counts as away. A client whose server has died finds another one sooner.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,6 +71,11 @@ pub(super) struct Connection {
     pub(super) jetstream: jetstream::Context,
     /// How often it was made.
     made: watch::Receiver<u64>,
+    servers: Arc<Servers>,
+    /// How many servers the gateway was given.
+    configured: usize,
+    /// Since when it is lost.
+    lost: watch::Receiver<Option<Instant>>,
     /// The last right that the server refused.
     refused: watch::Receiver<Option<String>>,
     /// The last `max_payload` that was logged.
@@ -80,7 +99,10 @@ impl Connection {
     /// Connects for the first time.
     pub(super) async fn open(config: &Config) -> Result<Self, OpenError> {
         let (made, times_made) = watch::channel(0);
+        let (loses, lost) = watch::channel(None);
         let (refuses, refused) = watch::channel(None);
+        let servers = Arc::new(Servers::default());
+        let (choice, has_connected) = (Arc::clone(&servers), times_made.clone());
         let mut options = ConnectOptions::new()
             .name("kora-gateway")
             .connection_timeout(CONNECT_TIMEOUT)
@@ -88,8 +110,14 @@ impl Connection {
             .ping_interval(PING_INTERVAL)
             .max_reconnects(None)
             .reconnect_delay_callback(pause)
+            .reconnect_to_server_callback(move |servers, _| {
+                // The first time all are tried, one after the other.
+                let is_again = *has_connected.borrow() > 0;
+                let choice = Arc::clone(&choice);
+                async move { choice.choose(servers).filter(|_| is_again) }
+            })
             .event_callback(move |event| {
-                notice(&event, &made, &refuses);
+                notice(&event, (&made, &loses), &refuses);
                 async {}
             });
         if config
@@ -124,6 +152,9 @@ impl Connection {
             client,
             jetstream,
             made: times_made,
+            servers,
+            configured: config.servers.len(),
+            lost,
             refused,
             logged_max_payload: Arc::new(AtomicUsize::new(client_max_payload)),
         };
@@ -148,6 +179,50 @@ impl Connection {
     /// Whether NATS is there, as far as is known.
     pub(super) fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Waits until there is a connection. False if NATS is away: then it is not waited for.
+    pub(super) async fn until_up(&self) -> bool {
+        while !self.is_up() {
+            let lost = *self.lost.borrow();
+            if lost.is_some_and(|lost| lost.elapsed() >= AWAY_AFTER) {
+                return false;
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+        true
+    }
+
+    /// Says something to whoever subscribes to it now.
+    pub(super) async fn say(&self, subject: String, word: Bytes) -> Result<(), PublishError> {
+        self.client.publish(subject, word).await
+    }
+
+    /// What is said on a subject from now on.
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, SubscribeError> {
+        self.client.subscribe(subject).await
+    }
+
+    /// NATS has acknowledged a write.
+    pub(super) fn write_succeeded(&self) {
+        self.servers.succeeded();
+    }
+
+    /// NATS has not acknowledged a write that was sent then, or could not take it.
+    pub(super) async fn write_failed(&self, sent: Instant) {
+        if self.servers.failed(sent) {
+            self.try_another_server().await;
+        }
+    }
+
+    /// Leaves the server for another one, if there are others.
+    pub(super) async fn try_another_server(&self) {
+        let known = self.client.server_info().connect_urls.len();
+        if self.is_up() && self.configured.max(known) > 1 && self.servers.may_leave() {
+            tracing::warn!("the NATS server does not serve; another one is tried");
+            // A client that has no connection looks for one anyway.
+            let _ = self.client.force_reconnect().await;
+        }
     }
 
     /// How often the connection was made, and its changes.
@@ -259,14 +334,48 @@ fn has_tls_failed(error: &ConnectError) -> bool {
     })
 }
 
-fn notice(event: &Event, made: &watch::Sender<u64>, refuses: &watch::Sender<Option<String>>) {
+/// Sends a request that changes nothing, again and again until it is answered.
+///
+/// # Errors
+/// The last failure, if there was no answer within [`ANSWER_TIMEOUT`].
+pub(super) async fn ask<T, E: Display, R>(mut request: impl FnMut() -> R) -> Result<T, ReadError>
+where
+    R: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let mut failure = None;
+    loop {
+        match timeout_at(deadline, timeout(ASK_AGAIN_AFTER, request())).await {
+            Ok(Ok(Ok(answer))) => return Ok(answer),
+            Ok(Ok(Err(error))) => failure = Some(error.to_string()),
+            Ok(Err(_)) => {}
+            Err(_) => {
+                let failure = failure.unwrap_or_else(|| "NATS did not answer".to_owned());
+                return Err(ReadError::Unavailable(failure));
+            }
+        }
+        let _ = timeout_at(deadline, sleep(RETRY_PAUSE)).await;
+    }
+}
+
+fn notice(
+    event: &Event,
+    (made, loses): (&watch::Sender<u64>, &watch::Sender<Option<Instant>>),
+    refuses: &watch::Sender<Option<String>>,
+) {
     match event {
-        Event::Connected => made.send_modify(|times| *times += 1),
+        Event::Connected => {
+            loses.send_replace(None);
+            made.send_modify(|times| *times += 1);
+        }
         Event::ServerError(ServerError::Other(text)) if is_refusal(text) => {
             tracing::warn!(error = text, "NATS refuses a right");
             refuses.send_replace(Some(text.clone()));
         }
-        Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
+        Event::Disconnected => {
+            loses.send_replace(Some(Instant::now()));
+            tracing::warn!("the connection to NATS is lost");
+        }
         other => tracing::info!(event = %other, "NATS"),
     }
 }

@@ -15,7 +15,7 @@ use super::{
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
     head, lease::Lease, log_record, names::Names, owners::Owners, poll_follower::FollowedPolls,
     poll_log::Waits, reader::Reader, refusal, request_log::Records, settings, space::Space,
-    writer::Writer,
+    turns::Turns, writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -94,6 +94,8 @@ async fn open_on(
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
+
+    let turns = Turns::new(events.connection.clone(), events.names.turns(), owners.me);
     let (shown, shows) = watch::channel(head);
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
     let writable = Writable::new(true, metrics.clone());
@@ -107,6 +109,7 @@ async fn open_on(
         owners: Arc::clone(&owners),
         shown: shows.clone(),
         head: None,
+        turns: Arc::clone(&turns),
         writable: writable.clone(),
         metrics: metrics.clone(),
     };
@@ -133,6 +136,7 @@ async fn open_on(
             lease: tokio::spawn(Arc::clone(&lease).run()),
             space: tokio::spawn(Arc::clone(&space).run()),
             polls: tokio::spawn(polls.run()),
+            turns: tokio::spawn(turns.run()),
             closed,
         })),
         records: Arc::new(Records {

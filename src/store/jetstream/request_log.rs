@@ -87,7 +87,7 @@ impl Records {
     }
 
     async fn begin(&self, intent: Intent) -> Result<Begun, AppendError> {
-        if !self.bucket.is_reachable() {
+        if !self.bucket.is_reachable().await {
             return Err(AppendError::Unavailable);
         }
         for _ in 0..ATTEMPTS {
