@@ -1,5 +1,7 @@
 //! How far the gateway is, for the orchestrator and for dashboards.
 
+use std::sync::Arc;
+
 use tokio::{sync::watch, task::JoinSet};
 use tonic_health::server::HealthReporter;
 
@@ -11,6 +13,7 @@ use crate::{
     admin::{self, HealthService},
     clock::Clock,
     lifecycle::{Readiness, Watchdog},
+    store::EventLog,
     telemetry::Metrics,
 };
 
@@ -73,18 +76,28 @@ impl Status {
             admin::announce_ready(&self.reporter).await;
             self.readiness.ready();
         }
-        tasks.spawn(follow_logs(self.readiness.clone(), is_any_serviceable));
+        let logs = tenants.iter().map(Tenant::event_log).collect();
+        let readiness = self.readiness.clone();
+        tasks.spawn(follow_logs(readiness, is_any_serviceable, logs));
     }
 }
 
-/// A gateway with no log that it can serve says so.
-async fn follow_logs(readiness: Readiness, mut serviceable: watch::Receiver<bool>) {
+/// A gateway with no log that it can serve says so, and why.
+async fn follow_logs(
+    readiness: Readiness,
+    mut serviceable: watch::Receiver<bool>,
+    logs: Vec<Arc<dyn EventLog>>,
+) {
     // Also what has changed since somebody looked.
     serviceable.mark_changed();
     while serviceable.changed().await.is_ok() {
-        match *serviceable.borrow_and_update() {
-            true => readiness.ready(),
-            false => readiness.not_ready(),
+        if *serviceable.borrow_and_update() {
+            readiness.set_waits_for(None);
+            readiness.ready();
+        } else {
+            let mut because = logs.iter().filter_map(|log| log.unserviceable_because());
+            readiness.set_waits_for(because.next());
+            readiness.not_ready();
         }
     }
 }

@@ -74,6 +74,11 @@ pub trait EventLog: Send + Sync + 'static {
     fn serviceable(&self) -> watch::Receiver<bool> {
         self.writable()
     }
+
+    /// Why the log sends clients elsewhere, in words for the operator, where it is known.
+    fn unserviceable_because(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What became of an append.
@@ -123,4 +128,12 @@ pub enum ReadError {
     /// The log cannot be read.
     #[error("the log cannot be read: {0}")]
     Unavailable(String),
+    /// A record was written by a newer version of the gateway. It is sound, and another gateway can read it.
+    #[error("record {sequence} was written by a newer version of the gateway, in format {format}")]
+    Newer {
+        /// Its sequence; 0 where it has none.
+        sequence: u64,
+        /// The number of its format.
+        format: u32,
+    },
 }

@@ -164,6 +164,12 @@ impl HotTail {
         });
     }
 
+    /// Has memory answer again, after [`HotTail::fail`].
+    pub(super) fn recover(&self) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.has_failed = false;
+    }
+
     fn held(&self) -> RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }

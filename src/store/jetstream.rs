@@ -21,6 +21,8 @@ mod nats;
 mod open;
 mod owners;
 mod payload;
+mod poll_follower;
+mod poll_list;
 mod poll_log;
 mod poll_value;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +39,7 @@ mod settings;
 mod space;
 mod supersession;
 mod turns;
+mod unreadable;
 mod writer;
 
 use std::{
@@ -153,6 +156,7 @@ struct Tasks {
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
     space: JoinHandle<()>,
+    polls: JoinHandle<()>,
     turns: JoinHandle<()>,
     closed: CancellationToken,
 }
@@ -190,6 +194,7 @@ impl JetStream {
             owners,
             lease,
             space,
+            polls,
             turns,
             closed,
         }) = tasks
@@ -199,7 +204,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease, space, turns] {
+        for task in [follower, owners, lease, space, polls, turns] {
             task.abort();
             let _ = task.await;
         }
@@ -272,6 +277,9 @@ impl JetStream {
             );
             return Err(AppendError::TooLarge);
         }
+        if self.events.newer().is_some() {
+            return Err(AppendError::Unavailable);
+        }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
@@ -313,7 +321,7 @@ impl EventLog for JetStream {
 
     fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
         Box::pin(async move {
-            self.events.require_sound()?;
+            self.events.require_serviceable()?;
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
                 None => self.reader.page(sequence).await,
@@ -334,6 +342,11 @@ impl EventLog for JetStream {
     }
 
     fn serviceable(&self) -> watch::Receiver<bool> {
-        self.events.soundness()
+        self.events.serviceability()
+    }
+
+    fn unserviceable_because(&self) -> Option<String> {
+        let error = self.events.require_serviceable().err()?;
+        Some(format!("{}: {error}", self.events.names.events))
     }
 }

@@ -16,7 +16,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     connection::{ANSWER_TIMEOUT, Connection, RETRY_PAUSE, ask},
@@ -92,6 +95,11 @@ impl Bucket {
             bytes: info.state.bytes,
             last_revision: info.state.last_sequence,
         })
+    }
+
+    /// How often the connection was made, and its changes.
+    pub(super) fn made(&self) -> watch::Receiver<u64> {
+        self.connection.made()
     }
 
     /// Waits until there is a connection. False if NATS is away: then nothing is written; a read waits for it.
@@ -262,7 +270,20 @@ impl Values {
 
     /// The same with its revision.
     pub(super) async fn next_found(&mut self) -> Result<Option<Found>, ReadError> {
-        while self.pending > 0 {
+        if self.is_complete() {
+            return Ok(None);
+        }
+        self.next_change().await.map(Some)
+    }
+
+    /// Whether every value that was there has been returned.
+    pub(super) fn is_complete(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// The next key and its value; after the last one, waits for the next that is changed.
+    pub(super) async fn next_change(&mut self) -> Result<Found, ReadError> {
+        loop {
             let message = self.messages.next().await;
             let message = message.ok_or_else(|| unavailable("NATS ended the consumer"))?;
             let message = message.map_err(unavailable)?;
@@ -270,14 +291,13 @@ impl Values {
             self.pending = info.pending;
             let revision = info.stream_sequence;
             if let Some(key) = message.subject.strip_prefix(&self.before_key) {
-                return Ok(Some(Found {
+                return Ok(Found {
                     key: key.to_owned(),
                     value: message.payload.clone(),
                     revision,
-                }));
+                });
             }
         }
-        Ok(None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stream of events as its leader tells of it.
 
 use std::sync::{
-    OnceLock,
+    Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -46,6 +46,9 @@ pub(super) struct Events {
     record_doubts: Doubts,
     /// Why nothing is certain any more.
     broken: OnceLock<&'static str>,
+    /// The oldest record that only a newer version of the gateway can read, and its format.
+    newer: Mutex<Option<(u64, u32)>>,
+    is_serviceable: watch::Sender<bool>,
     is_sound: watch::Sender<bool>,
 }
 
@@ -62,6 +65,8 @@ impl Events {
             end_doubts: Doubts::default(),
             record_doubts: Doubts::default(),
             broken: OnceLock::new(),
+            newer: Mutex::default(),
+            is_serviceable: watch::Sender::new(true),
             is_sound: watch::Sender::new(true),
         }
     }
@@ -74,6 +79,7 @@ impl Events {
     /// From now on, nothing is read or appended.
     pub(super) fn break_for(&self, what: &'static str) {
         if self.broken.set(what).is_ok() {
+            self.is_serviceable.send_replace(false);
             self.is_sound.send_replace(false);
             let log = &self.names.events;
             tracing::error!(log, what, "the event log needs a restart");
@@ -82,6 +88,48 @@ impl Events {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get().is_some()
+    }
+
+    /// Notes that the log goes on with a record that only a newer version of the gateway can read, with this sequence and
+    /// format, or goes on as usual. Whether that is news.
+    pub(super) fn set_newer(&self, newer: Option<(u64, u32)>) -> bool {
+        let was = std::mem::replace(&mut *lock(&self.newer), newer);
+        if was == newer {
+            return false;
+        }
+        let log = &self.names.events;
+        match newer {
+            Some((sequence, format)) => tracing::error!(
+                log,
+                sequence,
+                format,
+                "the log goes on with an event that was written by a newer version of the gateway: this one is not ready, \
+                 and cannot follow until it is upgraded too"
+            ),
+            None => tracing::info!(log, "the log can be followed again"),
+        }
+        self.is_serviceable
+            .send_replace(newer.is_none() && !self.is_broken());
+        true
+    }
+
+    /// The oldest record that only a newer version of the gateway can read, and its format.
+    pub(super) fn newer(&self) -> Option<(u64, u32)> {
+        *lock(&self.newer)
+    }
+
+    /// Whether this gateway can serve the log at all, and its changes.
+    pub(super) fn serviceability(&self) -> watch::Receiver<bool> {
+        self.is_serviceable.subscribe()
+    }
+
+    /// Fails while this gateway cannot follow the log.
+    pub(super) fn require_serviceable(&self) -> Result<(), ReadError> {
+        self.require_sound()?;
+        match self.newer() {
+            Some((sequence, format)) => Err(ReadError::Newer { sequence, format }),
+            None => Ok(()),
+        }
     }
 
     /// False once the log is broken.
@@ -198,7 +246,8 @@ impl Events {
             return Ok(Some(End::default()));
         }
         let message = self.message(sequence).await?;
-        Ok(message.map(|message| payload::end_as_stored(sequence, message.payload)))
+        let end = |message: StreamMessage| payload::end_as_stored(sequence, message.payload);
+        message.map(end).transpose()
     }
 
     /// The message with this sequence; `None` if the stream has passed it and does not have it.
@@ -259,4 +308,8 @@ impl Events {
             "the oldest events go faster than they can be read".to_owned(),
         ))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

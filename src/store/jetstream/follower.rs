@@ -27,6 +27,9 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How long to leave NATS alone when the stream cannot be followed.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How long to wait until an event that only a newer version can read may have been trimmed.
+const NEWER_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long NATS has to make a consumer.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -88,8 +91,11 @@ impl Follower {
                 tracing::warn!(log, error, "the event log cannot be followed now");
             }
             self.writable.set(false);
-            self.events.connection.read_failed(heard).await;
-            sleep(PAUSE).await;
+            let is_newer = self.events.newer().is_some();
+            if !is_newer {
+                self.events.connection.read_failed(heard).await;
+            }
+            sleep(if is_newer { NEWER_PAUSE } else { PAUSE }).await;
         }
         self.writable.set(false);
         self.tail.fail();
@@ -171,11 +177,20 @@ impl Follower {
             if sequence <= last.position.sequence {
                 continue;
             }
-            let decoded = payload::decode(self.events.id, sequence, message.message.payload);
-            let placed = decoded.map_err(|_| {
-                self.metrics.corrupt.inc();
-                Stop::Doubtful("a new event is damaged")
-            })?;
+            let placed = match payload::decode(self.events.id, sequence, message.message.payload) {
+                Ok(placed) => placed,
+                Err(newer @ ReadError::Newer { sequence, format }) => {
+                    self.show_records(records, trimmed, last);
+                    if self.events.set_newer(Some((sequence, format))) {
+                        self.tail.fail();
+                    }
+                    return Err(newer.into());
+                }
+                Err(_) => {
+                    self.metrics.corrupt.inc();
+                    return Err(Stop::Doubtful("a new event is damaged"));
+                }
+            };
             match placed.before.position {
                 before if before == last.position => {}
                 before if before.sequence > last.position.sequence => {
@@ -191,6 +206,9 @@ impl Follower {
             records.push(Arc::new(placed.record));
         }
         self.events.trust_records();
+        if self.events.set_newer(None) {
+            self.tail.recover();
+        }
         self.show_records(records, trimmed, last);
         Ok(())
     }
@@ -206,7 +224,16 @@ impl Follower {
         let shown = *self.shown.borrow();
         let state = self.events.state(shown.position.sequence).await?;
         // At once: what follows can take long, and things can have changed by then.
-        self.writable.set(true);
+        match self.events.newer() {
+            // It was trimmed.
+            Some((sequence, _)) if sequence < state.first_sequence => {
+                self.events.set_newer(None);
+                self.tail.recover();
+                self.writable.set(true);
+            }
+            Some(_) => {}
+            None => self.writable.set(true),
+        }
         // Before anybody sees that the newest record is gone too.
         let is_empty = state.messages == 0;
         let kept = timeout(CHECKPOINT_TIMEOUT, self.checkpoint.note(shown, is_empty)).await;

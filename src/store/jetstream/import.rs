@@ -189,11 +189,6 @@ impl Import {
 
     async fn put_poll(&self, poll: &Poll) -> Result<(), TransferError> {
         let id = poll.screening_id.as_bytes();
-        if id.len() > poll_value::MAX_ID_BYTES {
-            return Err(refused(
-                "the id of a screening is too long for a poll on NATS",
-            ));
-        }
         let (key, value) = (poll_value::key(id), poll_value::encode(poll));
         self.put(&self.records, &key, value).await
     }

@@ -65,7 +65,7 @@ impl Names {
 }
 
 /// Digits that stand for any text in a subject.
-pub(super) fn hashed(text: &str) -> String {
+pub(super) fn hashed(text: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(text))
 }
 

@@ -16,8 +16,9 @@ use super::{
     JetStream, WRITE_TIMEOUT,
     bucket::{ABSENT, Bucket},
     owners::Owners,
-    request_value::{self, Damaged, Owned, key},
+    request_value::{self, Owned, key},
     space::Space,
+    unreadable::Unreadable,
 };
 use crate::{
     clock::Clock,
@@ -34,6 +35,9 @@ const ATTEMPTS: u32 = 8;
 /// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What gives a damaged record away.
+const DAMAGED: &str = "a request record differs from its checksum";
+
 /// The records of one tenant's requests.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -49,7 +53,7 @@ pub(super) struct Records {
 }
 
 /// A record that was found, and the revision of its key.
-type Found = (u64, Result<Owned, Damaged>);
+type Found = (u64, Result<Owned, Unreadable>);
 
 impl Records {
     /// Begins, whoever still waits for that: what is on its way to NATS cannot be taken back.
@@ -90,7 +94,11 @@ impl Records {
             let revision = match self.find(&intent.key).await.map_err(cannot_write)? {
                 None if !self.space.has_room().await => return Ok(Begun::Full),
                 None => ABSENT,
-                Some((_, Err(Damaged))) => return Ok(Begun::Damaged),
+                Some((_, Err(Unreadable::Damaged))) => return Ok(Begun::Damaged),
+                // Whether the request was sent, only a newer version can tell.
+                Some((_, Err(error @ Unreadable::Newer { .. }))) => {
+                    return Err(cannot_write(error.error(DAMAGED)));
+                }
                 Some((revision, Ok(found))) => {
                     let StoredRequest { state, content, .. } = &found.record;
                     if *state != StoredState::MayBeRepeated || *content != intent.content {
@@ -127,7 +135,7 @@ impl Records {
             let found = self.find(&ending.key).await.map_err(cannot_write)?;
             let (revision, begun) = match found {
                 Some((revision, Ok(begun))) => (revision, begun),
-                Some((_, Err(Damaged))) => return Ok(false),
+                Some((_, Err(Unreadable::Damaged | Unreadable::Newer { .. }))) => return Ok(false),
                 None => match self.begun_at_last(ending) {
                     Some(begun) => (ABSENT, begun),
                     None => return Ok(false),
@@ -186,12 +194,7 @@ impl Records {
                         return Ok(Some(told));
                     }
                 }
-                Some((_, Err(Damaged))) => {
-                    return Err(ReadError::Corrupt {
-                        sequence: 0,
-                        what: "a request record differs from its checksum",
-                    });
-                }
+                Some((_, Err(error))) => return Err(error.error(DAMAGED)),
             }
         }
         Err(ReadError::Unavailable(

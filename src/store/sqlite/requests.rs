@@ -100,7 +100,9 @@ pub(super) fn trim(
 ) -> rusqlite::Result<u64> {
     let numbers: Vec<i64> = connection
         .prepare_cached(
-            "SELECT number FROM request_ends WHERE has_answer IN (0, 1) AND log_time < ? LIMIT ?",
+            // A damaged age must not have its request forgotten: it could be sent again.
+            "SELECT number FROM request_ends \
+             WHERE has_answer IN (0, 1) AND log_time < ? AND typeof(log_time) = 'integer' LIMIT ?",
         )?
         .query_map((oldest.as_millisecond(), STEP as i64), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
