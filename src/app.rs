@@ -65,9 +65,15 @@ pub enum StartError {
     Nats(#[from] store::jetstream::OpenError),
     /// NATS takes no webhooks as large as they may be.
     #[error(
-        "webhook-max-bytes is more than {0}, the most that this NATS server has room for (max_payload)"
+        "webhook-max-bytes is more than {largest}, the most that this NATS server has room for: raise its max_payload to \
+         {max_payload} at least"
     )]
-    WebhookLimit(usize),
+    WebhookLimit {
+        /// How large a webhook may be there, in bytes.
+        largest: usize,
+        /// What the server's setting would have to be, in bytes.
+        max_payload: usize,
+    },
 }
 
 /// Checks what `run` would build before it serves.
@@ -183,9 +189,7 @@ pub async fn run(
     followers.spawn(shared.http.clone().limit_connection_age());
     let request_logs = tenants.iter().map(Tenant::request_log).collect();
     followers.spawn(scopes::follow(config.callers.clone(), request_logs));
-    status
-        .follow(&tenants, config.store.is_shared(), &mut followers)
-        .await;
+    status.follow(&tenants, &mut followers).await;
     orders.stop.started().await;
     status.readiness.drain();
     living.end(&orders, config.drain_timeout).await;

@@ -69,7 +69,7 @@ impl Feed {
 fn read_failed(error: ReadError) -> CallError {
     match error {
         ReadError::Corrupt { .. } => CallError::new(Reason::StoreCorrupt).because(error),
-        ReadError::Unavailable(_) | ReadError::Trimmed(_) => CallError {
+        ReadError::Unavailable(_) | ReadError::Newer { .. } | ReadError::Trimmed(_) => CallError {
             retry_after: Some(COME_BACK_AFTER),
             ..CallError::new(Reason::StoreUnavailable).because(error)
         },

@@ -167,7 +167,10 @@ fn webhook_limit(config: &Config, max_event_bytes: usize) -> Result<usize, Start
     let largest = max_event_bytes / 2;
     match config.webhook.max_bytes {
         chosen if chosen <= largest => Ok(chosen),
-        _ if config.is_webhook_limit_chosen => Err(StartError::WebhookLimit(largest)),
+        chosen if config.is_webhook_limit_chosen => Err(StartError::WebhookLimit {
+            largest,
+            max_payload: Nats::max_payload_for(2 * chosen),
+        }),
         _ => Ok(largest),
     }
 }

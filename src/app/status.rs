@@ -1,5 +1,7 @@
 //! How far the gateway is, for the orchestrator and for dashboards.
 
+use std::sync::Arc;
+
 use tokio::{sync::watch, task::JoinSet};
 use tonic_health::server::HealthReporter;
 
@@ -11,6 +13,7 @@ use crate::{
     admin::{self, HealthService},
     clock::Clock,
     lifecycle::{Readiness, Watchdog},
+    store::EventLog,
     telemetry::Metrics,
 };
 
@@ -48,22 +51,19 @@ impl Status {
     }
 
     /// Says that the gateway is ready, if it is, and follows what its tenants say from then on, as long as the tasks
-    /// live. It is ready as long as one tenant's log can write; health tells whether all can. A log that is away from all
-    /// gateways makes none of them unready.
-    pub(super) async fn follow(
-        &self,
-        tenants: &[Tenant],
-        is_log_shared: bool,
-        tasks: &mut JoinSet<()>,
-    ) {
+    /// live. It is ready as long as it can serve one tenant's log; health tells whether all can be written. A log that is
+    /// away from all gateways makes none of them unready; one that is broken at this gateway does.
+    pub(super) async fn follow(&self, tenants: &[Tenant], tasks: &mut JoinSet<()>) {
         let writable = || tenants.iter().map(Tenant::writable).collect::<Vec<_>>();
         let words: Vec<_> = writable().iter().map(|one| *one.borrow()).collect();
         let (all_writable, store) = watch::channel(all(&words));
-        let (any_writable, is_any_writable) = watch::channel(any(&words));
+        let serviceable = || tenants.iter().map(Tenant::serviceable).collect::<Vec<_>>();
+        let words: Vec<_> = serviceable().iter().map(|one| *one.borrow()).collect();
+        let (any_serviceable, is_any_serviceable) = watch::channel(any(&words));
         let (all_answer, kora) = watch::channel(None);
         let answering = tenants.iter().map(Tenant::answering).collect();
         tasks.spawn(together::follow(writable(), all, all_writable));
-        tasks.spawn(together::follow(writable(), any, any_writable));
+        tasks.spawn(together::follow(serviceable(), any, any_serviceable));
         tasks.spawn(together::follow(answering, answers, all_answer));
         tasks.spawn(admin::follow_health(
             self.reporter.clone(),
@@ -72,24 +72,32 @@ impl Status {
             kora,
             store,
         ));
-        if is_log_shared || any(&words) {
+        if any(&words) {
             admin::announce_ready(&self.reporter).await;
             self.readiness.ready();
         }
-        if !is_log_shared {
-            tasks.spawn(follow_logs(self.readiness.clone(), is_any_writable));
-        }
+        let logs = tenants.iter().map(Tenant::event_log).collect();
+        let readiness = self.readiness.clone();
+        tasks.spawn(follow_logs(readiness, is_any_serviceable, logs));
     }
 }
 
-/// A gateway with no log that can write says so.
-async fn follow_logs(readiness: Readiness, mut writable: watch::Receiver<bool>) {
+/// A gateway with no log that it can serve says so, and why.
+async fn follow_logs(
+    readiness: Readiness,
+    mut serviceable: watch::Receiver<bool>,
+    logs: Vec<Arc<dyn EventLog>>,
+) {
     // Also what has changed since somebody looked.
-    writable.mark_changed();
-    while writable.changed().await.is_ok() {
-        match *writable.borrow_and_update() {
-            true => readiness.ready(),
-            false => readiness.not_ready(),
+    serviceable.mark_changed();
+    while serviceable.changed().await.is_ok() {
+        if *serviceable.borrow_and_update() {
+            readiness.set_waits_for(None);
+            readiness.ready();
+        } else {
+            let mut because = logs.iter().filter_map(|log| log.unserviceable_because());
+            readiness.set_waits_for(because.next());
+            readiness.not_ready();
         }
     }
 }

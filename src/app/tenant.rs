@@ -19,7 +19,7 @@ use crate::{
     reconciler::Reconciler,
     requests::{self, Requests},
     secret::Secret,
-    store::{Logs, RequestLog},
+    store::{EventLog, Logs, RequestLog},
     webhook::{self, SecretOwners},
 };
 
@@ -125,6 +125,16 @@ impl Tenant {
     /// Whether its log can write.
     pub(super) fn writable(&self) -> watch::Receiver<bool> {
         self.log.events.writable()
+    }
+
+    /// Its log of events.
+    pub(super) fn event_log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log.events)
+    }
+
+    /// Whether clients should come to this gateway for its log.
+    pub(super) fn serviceable(&self) -> watch::Receiver<bool> {
+        self.log.events.serviceable()
     }
 
     /// Its name, and the secrets that Kora may sign its webhooks with.

@@ -59,7 +59,7 @@ pub(super) async fn serve(args: ServeArgs, environment: &Environment) -> ExitCod
     match app::run(loaded.config, listeners, surroundings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Kora(_)) => complain(BAD_CONFIGURATION, error),
-        Err(error @ (StartError::WebhookLimit(_) | StartError::Nats(_))) => {
+        Err(error @ (StartError::WebhookLimit { .. } | StartError::Nats(_))) => {
             complain(BAD_CONFIGURATION, error)
         }
         Err(error @ StartError::Store(_)) => complain(1, error),

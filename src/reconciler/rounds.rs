@@ -110,16 +110,18 @@ impl Reconciler {
             // Its end came since the poll was read.
             return Ok(());
         }
-        let ending = self.ask(screening_id.clone(), &subject_id).await;
-        self.metrics
-            .polled(*ending.as_ref().unwrap_or(&Ending::Failed));
-        match ending? {
+        let asked = self.ask(screening_id.clone(), &subject_id).await;
+        let ending = *asked.as_ref().unwrap_or(&Ending::Failed);
+        self.metrics.polled(ending);
+        match ending {
+            // Whatever failed: a store that can never take this end must not have it polled for ever.
             Ending::Unfinished | Ending::Failed if is_last => {
                 tracing::warn!(screening_id, "the end of a screening never came");
-                self.give_up(screening_id.into_bytes()).await
+                self.give_up(screening_id.into_bytes()).await?;
             }
-            _ => Ok(()),
+            Ending::Reconciled | Ending::Overtaken | Ending::Unfinished | Ending::Failed => {}
         }
+        asked.map(drop)
     }
 
     async fn ask(&self, screening_id: String, subject_id: &str) -> Result<Ending, StoreFailed> {
@@ -159,10 +161,20 @@ impl Reconciler {
             }
             cuts.count(&self.metrics.events_cut);
         }
-        Ok(match self.log.reconcile(event).await? {
-            Appended::New => Ending::Reconciled,
-            Appended::Duplicate => Ending::Overtaken,
-        })
+        let screening_id = event.keys.screening_id.clone();
+        match self.log.reconcile(event).await {
+            Ok(Appended::New) => Ok(Ending::Reconciled),
+            Ok(Appended::Duplicate) => Ok(Ending::Overtaken),
+            // The store is well, and takes the other ends.
+            Err(AppendError::TooLarge) => {
+                tracing::error!(
+                    screening_id,
+                    "the end of a screening is larger than the store accepts"
+                );
+                Ok(Ending::Failed)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn give_up(&self, screening_id: Vec<u8>) -> Result<(), StoreFailed> {

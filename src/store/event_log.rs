@@ -68,6 +68,17 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Whether the last append succeeded in time, and its changes.
     fn writable(&self) -> watch::Receiver<bool>;
+
+    /// Whether clients should come to this gateway for the log, and its changes. A log that several gateways share does
+    /// not send them elsewhere while it is away from all of them, and does so where it is broken at this one.
+    fn serviceable(&self) -> watch::Receiver<bool> {
+        self.writable()
+    }
+
+    /// Why the log sends clients elsewhere, in words for the operator, where it is known.
+    fn unserviceable_because(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What became of an append.
@@ -94,6 +105,10 @@ pub enum AppendError {
     /// Something after which nothing is certain; only a restart helps.
     #[error("the log cannot write until a restart")]
     Broken,
+    /// The event is larger than the store accepts, whatever is left out of it. Repeating the append does not help; other
+    /// appends are not affected.
+    #[error("the event is larger than the store accepts")]
+    TooLarge,
 }
 
 /// Why records cannot be read.
@@ -113,4 +128,12 @@ pub enum ReadError {
     /// The log cannot be read.
     #[error("the log cannot be read: {0}")]
     Unavailable(String),
+    /// A record was written by a newer version of the gateway. It is sound, and another gateway can read it.
+    #[error("record {sequence} was written by a newer version of the gateway, in format {format}")]
+    Newer {
+        /// Its sequence; 0 where it has none.
+        sequence: u64,
+        /// The number of its format.
+        format: u32,
+    },
 }

@@ -52,6 +52,8 @@ struct Held {
     records: VecDeque<Arc<Record>>,
     bytes: usize,
     max_bytes: usize,
+    /// Memory answers nothing any more.
+    has_failed: bool,
 }
 
 impl HotTail {
@@ -65,6 +67,7 @@ impl HotTail {
                 records: VecDeque::new(),
                 bytes: 0,
                 max_bytes: MAX_BYTES,
+                has_failed: false,
             }),
         }
     }
@@ -102,6 +105,9 @@ impl HotTail {
     /// The page after `sequence`, if memory has it.
     pub fn page(&self, sequence: u64) -> Option<Page> {
         let held = self.held();
+        if held.has_failed {
+            return None;
+        }
         if sequence >= held.bounds.head.sequence {
             return Some(Page::new());
         }
@@ -138,6 +144,15 @@ impl HotTail {
         }
     }
 
+    /// Has all who follow ask the log itself from now on, which fails: nothing is certain any more.
+    pub(super) fn fail(&self) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.has_failed = true;
+        drop(held);
+        self.interests.fail();
+        self.head.send_modify(|_| {});
+    }
+
     /// Wakes all who follow, if there is something new to see.
     pub(super) fn wake(&self) {
         self.interests.wake();
@@ -147,6 +162,12 @@ impl HotTail {
             *last = head;
             is_news
         });
+    }
+
+    /// Has memory answer again, after [`HotTail::fail`].
+    pub(super) fn recover(&self) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.has_failed = false;
     }
 
     fn held(&self) -> RwLockReadGuard<'_, Held> {

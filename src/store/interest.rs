@@ -145,6 +145,15 @@ impl Interests {
         }
     }
 
+    /// Has everybody look at the log again, whatever it has.
+    pub(super) fn fail(&self) {
+        let mut index = lock(&self.0);
+        let newest = index.head.sequence.max(1);
+        index.note_unseen(newest);
+        drop(index);
+        self.wake();
+    }
+
     /// Wakes whoever has something new.
     pub(super) fn wake(&self) {
         let to_wake = mem::take(&mut lock(&self.0).to_wake);

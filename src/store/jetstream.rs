@@ -7,6 +7,7 @@
 mod bucket;
 mod checkpoint;
 mod connection;
+mod doubt;
 mod end;
 mod events;
 mod export;
@@ -20,6 +21,8 @@ mod nats;
 mod open;
 mod owners;
 mod payload;
+mod poll_follower;
+mod poll_list;
 mod poll_log;
 mod poll_value;
 #[cfg(any(test, fuzzing))]
@@ -31,9 +34,12 @@ mod reader;
 mod refusal;
 mod request_log;
 mod request_value;
+mod servers;
 mod settings;
 mod space;
 mod supersession;
+mod turns;
+mod unreadable;
 mod writer;
 
 use std::{
@@ -83,11 +89,7 @@ const QUEUED_EVENTS: usize = 1024;
 /// How many KiB of them wait for the writer, or are being written.
 const QUEUED_KIB: u32 = 64 << 10;
 
-/// How much a message has besides its event, at most.
-const MESSAGE_OVERHEAD: usize = 64 << 10;
-
 static EVENT_CUT: Throttle = Throttle::new("parts of an event were left out for NATS");
-
 /// How long the writer has to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -156,6 +158,8 @@ struct Tasks {
     owners: JoinHandle<()>,
     lease: JoinHandle<()>,
     space: JoinHandle<()>,
+    polls: JoinHandle<()>,
+    turns: JoinHandle<()>,
     closed: CancellationToken,
 }
 
@@ -192,6 +196,8 @@ impl JetStream {
             owners,
             lease,
             space,
+            polls,
+            turns,
             closed,
         }) = tasks
         else {
@@ -200,7 +206,7 @@ impl JetStream {
         closed.cancel();
         // One that panicked has ended too, and was reported by its panic.
         let _ = time::timeout(CLOSE_TIMEOUT, writer).await;
-        for task in [follower, owners, lease, space] {
+        for task in [follower, owners, lease, space, polls, turns] {
             task.abort();
             let _ = task.await;
         }
@@ -255,7 +261,8 @@ impl JetStream {
         mut event: NewEvent,
         is_reconciled: bool,
     ) -> Result<Appended, AppendError> {
-        let cuts = event.fit(self.max_value_bytes());
+        let max_bytes = self.events.connection.max_value_bytes();
+        let cuts = event.fit(max_bytes);
         if !cuts.is_empty() {
             let screening_id = &event.keys.screening_id;
             if EVENT_CUT.allows() {
@@ -263,17 +270,25 @@ impl JetStream {
             }
             cuts.count(&self.waits.metrics.cuts);
         }
+        let bytes = event.size();
+        if bytes > max_bytes {
+            let log = &self.events.names.events;
+            tracing::error!(
+                log,
+                bytes,
+                max_bytes,
+                "an event is larger than max_payload of NATS allows"
+            );
+            return Err(AppendError::TooLarge);
+        }
+        if self.events.newer().is_some() {
+            return Err(AppendError::Unavailable);
+        }
         let (appended, sequence) = self.write(event, is_reconciled).await?;
         if let Some(sequence) = sequence {
             self.is_shown(sequence).await;
         }
         Ok(appended)
-    }
-
-    /// How large an event, or the answer of a request, may be on this server.
-    fn max_value_bytes(&self) -> usize {
-        let max_payload = self.events.connection.max_payload();
-        max_payload.saturating_sub(MESSAGE_OVERHEAD)
     }
 
     /// Waits until this replica's readers see a record. Whether they do in time.
@@ -310,6 +325,7 @@ impl EventLog for JetStream {
 
     fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
         Box::pin(async move {
+            self.events.require_serviceable()?;
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
                 None => self.reader.page(sequence).await,
@@ -327,5 +343,14 @@ impl EventLog for JetStream {
 
     fn writable(&self) -> watch::Receiver<bool> {
         self.writable.subscribe()
+    }
+
+    fn serviceable(&self) -> watch::Receiver<bool> {
+        self.events.serviceability()
+    }
+
+    fn unserviceable_because(&self) -> Option<String> {
+        let error = self.events.require_serviceable().err()?;
+        Some(format!("{}: {error}", self.events.names.events))
     }
 }

@@ -20,11 +20,6 @@ pub enum Place {
 }
 
 impl Place {
-    /// Whether several gateways can use it, so that it is away from all of them when it is away from one.
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Place::Nats(_))
-    }
-
     /// How many bytes of events a log in it keeps.
     pub fn retention_bytes(&self) -> u64 {
         match self {

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub(super) commit: Histogram,
     /// How far the clock of NATS is ahead of this machine's, in seconds.
     pub(super) nats_clock_offset: Gauge,
+    /// How large a message may be at NATS, in bytes.
+    pub(super) nats_max_payload: Gauge,
     all_writable: Family<TenantLabel, Gauge>,
     all_polls: Family<TenantLabel, Gauge>,
     all_wal_bytes: Family<TenantLabel, Gauge>,
@@ -74,6 +76,7 @@ impl Metrics {
             cuts: CutCounter::default(),
             commit: Histogram::new(DURATION_BUCKETS),
             nats_clock_offset: Gauge::default(),
+            nats_max_payload: Gauge::default(),
             all_writable: Family::default(),
             all_polls: Family::default(),
             all_wal_bytes: Family::default(),
@@ -103,6 +106,11 @@ impl Metrics {
             "store_nats_clock_offset_seconds",
             "How far the clock of NATS is ahead of this machine's",
             metrics.nats_clock_offset.clone(),
+        );
+        registry.register(
+            "store_nats_max_payload_bytes",
+            "How large a message may be at NATS (max_payload); 0 on the embedded log",
+            metrics.nats_max_payload.clone(),
         );
         registry.register(
             "store_writable",

@@ -14,7 +14,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// under way then is waited for. The write must have the same effect however often it lands.
 ///
 /// # Errors
-/// [`AppendError::Broken`], after which no try can succeed; after `stop`, that of the last try.
+/// [`AppendError::Broken`] and [`AppendError::TooLarge`], after which no try can succeed; after `stop`, that of the last
+/// try.
 pub async fn until_written<T, W>(
     mut write: impl FnMut() -> W,
     stop: impl Future<Output = ()>,
@@ -26,7 +27,7 @@ where
     let mut longest = FIRST_PAUSE;
     loop {
         let error = match write().await {
-            Err(error) if error != AppendError::Broken => error,
+            Err(error @ (AppendError::TooSlow | AppendError::Unavailable)) => error,
             written => return written,
         };
         // Half of it at least: a store that refuses at once is not asked all the time.
@@ -77,6 +78,7 @@ mod tests {
         for (error, stop) in [
             (AppendError::Unavailable, true),
             (AppendError::Broken, false),
+            (AppendError::TooLarge, false),
         ] {
             let tries = Cell::new(0);
             let write = || {

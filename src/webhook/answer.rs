@@ -28,7 +28,7 @@ pub(super) enum Ending {
     Unsupported,
     /// No signature of Kora's.
     Unauthentic,
-    /// Larger than allowed.
+    /// Larger than allowed, or than the log can ever take.
     TooLarge,
     /// The body did not come in time.
     TimedOut,

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::{Tenant, answer::Ending, body::BodyReader, signature::ActiveVerifier};
 use crate::{
     event::{Identity, NewEvent, UNREADABLE},
-    store::{Appended, EventLog},
+    store::{AppendError, Appended, EventLog},
     telemetry::Throttle,
 };
 
@@ -99,7 +99,13 @@ impl Recipient {
             Ok(Appended::New) => Ending::Accepted,
             Err(error) => {
                 tracing::warn!(tenant = self.name, event_id, %error, "a webhook was not kept");
-                Ending::StoreUnavailable
+                match error {
+                    // Offering it again would not help.
+                    AppendError::TooLarge => Ending::TooLarge,
+                    AppendError::TooSlow | AppendError::Unavailable | AppendError::Broken => {
+                        Ending::StoreUnavailable
+                    }
+                }
             }
         }
     }

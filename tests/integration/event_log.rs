@@ -1,5 +1,6 @@
 //! What the embedded backend does beside the law of a log, and how it keeps it.
 
+mod damaged_columns;
 mod disk;
 mod maintenance;
 mod request_space;

@@ -22,11 +22,17 @@ pub struct GatewayProcess {
     process: Child,
     pub grpc: SocketAddr,
     pub webhook: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 impl GatewayProcess {
     /// Starts one whose Kora is at `base_url`, on this log, and waits until it is ready.
     pub fn start(base_url: &str, event_log: &str) -> GatewayProcess {
+        Self::start_with(base_url, event_log, &[])
+    }
+
+    /// The same with these flags besides.
+    pub fn start_with(base_url: &str, event_log: &str, flags: &[&str]) -> GatewayProcess {
         let mut process = Command::new(env!("CARGO_BIN_EXE_kora-gateway"))
             .arg("serve")
             .args(["--grpc-addr", "127.0.0.1:0"])
@@ -34,6 +40,7 @@ impl GatewayProcess {
             .args(["--admin-addr", "127.0.0.1:0"])
             .args(["--kora-base-url", base_url, "--kora-tenant-id", TENANT_ID])
             .args(["--event-log", event_log])
+            .args(flags)
             .env_clear()
             .env("KORA_API_KEY", API_KEY)
             .env("KORA_WEBHOOK_SECRET", WEBHOOK_SECRET)
@@ -47,6 +54,7 @@ impl GatewayProcess {
             process,
             grpc: SocketAddr::from(([0; 4], 0)),
             webhook: SocketAddr::from(([0; 4], 0)),
+            admin: SocketAddr::from(([0; 4], 0)),
         };
         let began = Instant::now();
         loop {
@@ -55,6 +63,7 @@ impl GatewayProcess {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["listening", "grpc", addr] => gateway.grpc = addr.parse().unwrap(),
                 ["listening", "webhook", addr] => gateway.webhook = addr.parse().unwrap(),
+                ["listening", "admin", addr] => gateway.admin = addr.parse().unwrap(),
                 ["ready"] => return gateway,
                 _ => {}
             }

@@ -41,6 +41,7 @@ mod situations;
 mod stops;
 mod subscriber;
 mod successes;
+mod tcp_link;
 mod tenants;
 mod twins;
 mod validation;

@@ -6,8 +6,9 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    io::{self, Read},
+    io::{self, BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,8 +18,24 @@ use tempfile::TempDir;
 
 pub use cluster::NatsCluster;
 
-/// Names the program, where it is not on the path.
-const PROGRAM: &str = "KORA_GATEWAY_NATS_SERVER";
+/// Which of the supported versions a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The oldest one that is tested: Debian's.
+    Oldest,
+    /// A current one, which syncs each write to disk before it acknowledges it.
+    Current,
+}
+
+impl Program {
+    /// The environment variable that names it, and what it is called on the path.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Program::Oldest => ("KORA_GATEWAY_NATS_SERVER", "nats-server"),
+            Program::Current => ("KORA_GATEWAY_NATS_SERVER_CURRENT", "nats-server-current"),
+        }
+    }
+}
 
 /// How much a server may keep, whatever the disk has left: from that it would take its own limit,
 /// and create no log on a disk that is nearly full.
@@ -38,7 +55,10 @@ pub struct NatsServer {
     process: Option<Child>,
     addr: SocketAddr,
     directory: TempDir,
+    program: Program,
     arguments: Vec<String>,
+    /// In its settings file; the server's default where there is none.
+    max_payload: Option<usize>,
 }
 
 impl NatsServer {
@@ -48,12 +68,24 @@ impl NatsServer {
 
     /// Starts one with these arguments besides.
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::start_limited(arguments, None)
+    }
+
+    /// The same with a limit on the size of messages.
+    pub fn start_limited(arguments: &[&str], max_payload: Option<usize>) -> Self {
+        Self::start_program(Program::Oldest, arguments, max_payload)
+    }
+
+    /// The same of this version.
+    pub fn start_program(program: Program, arguments: &[&str], max_payload: Option<usize>) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut server = NatsServer {
             process: None,
             addr: free.local_addr().unwrap(),
             directory: tempfile::tempdir().unwrap(),
+            program,
             arguments: arguments.iter().map(|part| (*part).to_owned()).collect(),
+            max_payload,
         };
         drop(free);
         server.resume();
@@ -63,6 +95,10 @@ impl NatsServer {
     /// Where it is, as a setting of the gateway.
     pub fn url(&self) -> String {
         format!("nats://{}", self.addr)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Kills it as a power cut would, its memory included.
@@ -87,22 +123,20 @@ impl NatsServer {
 
     /// Starts it again with what it had on disk.
     pub fn resume(&mut self) {
-        let program = env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("nats-server"));
-        let settings = self.directory.path().join("room.conf");
-        fs::write(&settings, format!("jetstream {{ max_file: {ROOM_BYTES} }}")).unwrap();
+        let (variable, name) = self.program.place();
+        let program = env::var_os(variable).unwrap_or_else(|| OsString::from(name));
+        let settings = self.write_settings();
         let started = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string()])
             .arg("-c")
             .arg(&settings)
-            .arg("-sd")
-            .arg(self.directory.path())
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut process) = started else {
-            panic!("{program:?} cannot be started: install nats-server, or name it in {PROGRAM}");
+            panic!("{program:?} cannot be started: install nats-server, or name it in {variable}");
         };
         let began = Instant::now();
         while !is_ready(self.addr) {
@@ -113,6 +147,40 @@ impl NatsServer {
             std::thread::sleep(LOOK_AGAIN);
         }
         self.process = Some(process);
+    }
+
+    /// Has it read another limit on the size of messages, as an operator would who edits its settings and reloads them.
+    /// Connected clients are not told.
+    pub fn reload_max_payload(&mut self, max_payload: usize) {
+        self.max_payload = Some(max_payload);
+        self.write_settings();
+        let process = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-HUP", &process]).status();
+        assert!(sent.unwrap().success());
+        let wanted = format!("\"max_payload\":{max_payload},");
+        let began = Instant::now();
+        while !greeting(self.addr).is_some_and(|greeting| greeting.contains(&wanted)) {
+            assert!(began.elapsed() < PATIENCE, "the settings are not reloaded");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn write_settings(&self) -> PathBuf {
+        let path = self.directory.path().join("room.conf");
+        let max_payload = self
+            .max_payload
+            .map_or_else(String::new, |bytes| format!("max_payload: {bytes}\n"));
+        // A directory that is given by a flag keeps the server from reloading the rest.
+        let directory = self.directory.path().display();
+        let sync = match self.program {
+            Program::Oldest => "",
+            Program::Current => ", sync_interval: always",
+        };
+        let jetstream =
+            format!("jetstream {{ max_file: {ROOM_BYTES}, store_dir: \"{directory}\"{sync} }}");
+        let settings = format!("{max_payload}{jetstream}");
+        fs::write(&path, settings).unwrap();
+        path
     }
 
     /// Loses all that it has on disk.
@@ -145,11 +213,15 @@ fn is_stopped(task: io::Result<fs::DirEntry>) -> bool {
 
 /// Whether a server greets there.
 fn is_ready(addr: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(addr) else {
-        return false;
-    };
+    greeting(addr).is_some_and(|greeting| greeting.starts_with("INFO "))
+}
+
+/// The first line that whoever is there sends.
+fn greeting(addr: SocketAddr) -> Option<String> {
+    let stream = TcpStream::connect(addr).ok()?;
     // Somebody else who has got this port meanwhile can be silent.
     stream.set_read_timeout(Some(GREETING)).unwrap();
-    let mut greeting = [0; 5];
-    stream.read_exact(&mut greeting).is_ok() && greeting == *b"INFO "
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
 }

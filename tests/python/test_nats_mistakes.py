@@ -51,6 +51,7 @@ MISTAKES = {
         account(f"jetstream: {{max_file: 40GB, max_streams: 2}}, {USER}"), ("number of streams", "max_streams")
     ),
     "no JetStream": Mistake("max_payload: 1MB", ("JetStream switched off",)),
+    "messages too small": Mistake(f"max_payload: 64KB\n{ROOM}", ("max_payload", "262144")),
     "no JetStream in the account": Mistake(account(USER), ("not enabled for account", "--nats-credentials-file")),
     "no right": Mistake(
         account(f"jetstream: enabled, {MAY_NOT_CREATE}"), ("STREAM.CREATE", "--nats-credentials-file")

@@ -8,16 +8,24 @@ use async_nats::{
             DeliverPolicy,
             pull::{Ordered, OrderedConfig},
         },
-        context::PublishErrorKind,
+        context::{PublishError, PublishErrorKind},
         message::PublishMessage,
+        publish::PublishAck,
         stream::{PurgeErrorKind, RawMessageErrorKind, Stream},
     },
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
-use super::{connection::Connection, settings::bucket_subject};
-use crate::store::{AppendError, ReadError};
+use super::{
+    connection::{ANSWER_TIMEOUT, Connection, RETRY_PAUSE, ask},
+    settings::bucket_subject,
+};
+use crate::store::{AppendError, Metrics, ReadError};
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -81,7 +89,7 @@ impl Bucket {
 
     /// What the bucket holds now: how many keys, and their bytes at the server.
     pub(super) async fn size(&self) -> Result<Size, ReadError> {
-        let info = self.stream.get_info().await.map_err(unavailable)?;
+        let info = ask(|| self.stream.get_info()).await?;
         Ok(Size {
             keys: info.state.messages,
             bytes: info.state.bytes,
@@ -89,26 +97,42 @@ impl Bucket {
         })
     }
 
-    /// Whether NATS is there, as far as is known. Where it is not, nothing is written; a read waits for it.
-    pub(super) fn is_reachable(&self) -> bool {
-        self.connection.is_up()
+    /// How often the connection was made, and its changes.
+    pub(super) fn made(&self) -> watch::Receiver<u64> {
+        self.connection.made()
+    }
+
+    /// Waits until there is a connection. False if NATS is away: then nothing is written; a read waits for it.
+    pub(super) async fn is_reachable(&self) -> bool {
+        self.connection.until_up().await
+    }
+
+    /// See [`Connection::watch_max_payload`].
+    pub(super) fn watch_max_payload(&self, metrics: &Metrics) {
+        self.connection.watch_max_payload(metrics);
     }
 
     /// The value of a key, from the leader.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
         let subject = bucket_subject(&self.name, key);
-        match self.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => Ok(Some(Entry {
-                revision: message.sequence,
-                value: message.payload,
-                nanoseconds: message.time.unix_timestamp_nanos(),
-            })),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
+        let found = ask(|| async {
+            match self.stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(found.await?.map(|message| Entry {
+            revision: message.sequence,
+            value: message.payload,
+            nanoseconds: message.time.unix_timestamp_nanos(),
+        }))
     }
 
     /// Sets a key if its revision is still this. `None` if it is not.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`] if the value does not fit into `max_payload`: it was not sent.
     pub(super) async fn set(
         &self,
         key: &str,
@@ -132,7 +156,7 @@ impl Bucket {
 
     /// Removes a key. False if it had no value.
     pub(super) async fn remove(&self, key: &str) -> Result<bool, AppendError> {
-        if !self.is_reachable() {
+        if !self.is_reachable().await {
             return Err(AppendError::Unavailable);
         }
         let purge = self.stream.purge().filter(bucket_subject(&self.name, key));
@@ -196,25 +220,44 @@ impl Bucket {
         key: &str,
         message: PublishMessage,
     ) -> Result<Option<u64>, AppendError> {
-        if !self.is_reachable() {
+        if !self.is_reachable().await {
             return Err(AppendError::Unavailable);
         }
-        let sent = self
-            .connection
-            .jetstream
-            .send_publish(bucket_subject(&self.name, key), message);
-        let acknowledged = match sent.await {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
-            Ok(acknowledged) => Ok(Some(acknowledged.sequence)),
-            Err(error) => match error.kind() {
-                PublishErrorKind::WrongLastSequence => Ok(None),
-                PublishErrorKind::TimedOut => Err(AppendError::TooSlow),
-                _ => Err(AppendError::Unavailable),
-            },
+        let began = Instant::now();
+        loop {
+            let sent = Instant::now();
+            let error = match self.publish_once(key, message.clone()).await {
+                Ok(acknowledged) => {
+                    self.connection.write_succeeded();
+                    return Ok(Some(acknowledged.sequence));
+                }
+                Err(error) => error.kind(),
+            };
+            let failure = match error {
+                PublishErrorKind::WrongLastSequence => return Ok(None),
+                PublishErrorKind::MaxPayloadExceeded => return Err(AppendError::TooLarge),
+                PublishErrorKind::TimedOut => AppendError::TooSlow,
+                _ => AppendError::Unavailable,
+            };
+            self.connection.write_failed(sent).await;
+            // Nobody got it: the servers of a cluster are electing a leader. What may have been stored is not sent
+            // again, since the second copy would find the key changed by the first.
+            let is_undelivered = error == PublishErrorKind::StreamNotFound;
+            if !is_undelivered || began.elapsed() >= ANSWER_TIMEOUT || !self.is_reachable().await {
+                return Err(failure);
+            }
+            sleep(RETRY_PAUSE).await;
         }
+    }
+
+    async fn publish_once(
+        &self,
+        key: &str,
+        message: PublishMessage,
+    ) -> Result<PublishAck, PublishError> {
+        let subject = bucket_subject(&self.name, key);
+        let jetstream = &self.connection.jetstream;
+        jetstream.send_publish(subject, message).await?.await
     }
 }
 
@@ -227,7 +270,20 @@ impl Values {
 
     /// The same with its revision.
     pub(super) async fn next_found(&mut self) -> Result<Option<Found>, ReadError> {
-        while self.pending > 0 {
+        if self.is_complete() {
+            return Ok(None);
+        }
+        self.next_change().await.map(Some)
+    }
+
+    /// Whether every value that was there has been returned.
+    pub(super) fn is_complete(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// The next key and its value; after the last one, waits for the next that is changed.
+    pub(super) async fn next_change(&mut self) -> Result<Found, ReadError> {
+        loop {
             let message = self.messages.next().await;
             let message = message.ok_or_else(|| unavailable("NATS ended the consumer"))?;
             let message = message.map_err(unavailable)?;
@@ -235,14 +291,13 @@ impl Values {
             self.pending = info.pending;
             let revision = info.stream_sequence;
             if let Some(key) = message.subject.strip_prefix(&self.before_key) {
-                return Ok(Some(Found {
+                return Ok(Found {
                     key: key.to_owned(),
                     value: message.payload.clone(),
                     revision,
-                }));
+                });
             }
         }
-        Ok(None)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     open::{existing, unreachable},
     poll_value,
     reader::Reader,
-    request_value::{self, Damaged, Owned},
+    request_value::{self, Owned},
     settings::bucket_stream,
 };
 use crate::store::{
@@ -102,22 +102,18 @@ impl Export {
         while let Some((key, value)) = requests.next().await? {
             let owned = Owned::decode_at(&key, value);
             let Owned { record, .. } =
-                owned.map_err(|Damaged| damaged("a request record differs from its checksum"))?;
+                owned.map_err(|error| error.error("a request record differs from its checksum"))?;
             if send(Item::Request(record)).await.is_none() {
                 return Ok(None);
             }
         }
         for (_, value) in self.records.all(poll_value::PREFIX).await? {
             let poll = poll_value::decode(value);
-            let poll = poll.ok_or_else(|| damaged("a poll differs from its checksum"))?;
+            let poll = poll.map_err(|error| error.error("a poll differs from its checksum"))?;
             if send(Item::Poll(poll)).await.is_none() {
                 return Ok(None);
             }
         }
         Ok(Some(()))
     }
-}
-
-fn damaged(what: &'static str) -> ReadError {
-    ReadError::Corrupt { sequence: 0, what }
 }

@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{checkpoint::Checkpoint, end::End, events::Events, payload};
@@ -26,6 +26,15 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long to leave NATS alone when the stream cannot be followed.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long to wait until an event that only a newer version can read may have been trimmed.
+const NEWER_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long NATS has to make a consumer.
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long NATS has to keep the end of the log. Events wait meanwhile, and the next time comes soon.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many messages NATS sends ahead.
 const AHEAD: i64 = 64;
@@ -48,8 +57,8 @@ pub(super) struct Follower {
 enum Stop {
     /// It can be tried again.
     Passing(String),
-    /// The log is broken.
-    Broken,
+    /// A record is not what it should be, by what one server said.
+    Doubtful(&'static str),
 }
 
 impl From<ReadError> for Stop {
@@ -61,32 +70,46 @@ impl From<ReadError> for Stop {
 impl Follower {
     /// Follows until the log is broken.
     pub(super) async fn run(self) {
+        let mut heard = Instant::now();
         loop {
-            match self.follow().await {
-                Err(Stop::Broken) => break,
-                _ if self.events.is_broken() => break,
-                Err(Stop::Passing(error)) => {
-                    if self.writable.get() {
-                        let log = &self.events.names.events;
-                        tracing::warn!(log, error, "the event log cannot be followed now");
-                    }
-                    self.writable.set(false);
-                    sleep(PAUSE).await;
-                }
-                // The connection was made anew.
-                Ok(()) => {}
+            let stopped = self.follow(&mut heard).await;
+            if let Err(Stop::Doubtful(what)) = stopped {
+                // What cannot be asked now is asked when it is seen again.
+                let _ = self.events.doubt_record(what).await;
             }
+            if self.events.is_broken() {
+                break;
+            }
+            let error = match stopped {
+                // The connection or the consumer has to be made anew.
+                Ok(()) => continue,
+                Err(Stop::Passing(error)) => error,
+                Err(Stop::Doubtful(what)) => what.to_owned(),
+            };
+            if self.writable.get() {
+                let log = &self.events.names.events;
+                tracing::warn!(log, error, "the event log cannot be followed now");
+            }
+            self.writable.set(false);
+            let is_newer = self.events.newer().is_some();
+            if !is_newer {
+                self.events.connection.read_failed(heard).await;
+            }
+            sleep(if is_newer { NEWER_PAUSE } else { PAUSE }).await;
         }
         self.writable.set(false);
+        self.tail.fail();
     }
 
-    /// Follows from the newest record that is shown, for as long as the connection lasts.
-    async fn follow(&self) -> Result<(), Stop> {
+    /// Follows from the newest record that is shown, for as long as the connection and the consumer last.
+    async fn follow(&self, heard: &mut Instant) -> Result<(), Stop> {
         let mut made = self.events.connection.made();
         made.mark_unchanged();
         self.check_continuity().await?;
         self.look_after().await?;
         let mut messages = self.consume().await?;
+        // What was shown when the stream was found to have more.
+        let mut behind_at = None;
         let mut look_after = interval(LOOK_AFTER);
         look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -98,9 +121,19 @@ impl Follower {
                     {
                         batch.push(message.map_err(passing)?);
                     }
-                    self.show(batch)?;
+                    self.show(batch).await?;
                 }
-                _ = look_after.tick() => self.look_after().await?,
+                _ = look_after.tick() => {
+                    let last = self.look_after().await?;
+                    *heard = Instant::now();
+                    let shown = self.shown.borrow().position.sequence;
+                    // The server that had the consumer can be gone, and nobody says so.
+                    if last > shown && behind_at == Some(shown) {
+                        return Ok(());
+                    }
+                    behind_at = (last > shown).then_some(shown);
+                }
+                () = self.events.until_broken() => return Ok(()),
                 changed = made.changed() => return changed.map_err(passing),
             }
         }
@@ -115,26 +148,27 @@ impl Follower {
             max_batch: AHEAD,
             ..OrderedConfig::default()
         });
-        let consumer = consumer.await.map_err(passing)?;
-        consumer.messages().await.map_err(passing)
+        let messages = async {
+            let consumer = consumer.await.map_err(passing)?;
+            consumer.messages().await.map_err(passing)
+        };
+        timeout(CONSUMER_TIMEOUT, messages).await.map_err(passing)?
     }
 
-    /// Breaks the log if the stream has another record at the place of the newest one that was shown.
+    /// Sees that the stream has no other record at the place of the newest one that was shown.
     async fn check_continuity(&self) -> Result<(), Stop> {
         let shown = *self.shown.borrow();
         self.events.state(shown.position.sequence).await?;
         let there = self.events.end_at(shown.position.sequence).await?;
         match there {
-            Some(there) if there.position.checksum != shown.position.checksum => {
-                self.events
-                    .break_for("the stream has other events than those that were seen");
-                Err(Stop::Broken)
-            }
+            Some(there) if there.position.checksum != shown.position.checksum => Err(
+                Stop::Doubtful("the stream has other events than those that were seen"),
+            ),
             _ => Ok(()),
         }
     }
 
-    fn show(&self, messages: Vec<Message>) -> Result<(), Stop> {
+    async fn show(&self, messages: Vec<Message>) -> Result<(), Stop> {
         let mut last = *self.shown.borrow();
         let mut trimmed = self.tail.bounds().trimmed;
         let mut records = Vec::with_capacity(messages.len());
@@ -143,24 +177,37 @@ impl Follower {
             if sequence <= last.position.sequence {
                 continue;
             }
-            let decoded = payload::decode(self.events.id, sequence, message.message.payload);
-            let placed = decoded.map_err(|_| {
-                self.metrics.corrupt.inc();
-                self.events.break_for("a new event is damaged");
-                Stop::Broken
-            })?;
+            let placed = match payload::decode(self.events.id, sequence, message.message.payload) {
+                Ok(placed) => placed,
+                Err(newer @ ReadError::Newer { sequence, format }) => {
+                    self.show_records(records, trimmed, last);
+                    if self.events.set_newer(Some((sequence, format))) {
+                        self.tail.fail();
+                    }
+                    return Err(newer.into());
+                }
+                Err(_) => {
+                    self.metrics.corrupt.inc();
+                    return Err(Stop::Doubtful("a new event is damaged"));
+                }
+            };
             match placed.before.position {
                 before if before == last.position => {}
-                // What is between was trimmed while NATS was away.
-                before if before.sequence > last.position.sequence => trimmed = before,
-                _ => {
-                    self.events
-                        .break_for("a new event does not follow the last one");
-                    return Err(Stop::Broken);
+                before if before.sequence > last.position.sequence => {
+                    if self.events.has(last.position.sequence + 1).await? {
+                        return Err(passing("the consumer left events out"));
+                    }
+                    // What is between was trimmed while NATS was away.
+                    trimmed = before;
                 }
+                _ => return Err(Stop::Doubtful("a new event does not follow the last one")),
             }
             last = (&placed.record).into();
             records.push(Arc::new(placed.record));
+        }
+        self.events.trust_records();
+        if self.events.set_newer(None) {
+            self.tail.recover();
         }
         self.show_records(records, trimmed, last);
         Ok(())
@@ -172,15 +219,25 @@ impl Follower {
         self.tail.wake();
     }
 
-    /// Shows what was trimmed, and that NATS answers.
-    async fn look_after(&self) -> Result<(), Stop> {
+    /// Shows what was trimmed, and that NATS answers. Returns the newest sequence of the stream.
+    async fn look_after(&self) -> Result<u64, Stop> {
         let shown = *self.shown.borrow();
         let state = self.events.state(shown.position.sequence).await?;
         // At once: what follows can take long, and things can have changed by then.
-        self.writable.set(true);
+        match self.events.newer() {
+            // It was trimmed.
+            Some((sequence, _)) if sequence < state.first_sequence => {
+                self.events.set_newer(None);
+                self.tail.recover();
+                self.writable.set(true);
+            }
+            Some(_) => {}
+            None => self.writable.set(true),
+        }
         // Before anybody sees that the newest record is gone too.
         let is_empty = state.messages == 0;
-        if !self.checkpoint.note(shown, is_empty).await && is_empty {
+        let kept = timeout(CHECKPOINT_TIMEOUT, self.checkpoint.note(shown, is_empty)).await;
+        if !kept.unwrap_or(false) && is_empty {
             return Err(passing("the end of the emptied log cannot be kept"));
         }
         let was = self.tail.bounds().trimmed;
@@ -191,7 +248,7 @@ impl Follower {
                 self.tail.show(Vec::new(), trimmed);
             }
         }
-        Ok(())
+        Ok(state.last_sequence)
     }
 }
 

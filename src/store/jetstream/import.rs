@@ -5,10 +5,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Config, MESSAGE_OVERHEAD, OpenError,
+    Config, OpenError,
     bucket::{ABSENT, Bucket},
     checkpoint::Checkpoint,
-    connection::Connection,
+    connection::{Connection, max_payload_for},
     end::End,
     events::Events,
     log_record::{self, Filling},
@@ -52,11 +52,10 @@ impl Import {
         beginning: Beginning,
     ) -> Result<Self, TransferError> {
         let connection = Connection::open(config).await?;
-        let room = connection.max_payload().saturating_sub(MESSAGE_OVERHEAD);
-        if beginning.largest_item > room {
+        if beginning.largest_item > connection.max_value_bytes() {
             return Err(refused(format!(
                 "this NATS server has no room for the largest record: max_payload has to be at least {}",
-                beginning.largest_item + MESSAGE_OVERHEAD
+                max_payload_for(beginning.largest_item)
             )));
         }
         let names = Names::of(&config.stream_prefix, tenant);
@@ -190,11 +189,6 @@ impl Import {
 
     async fn put_poll(&self, poll: &Poll) -> Result<(), TransferError> {
         let id = poll.screening_id.as_bytes();
-        if id.len() > poll_value::MAX_ID_BYTES {
-            return Err(refused(
-                "the id of a screening is too long for a poll on NATS",
-            ));
-        }
         let (key, value) = (poll_value::key(id), poll_value::encode(poll));
         self.put(&self.records, &key, value).await
     }

@@ -3,7 +3,10 @@
 //! Nothing depends on it but how often Kora is asked: what is appended is compared with the log each time.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Lease {
     bucket: Bucket,
     me: Uuid,
+    /// This process cannot do what the lease is for.
+    is_declined: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -44,6 +49,7 @@ impl Lease {
         Arc::new(Lease {
             bucket,
             me,
+            is_declined: AtomicBool::new(false),
             seen: Mutex::default(),
         })
     }
@@ -66,6 +72,9 @@ impl Lease {
 
     /// Takes it, keeps it, or notes that somebody else has it. While NATS is away nothing changes.
     pub(super) async fn renew(&self) {
+        if self.is_declined.load(Ordering::Relaxed) {
+            return;
+        }
         let asked = Instant::now();
         let Ok(found) = self.bucket.get(KEY).await else {
             return;
@@ -78,6 +87,14 @@ impl Lease {
         let me = Bytes::copy_from_slice(self.me.as_bytes());
         if let Ok(Some(_revision)) = self.bucket.set(KEY, me, revision).await {
             self.seen().renewed = Some(asked);
+        }
+    }
+
+    /// Leaves it to others for as long as this process cannot do what it is for.
+    pub(super) async fn decline(&self, is_declined: bool) {
+        self.is_declined.store(is_declined, Ordering::Relaxed);
+        if is_declined {
+            self.release().await;
         }
     }
 

@@ -52,6 +52,13 @@ pub(super) struct Filling {
     revision: u64,
 }
 
+/// What every version reads of the record.
+#[derive(Clone, PartialEq, Message)]
+struct Format {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+}
+
 /// Which log the stream is. A new stream becomes a new log.
 pub(super) async fn identify(bucket: &Bucket, events: &Info) -> Result<LogId, OpenError> {
     for _ in 0..ATTEMPTS {
@@ -125,12 +132,16 @@ fn write(id: LogId, events: &Info, is_importing: bool) -> Bytes {
 
 fn read(value: Bytes, events: &Info) -> Result<LogId, OpenError> {
     let refused = |what: &str| OpenError::Refused(what.to_owned());
+    let format = Format::decode(value.clone()).unwrap_or_default().format;
+    if format > FORMAT {
+        return Err(OpenError::Refused(format!(
+            "the log was written by a newer version of the gateway, in format {format}: upgrade this gateway"
+        )));
+    }
     let record = LogRecord::decode(value)
         .ok()
         .filter(|record| record.format == FORMAT && record.checksum == record.computed_checksum());
-    let record = record.ok_or_else(|| {
-        refused("the record of the log is damaged, or of a newer version of the gateway")
-    })?;
+    let record = record.ok_or_else(|| refused("the record of the log is damaged"))?;
     if record.created != created(events) {
         return Err(refused(
             "the stream is not the one that the bucket tells of: it was deleted or replaced; delete the bucket \

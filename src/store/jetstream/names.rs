@@ -11,6 +11,7 @@ pub(super) struct Names {
     pub(super) events: String,
     /// What the subjects of events begin with.
     events_subject: String,
+    turns_subject: String,
     /// The bucket of what is kept for ever: which log it is, and the polls.
     pub(super) records: String,
     /// The bucket of what is kept for a while: requests, and which processes live.
@@ -23,9 +24,15 @@ impl Names {
         Names {
             events: format!("{prefix}-{tenant}-events"),
             events_subject: format!("{prefix}.{tenant}.events"),
+            turns_subject: format!("{prefix}.{tenant}.turns"),
             records: format!("{prefix}-{tenant}-records"),
             requests: format!("{prefix}-{tenant}-requests"),
         }
+    }
+
+    /// The subject on which gateways ask each other for a turn at publishing. No stream takes it.
+    pub(super) fn turns(&self) -> String {
+        self.turns_subject.clone()
     }
 
     /// The subjects that the stream of events takes.
@@ -58,7 +65,7 @@ impl Names {
 }
 
 /// Digits that stand for any text in a subject.
-pub(super) fn hashed(text: &str) -> String {
+pub(super) fn hashed(text: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(text))
 }
 

@@ -3,7 +3,9 @@
 use tokio::time;
 
 use super::{
-    Config, JetStream, LEAVE_TIMEOUT, MESSAGE_OVERHEAD, OpenError, connection::Connection, open,
+    Config, JetStream, LEAVE_TIMEOUT, OpenError,
+    connection::{Connection, max_payload_for},
+    open,
 };
 use crate::{clock::Clock, store::Metrics};
 
@@ -47,8 +49,12 @@ impl Nats {
 
     /// How large an event may be on this server, in bytes: what it says and its raw body together.
     pub fn max_event_bytes(&self) -> usize {
-        let max_payload = self.connection.max_payload();
-        max_payload.saturating_sub(MESSAGE_OVERHEAD)
+        self.connection.max_value_bytes()
+    }
+
+    /// Which `max_payload` the server needs for events of this size.
+    pub fn max_payload_for(max_event_bytes: usize) -> usize {
+        max_payload_for(max_event_bytes)
     }
 
     /// Takes leave, once all logs are closed.

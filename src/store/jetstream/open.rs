@@ -1,6 +1,6 @@
 //! Opening a log: create or verify what there is, and start the tasks.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
 use async_nats::jetstream::{
     ErrorCode,
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, JetStream, OpenError, QUEUED_EVENTS, QUEUED_KIB, Tasks, bucket::Bucket,
     checkpoint::Checkpoint, connection::Connection, end::End, events::Events, follower::Follower,
-    head, lease::Lease, log_record, names::Names, owners::Owners, poll_log::Waits, reader::Reader,
-    refusal, request_log::Records, settings, space::Space, writer::Writer,
+    head, lease::Lease, log_record, names::Names, owners::Owners, poll_follower::FollowedPolls,
+    poll_log::Waits, reader::Reader, refusal, request_log::Records, settings, space::Space,
+    turns::Turns, writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -80,15 +81,21 @@ async fn open_on(
     );
     let space = Space::new(requests.clone(), Arc::clone(&lease), space);
     space.refresh().await;
+
+    let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
+    let polls = FollowedPolls::new(bucket.clone());
     let waits = Waits {
         bucket: bucket.clone(),
+        polls: Arc::clone(&polls),
         events: Arc::clone(&events),
+        tail: Arc::clone(&tail),
+        ends_seen: AtomicU64::new(head.position.sequence),
         lease: Arc::clone(&lease),
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
 
-    let tail = Arc::new(HotTail::new(head.bounds(trimmed)));
+    let turns = Turns::new(events.connection.clone(), events.names.turns(), owners.me);
     let (shown, shows) = watch::channel(head);
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
     let writable = Writable::new(true, metrics.clone());
@@ -102,6 +109,7 @@ async fn open_on(
         owners: Arc::clone(&owners),
         shown: shows.clone(),
         head: None,
+        turns: Arc::clone(&turns),
         writable: writable.clone(),
         metrics: metrics.clone(),
     };
@@ -127,6 +135,8 @@ async fn open_on(
             owners: tokio::spawn(Arc::clone(&owners).run(clock.clone(), metrics)),
             lease: tokio::spawn(Arc::clone(&lease).run()),
             space: tokio::spawn(Arc::clone(&space).run()),
+            polls: tokio::spawn(polls.run()),
+            turns: tokio::spawn(turns.run()),
             closed,
         })),
         records: Arc::new(Records {
@@ -229,5 +239,11 @@ fn not_created(name: &str, error: &CreateStreamError) -> OpenError {
 }
 
 pub(super) fn unreachable(error: ReadError) -> OpenError {
-    OpenError::Unreachable(error.to_string())
+    match error {
+        // Waiting does not help.
+        ReadError::Newer { .. } => OpenError::Refused(format!("{error}: upgrade this gateway")),
+        ReadError::Trimmed(_) | ReadError::Corrupt { .. } | ReadError::Unavailable(_) => {
+            OpenError::Unreachable(error.to_string())
+        }
+    }
 }

@@ -61,6 +61,7 @@ impl Owners {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
+            self.bucket.watch_max_payload(&metrics);
             // While NATS is away, nobody else can ask it either.
             if self.renew().await.is_ok() {
                 clocks_differ = self.compare_clocks(&clock, &metrics, clocks_differ);

@@ -53,6 +53,13 @@ struct Stored {
     link: u64,
 }
 
+/// What every version reads of a message.
+#[derive(Clone, PartialEq, Message)]
+struct Format {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+}
+
 /// The message of a record that comes after `previous`.
 pub(super) fn encode(record: &Record, previous: &End) -> Bytes {
     let mut stored = Stored {
@@ -75,8 +82,12 @@ pub(super) fn encode(record: &Record, previous: &End) -> Bytes {
 }
 
 /// The record of a message, if it is what was written.
+///
+/// # Errors
+/// [`ReadError::Newer`] for a format of a newer version, [`ReadError::Corrupt`] for anything else that is no record.
 pub(super) fn decode(log_id: LogId, sequence: u64, payload: Bytes) -> Result<Placed, ReadError> {
     let damaged = |what| ReadError::Corrupt { sequence, what };
+    require_known_format(sequence, &payload)?;
     let stored = Stored::decode(payload).map_err(|_| damaged("it is no record"))?;
     if stored.format != FORMAT {
         return Err(damaged("its format is unknown"));
@@ -98,9 +109,23 @@ pub(super) fn decode(log_id: LogId, sequence: u64, payload: Bytes) -> Result<Pla
 }
 
 /// What comes after a record, which is taken as it is stored: a damaged record must not stop the log for ever.
-pub(super) fn end_as_stored(sequence: u64, payload: Bytes) -> End {
+///
+/// # Errors
+/// [`ReadError::Newer`]: only a newer version can tell what comes after it.
+pub(super) fn end_as_stored(sequence: u64, payload: Bytes) -> Result<End, ReadError> {
+    require_known_format(sequence, &payload)?;
     let stored = Stored::decode(payload).unwrap_or_default();
-    (&stored.into_record(sequence)).into()
+    Ok((&stored.into_record(sequence)).into())
+}
+
+fn require_known_format(sequence: u64, payload: &Bytes) -> Result<(), ReadError> {
+    // What does not even have a number is damaged, and found out by its checksums.
+    let format = Format::decode(payload.clone()).unwrap_or_default().format;
+    if format > FORMAT {
+        Err(ReadError::Newer { sequence, format })
+    } else {
+        Ok(())
+    }
 }
 
 /// A time that was stored. One that no clock tells is damaged, which the checksum shows.
@@ -179,9 +204,26 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let read = decode(LOG, 5, flipped.into());
             assert!(
-                matches!(read, Err(ReadError::Corrupt { sequence: 5, .. })),
+                matches!(
+                    read,
+                    Err(ReadError::Corrupt { sequence: 5, .. }
+                        | ReadError::Newer { sequence: 5, .. })
+                ),
                 "bit {bit}"
             );
         }
+    }
+
+    #[test]
+    fn a_newer_format_is_no_damage_whatever_else_it_has() {
+        let (_, message) = message();
+        let newer = [&[0x08, 0x02][..], b"\x12\x01x"].concat();
+        for newer in [newer, [&message[..], &[0x08, 0x7f]].concat()] {
+            let read = decode(LOG, 5, newer.clone().into());
+            assert!(matches!(read, Err(ReadError::Newer { sequence: 5, .. })));
+            let end = end_as_stored(5, newer.into());
+            assert!(matches!(end, Err(ReadError::Newer { .. })));
+        }
+        assert!(end_as_stored(5, Bytes::from_static(b"junk")).is_ok());
     }
 }

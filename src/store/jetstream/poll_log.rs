@@ -1,7 +1,16 @@
 //! Polls in a bucket. A screening waits while it has a poll there and no end in the log, so an end that is appended
 //! needs no second write.
+//!
+//! Each gateway follows the bucket and has its polls in memory (see `poll_follower`). What is due is compared with the
+//! bucket and the log before it is polled, so nothing depends on the list being the newest.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -12,13 +21,14 @@ use super::{
     bucket::{ABSENT, Bucket},
     events::Events,
     lease::Lease,
-    poll_value::{self, MAX_ID_BYTES, PREFIX, key},
+    poll_follower::FollowedPolls,
+    poll_value::{self, key, screening_of},
     supersession::has_ended,
 };
 use crate::{
     clock::Clock,
     event::NewEvent,
-    store::{AppendError, Appended, Metrics, Poll, PollLog, Polls, ReadError},
+    store::{AppendError, Appended, HotTail, Metrics, Poll, PollLog, Polls, ReadError},
 };
 
 /// How long a read may take.
@@ -28,7 +38,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Waits {
     pub(super) bucket: Bucket,
+    pub(super) polls: Arc<FollowedPolls>,
     pub(super) events: Arc<Events>,
+    pub(super) tail: Arc<HotTail>,
+    /// Up to which record of the log ends have been looked for.
+    pub(super) ends_seen: AtomicU64,
     pub(super) lease: Arc<Lease>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
@@ -41,11 +55,6 @@ impl Waits {
         subject_id: String,
         next_poll: Timestamp,
     ) -> Result<bool, AppendError> {
-        if screening_id.len() > MAX_ID_BYTES {
-            tracing::error!("the id of a screening is too long to be kept for polling");
-            // Waiting does not help.
-            return Err(AppendError::Broken);
-        }
         if self.has_ended(&screening_id, &subject_id).await? {
             return Ok(false);
         }
@@ -57,46 +66,124 @@ impl Waits {
             attempts: 0,
             create_time: to_the_millisecond(self.clock.now()),
         };
-        let added = self.bucket.set(&key, poll_value::encode(&poll), ABSENT);
-        Ok(added.await?.is_some())
+        self.set(&key, &poll, ABSENT).await
     }
 
     /// Those that are due first. Nothing at a process that has not the lease: another one polls.
     async fn first(&self, limit: usize, latest: Timestamp) -> Result<Polls, ReadError> {
+        // Ends that it reads could not be appended.
+        self.lease.decline(self.events.newer().is_some()).await;
         if !self.lease.is_held() {
+            self.metrics.polls.set(0);
             return Ok(Polls::default());
         }
-        let (mut waiting, mut polls) = (Vec::new(), Polls::default());
-        for (key, value) in self.bucket.all(PREFIX).await? {
-            match poll_value::decode(value) {
-                Some(poll) => waiting.push(poll),
-                None => polls.damaged.extend(poll_value::screening_of(&key)),
-            }
-        }
-        self.metrics.polls.set(waiting.len() as i64);
-        waiting.sort_by_key(|poll| (poll.next_poll <= latest, poll.next_poll));
-        for poll in waiting {
-            if polls.sound.len() == limit {
-                break;
-            }
-            match has_ended(&self.events, &poll.screening_id, &poll.subject_id).await? {
-                false => polls.sound.push(poll),
-                // If it cannot be removed now, it can the next time.
-                true => drop(self.bucket.remove(&key(poll.screening_id.as_bytes())).await),
-            }
-        }
+        self.polls.until_complete().await;
+        self.remove_ended().await?;
+        let polls = Polls {
+            sound: self.first_waiting(limit, latest).await?,
+            damaged: self.damaged().await,
+        };
+        let count = self.polls.list().len();
+        self.metrics
+            .polls
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
         Ok(polls)
+    }
+
+    /// Those of them that have not ended.
+    async fn first_waiting(&self, limit: usize, latest: Timestamp) -> Result<Vec<Poll>, ReadError> {
+        let now = self.clock.now();
+        loop {
+            let first: Vec<Poll> = self
+                .polls
+                .list()
+                .in_order(latest)
+                .take(limit)
+                .cloned()
+                .collect();
+            let (mut waiting, mut has_room) = (Vec::with_capacity(first.len()), false);
+            for poll in first {
+                let is_due = poll.next_poll <= now || poll.next_poll > latest;
+                if is_due && has_ended(&self.events, &poll.screening_id, &poll.subject_id).await? {
+                    // If it cannot be removed now, it can the next time.
+                    has_room |= self
+                        .remove_key(&key(poll.screening_id.as_bytes()))
+                        .await
+                        .is_ok();
+                } else {
+                    waiting.push(poll);
+                }
+            }
+            if !has_room {
+                return Ok(waiting);
+            }
+        }
+    }
+
+    /// Removes polls whose ends have come since the last time, whether they are due or not. An end that is not in memory
+    /// any more is found when its poll is due.
+    async fn remove_ended(&self) -> Result<(), ReadError> {
+        let mut sequence = self.ends_seen.load(Ordering::Relaxed);
+        while let Some(page) = self.tail.page(sequence)
+            && let Some(last) = page.last()
+        {
+            for record in &page {
+                let Some(screening_id) = record.keys.ended_screening() else {
+                    continue;
+                };
+                let key = key(screening_id.as_bytes());
+                let poll = self.polls.list().poll(&key).cloned();
+                if let Some(poll) = poll
+                    && has_ended(&self.events, &poll.screening_id, &poll.subject_id).await?
+                {
+                    // If it cannot be removed now, it is when it is due.
+                    let _ = self.remove_key(&key).await;
+                }
+            }
+            sequence = last.sequence;
+            self.ends_seen.store(sequence, Ordering::Relaxed);
+        }
+        let head = self.tail.bounds().head.sequence;
+        if self.tail.page(sequence).is_none() {
+            self.ends_seen.store(head, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The screenings whose polls are damaged. A poll that does not tell its screening is removed.
+    async fn damaged(&self) -> Vec<Vec<u8>> {
+        let keys: Vec<String> = self.polls.list().damaged().map(str::to_owned).collect();
+        let mut damaged = Vec::new();
+        for key in keys {
+            match screening_of(&key) {
+                Some(screening_id) => damaged.push(screening_id),
+                None => {
+                    tracing::error!(
+                        key,
+                        "a damaged poll that does not tell its screening is removed"
+                    );
+                    // If it cannot be removed now, it can the next time.
+                    let _ = self.remove_key(&key).await;
+                }
+            }
+        }
+        damaged
     }
 
     async fn postpone(&self, poll: Poll, next_poll: Timestamp) -> Result<bool, AppendError> {
         let key = key(poll.screening_id.as_bytes());
-        let found = self.bucket.get(&key).await.map_err(cannot_write)?;
-        let Some(found) = found else {
+        let known = self.polls.list().revision(&key);
+        let Some(found) = self.bucket.get(&key).await.map_err(cannot_write)? else {
+            if let Some(known) = known {
+                self.polls.list().remove(&key, known);
+            }
             return Ok(false);
         };
-        if poll_value::decode(found.value).as_ref() != Some(&poll)
-            || self.has_ended(&poll.screening_id, &poll.subject_id).await?
-        {
+        if poll_value::decode(found.value.clone()).as_ref() != Ok(&poll) {
+            self.polls.list().set(&key, found.revision, found.value);
+            return Ok(false);
+        }
+        if self.has_ended(&poll.screening_id, &poll.subject_id).await? {
             return Ok(false);
         }
         let postponed = Poll {
@@ -104,10 +191,7 @@ impl Waits {
             attempts: poll.attempts.saturating_add(1),
             ..poll
         };
-        let set = self
-            .bucket
-            .set(&key, poll_value::encode(&postponed), found.revision);
-        Ok(set.await?.is_some())
+        self.set(&key, &postponed, found.revision).await
     }
 
     async fn remove(&self, screening_id: &[u8]) -> Result<bool, AppendError> {
@@ -115,8 +199,28 @@ impl Waits {
             Ok(screening_id) => !self.has_ended(screening_id, "").await?,
             Err(_) => true,
         };
-        let is_removed = self.bucket.remove(&key(screening_id)).await?;
+        let is_removed = self.remove_key(&key(screening_id)).await?;
         Ok(is_removed && waited)
+    }
+
+    /// Sets a poll if its revision is still this, and waits until this process's list shows it. Whether it was set.
+    async fn set(&self, key: &str, poll: &Poll, revision: u64) -> Result<bool, AppendError> {
+        let set = self.bucket.set(key, poll_value::encode(poll), revision);
+        let Some(revision) = set.await? else {
+            return Ok(false);
+        };
+        self.polls.until_shown(revision).await;
+        Ok(true)
+    }
+
+    /// Removes a key from the bucket, and from this process's list. False if it had no value.
+    async fn remove_key(&self, key: &str) -> Result<bool, AppendError> {
+        let known = self.polls.list().revision(key);
+        let is_removed = self.bucket.remove(key).await?;
+        if let Some(known) = known {
+            self.polls.list().remove(key, known);
+        }
+        Ok(is_removed)
     }
 
     async fn is_waiting(&self, screening_id: &str) -> Result<bool, AppendError> {

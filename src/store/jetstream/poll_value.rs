@@ -4,16 +4,26 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 
-use super::names::hex;
+use super::{
+    names::{hashed, hex},
+    unreadable::Unreadable,
+};
 use crate::store::Poll;
+
+/// The number of this form of a value. It is not written: a value without a number has this form.
+const FORMAT: u32 = 1;
 
 /// What the keys of polls begin with.
 pub(super) const PREFIX: &str = "poll.";
 
-/// How long an id may be: it is in the key, whose length NATS limits.
-pub(super) const MAX_ID_BYTES: usize = 512;
+/// How long an id may be that is in its key, whose length NATS limits. A longer one is hashed.
+const MAX_PLAIN_ID_BYTES: usize = 512;
 
-/// The poll. The number of its form is in its checksum.
+/// What a key of each kind has after the prefix.
+const PLAIN: char = 'x';
+const HASHED: char = 'h';
+
+/// The poll.
 #[derive(Clone, PartialEq, Message)]
 struct Value {
     #[prost(string, tag = "1")]
@@ -36,14 +46,25 @@ struct Value {
     checksum_with_subject: u64,
 }
 
-/// The key of a screening's poll. NATS has no empty part of a key, and an id can be empty.
-pub(super) fn key(screening_id: &[u8]) -> String {
-    format!("{PREFIX}x{}", hex(screening_id))
+/// What every version reads of a value.
+#[derive(Clone, PartialEq, Message)]
+struct Format {
+    #[prost(uint32, tag = "8")]
+    format: u32,
 }
 
-/// The screening that a key is of.
+/// The key of a screening's poll. NATS has no empty part of a key, and an id can be empty.
+pub(super) fn key(screening_id: &[u8]) -> String {
+    if screening_id.len() <= MAX_PLAIN_ID_BYTES {
+        format!("{PREFIX}{PLAIN}{}", hex(screening_id))
+    } else {
+        format!("{PREFIX}{HASHED}{}", hashed(screening_id))
+    }
+}
+
+/// The screening that a key is of; `None` where its id is hashed.
 pub(super) fn screening_of(key: &str) -> Option<Vec<u8>> {
-    let digits = key.strip_prefix(PREFIX)?.strip_prefix('x')?.as_bytes();
+    let digits = key.strip_prefix(PREFIX)?.strip_prefix(PLAIN)?.as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let id: Vec<u8> = digits.chunks(2).map(byte).collect::<Option<_>>()?;
     // The parser also takes capitals, signs and half a byte, which the gateway does not write.
@@ -68,23 +89,36 @@ pub(super) fn encode(poll: &Poll) -> Bytes {
 }
 
 /// The poll, if it is what was written.
-pub(super) fn decode(value: Bytes) -> Option<Poll> {
-    let value = Value::decode(value).ok()?;
-    let poll = Poll {
-        screening_id: value.screening_id,
-        subject_id: value.subject_id,
-        next_poll: Timestamp::from_millisecond(value.next_poll).ok()?,
-        attempts: value.attempts,
-        create_time: Timestamp::from_millisecond(value.create_time).ok()?,
-    };
-    let of_subject = if poll.subject_id.is_empty() {
-        0
-    } else {
-        poll.checksum()
-    };
-    let is_sound = without_subject(&poll).checksum() == value.checksum
-        && of_subject == value.checksum_with_subject;
-    is_sound.then_some(poll)
+pub(super) fn decode(value: Bytes) -> Result<Poll, Unreadable> {
+    let format = Format::decode(value.clone())
+        .map_err(|_| Unreadable::Damaged)?
+        .format;
+    if format > FORMAT {
+        return Err(Unreadable::Newer { format });
+    }
+    let value = Value::decode(value).map_err(|_| Unreadable::Damaged)?;
+    value.into_poll().ok_or(Unreadable::Damaged)
+}
+
+impl Value {
+    /// `None` if a part is none, or is not what was written.
+    fn into_poll(self) -> Option<Poll> {
+        let poll = Poll {
+            screening_id: self.screening_id,
+            subject_id: self.subject_id,
+            next_poll: Timestamp::from_millisecond(self.next_poll).ok()?,
+            attempts: self.attempts,
+            create_time: Timestamp::from_millisecond(self.create_time).ok()?,
+        };
+        let of_subject = if poll.subject_id.is_empty() {
+            0
+        } else {
+            poll.checksum()
+        };
+        let is_sound = without_subject(&poll).checksum() == self.checksum
+            && of_subject == self.checksum_with_subject;
+        is_sound.then_some(poll)
+    }
 }
 
 fn without_subject(poll: &Poll) -> Poll {
@@ -103,6 +137,9 @@ mod tests {
         for id in ["scr_1", "", "é.>*"] {
             assert_eq!(screening_of(&key(id.as_bytes())).unwrap(), id.as_bytes());
         }
+        let long = [b'x'; MAX_PLAIN_ID_BYTES + 1];
+        assert_eq!(screening_of(&key(&long)), None);
+        assert_ne!(key(&long), key(&long[1..]));
         for other in [
             "poll.x7B",
             "poll.x+f",
@@ -121,11 +158,11 @@ mod tests {
             create_time: Timestamp::from_millisecond(1_600_000_000_000).unwrap(),
         };
         let value = encode(&poll);
-        assert_eq!(decode(value.clone()), Some(poll));
+        assert_eq!(decode(value.clone()), Ok(poll));
         for bit in 0..value.len() * 8 {
             let mut flipped = value.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(flipped.into()), None, "bit {bit}");
+            assert!(decode(flipped.into()).is_err(), "bit {bit}");
         }
     }
 }

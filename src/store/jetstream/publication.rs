@@ -3,18 +3,27 @@
 //! The next is not sent before the last one is acknowledged. The server compares sequences alone, so an event that was
 //! sent ahead could land right after somebody else's event, although it was sealed to follow one of ours.
 
+use std::{error::Error, time::Duration};
+
 use async_nats::jetstream::{
+    self, ErrorCode,
     context::{PublishError, PublishErrorKind},
     message::PublishMessage,
     publish::PublishAck,
 };
 use jiff::Timestamp;
 
-use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place};
+use tokio::time::{Instant, timeout};
+
+use super::{end::End, events::Events, payload, queue::Waiting, supersession::Place, turns::Turns};
 use crate::store::{AppendError, Record, record::receive_time};
 
+/// How long NATS has to acknowledge an event before it is published again. It may be stored already: the server knows
+/// it again, and refuses a copy that comes late for its place.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What became of an event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Fate {
     /// It is in the stream, and this is its end.
     Stored(End),
@@ -26,13 +35,17 @@ pub(super) enum Fate {
     Overtaken,
     /// It was not published this time.
     NotSent,
-    /// It may be in the stream.
-    Failed(AppendError),
+    /// It is not in the stream, for a reason that concerns it alone.
+    Refused(AppendError),
+    /// It may be in the stream. With the cause, for the operator.
+    Failed(String),
 }
 
-/// Publishes events after `head`, in their order, until one of them fails or is overtaken.
+/// Publishes events after `head`, in their order, until one of them fails or is overtaken, or it is another gateway's
+/// turn.
 pub(super) async fn publish(
     events: &Events,
+    turns: &Turns,
     head: End,
     now: Timestamp,
     waiting: &[Waiting],
@@ -41,10 +54,13 @@ pub(super) async fn publish(
     let mut fates = vec![Fate::NotSent; waiting.len()];
     let mut last = head;
     for ((waiting, place), fate) in waiting.iter().zip(places).zip(&mut fates) {
+        if turns.is_paused() {
+            break;
+        }
         *fate = publish_one(events, last, now, waiting, place).await;
         match fate {
             Fate::Stored(end) => last = *end,
-            Fate::KnownAs(_) | Fate::Ended => {}
+            Fate::KnownAs(_) | Fate::Ended | Fate::Refused(_) => {}
             Fate::Overtaken | Fate::Failed(_) | Fate::NotSent => break,
         }
     }
@@ -65,11 +81,23 @@ async fn publish_one(
         return Fate::NotSent;
     }
     let (end, message) = seal(events, last, now, waiting, place);
+    let sent = Instant::now();
+    let fate = send(events, end, place, message).await;
+    match fate {
+        Fate::Stored(_) | Fate::KnownAs(_) => events.connection.write_succeeded(),
+        Fate::Failed(_) => events.connection.write_failed(sent).await,
+        Fate::Overtaken | Fate::Refused(_) | Fate::Ended | Fate::NotSent => {}
+    }
+    fate
+}
+
+async fn send(events: &Events, end: End, place: &Place, message: PublishMessage) -> Fate {
     let jetstream = &events.connection.jetstream;
     match jetstream.send_publish(place.subject.clone(), message).await {
-        Ok(acknowledgement) => match acknowledgement.await {
-            Ok(acknowledged) => fate(events, end, &acknowledged),
-            Err(error) => failed(events, &error),
+        Ok(acknowledgement) => match timeout(ACK_TIMEOUT, acknowledgement).await {
+            Ok(Ok(acknowledged)) => fate(events, end, &acknowledged),
+            Ok(Err(error)) => failed(events, &error),
+            Err(_) => Fate::Failed("NATS did not acknowledge an event".to_owned()),
         },
         Err(error) => failed(events, &error),
     }
@@ -103,10 +131,10 @@ fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
         (false, sequence) if sequence == end.position.sequence => Fate::Stored(end),
         (false, _) => {
             events.break_for("an event was stored at another place than it was published for");
-            Fate::Failed(AppendError::Broken)
+            Fate::Failed("the log is broken".to_owned())
         }
         // The server knows the identity of something that it has not stored.
-        (true, 0) => Fate::Failed(AppendError::Unavailable),
+        (true, 0) => Fate::Failed("NATS is storing the same event at this moment".to_owned()),
         (true, sequence) => Fate::KnownAs(sequence),
     }
 }
@@ -114,11 +142,24 @@ fn fate(events: &Events, end: End, acknowledged: &PublishAck) -> Fate {
 fn failed(events: &Events, error: &PublishError) -> Fate {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Fate::Overtaken,
-        PublishErrorKind::TimedOut => Fate::Failed(AppendError::TooSlow),
-        _ => {
+        // It fitted when it was queued: max_payload was lowered since, and whoever repeats it has it cut anew.
+        PublishErrorKind::MaxPayloadExceeded => Fate::Refused(AppendError::Unavailable),
+        PublishErrorKind::Other if exceeds_stream_limit(error) => {
             let log = &events.names.events;
-            tracing::error!(log, %error, "an event could not be published");
-            Fate::Failed(AppendError::Unavailable)
+            tracing::error!(
+                log,
+                "an event is larger than max_msg_size of the stream allows"
+            );
+            Fate::Refused(AppendError::TooLarge)
         }
+        _ => Fate::Failed(format!("an event could not be published: {error}")),
     }
+}
+
+/// Whether somebody gave the stream a `max_msg_size` since it was opened.
+fn exceeds_stream_limit(error: &PublishError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &jetstream::Error| {
+        cause.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+    })
 }

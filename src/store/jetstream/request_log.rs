@@ -16,8 +16,9 @@ use super::{
     JetStream, WRITE_TIMEOUT,
     bucket::{ABSENT, Bucket},
     owners::Owners,
-    request_value::{self, Damaged, Owned, key},
+    request_value::{self, Owned, key},
     space::Space,
+    unreadable::Unreadable,
 };
 use crate::{
     clock::Clock,
@@ -34,6 +35,9 @@ const ATTEMPTS: u32 = 8;
 /// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What gives a damaged record away.
+const DAMAGED: &str = "a request record differs from its checksum";
+
 /// The records of one tenant's requests.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -49,7 +53,7 @@ pub(super) struct Records {
 }
 
 /// A record that was found, and the revision of its key.
-type Found = (u64, Result<Owned, Damaged>);
+type Found = (u64, Result<Owned, Unreadable>);
 
 impl Records {
     /// Begins, whoever still waits for that: what is on its way to NATS cannot be taken back.
@@ -83,14 +87,18 @@ impl Records {
     }
 
     async fn begin(&self, intent: Intent) -> Result<Begun, AppendError> {
-        if !self.bucket.is_reachable() {
+        if !self.bucket.is_reachable().await {
             return Err(AppendError::Unavailable);
         }
         for _ in 0..ATTEMPTS {
             let revision = match self.find(&intent.key).await.map_err(cannot_write)? {
                 None if !self.space.has_room().await => return Ok(Begun::Full),
                 None => ABSENT,
-                Some((_, Err(Damaged))) => return Ok(Begun::Damaged),
+                Some((_, Err(Unreadable::Damaged))) => return Ok(Begun::Damaged),
+                // Whether the request was sent, only a newer version can tell.
+                Some((_, Err(error @ Unreadable::Newer { .. }))) => {
+                    return Err(cannot_write(error.error(DAMAGED)));
+                }
                 Some((revision, Ok(found))) => {
                     let StoredRequest { state, content, .. } = &found.record;
                     if *state != StoredState::MayBeRepeated || *content != intent.content {
@@ -127,7 +135,7 @@ impl Records {
             let found = self.find(&ending.key).await.map_err(cannot_write)?;
             let (revision, begun) = match found {
                 Some((revision, Ok(begun))) => (revision, begun),
-                Some((_, Err(Damaged))) => return Ok(false),
+                Some((_, Err(Unreadable::Damaged | Unreadable::Newer { .. }))) => return Ok(false),
                 None => match self.begun_at_last(ending) {
                     Some(begun) => (ABSENT, begun),
                     None => return Ok(false),
@@ -159,7 +167,7 @@ impl Records {
                 }
             }
             let ended = Owned { record, ..begun };
-            if self.set(&key, &ended, revision).await? {
+            if self.set_end(&key, ended, revision).await? {
                 return Ok(true);
             }
         }
@@ -186,12 +194,7 @@ impl Records {
                         return Ok(Some(told));
                     }
                 }
-                Some((_, Err(Damaged))) => {
-                    return Err(ReadError::Corrupt {
-                        sequence: 0,
-                        what: "a request record differs from its checksum",
-                    });
-                }
+                Some((_, Err(error))) => return Err(error.error(DAMAGED)),
             }
         }
         Err(ReadError::Unavailable(
@@ -232,6 +235,18 @@ impl Records {
                 Ok(Some(found.record))
             }
         }
+    }
+
+    /// The same for a record with its end. An answer was cut to what NATS accepted at the time; where `max_payload` was
+    /// lowered since, the record is kept without it, as if the answer had been evicted.
+    async fn set_end(&self, key: &str, ended: Owned, revision: u64) -> Result<bool, AppendError> {
+        let set = self.set(key, &ended, revision).await;
+        if set != Err(AppendError::TooLarge) {
+            return set;
+        }
+        let Owned { record, owner } = ended;
+        let record = record.evicted().ok_or(AppendError::TooLarge)?;
+        self.set(key, &Owned { record, owner }, revision).await
     }
 
     /// Sets a record if its revision is still this. Whether it was.
@@ -308,6 +323,7 @@ impl RequestLog for JetStream {
     }
 
     fn max_answer_bytes(&self) -> usize {
-        self.max_value_bytes().min(MAX_MESSAGE_BYTES)
+        let max_bytes = self.events.connection.max_value_bytes();
+        max_bytes.min(MAX_MESSAGE_BYTES)
     }
 }

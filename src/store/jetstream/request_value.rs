@@ -6,7 +6,7 @@ use prost::Message;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::names::hex;
+use super::{names::hex, unreadable::Unreadable};
 use crate::store::{RequestContent, RequestKey, StoredRequest, StoredState, Summary};
 
 /// The number of this form of a value. The record's own checksum has that of the record.
@@ -18,10 +18,6 @@ pub(super) struct Owned {
     pub(super) record: StoredRequest,
     pub(super) owner: Uuid,
 }
-
-/// A value that is not what was written.
-#[derive(Debug)]
-pub(super) struct Damaged;
 
 #[derive(Clone, PartialEq, Message)]
 struct Value {
@@ -58,6 +54,13 @@ struct Value {
     reason: String,
     #[prost(bool, tag = "15")]
     is_evicted: bool,
+}
+
+/// What every version reads of a value.
+#[derive(Clone, PartialEq, Message)]
+struct Format {
+    #[prost(uint32, tag = "1")]
+    format: u32,
 }
 
 /// What the keys of requests begin with.
@@ -98,18 +101,25 @@ impl Owned {
     }
 
     /// The record that was asked for by this key, if the value is what was written.
-    pub(super) fn decode(key: &RequestKey, value: Bytes) -> Result<Self, Damaged> {
+    pub(super) fn decode(key: &RequestKey, value: Bytes) -> Result<Self, Unreadable> {
         Self::decode_at(&self::key(key), value)
     }
 
     /// The record of a key of the bucket, if the value is what was written.
-    pub(super) fn decode_at(key: &str, value: Bytes) -> Result<Self, Damaged> {
-        let value = Value::decode(value).map_err(|_| Damaged)?;
+    pub(super) fn decode_at(key: &str, value: Bytes) -> Result<Self, Unreadable> {
+        let format = Format::decode(value.clone())
+            .map_err(|_| Unreadable::Damaged)?
+            .format;
+        if format > FORMAT {
+            return Err(Unreadable::Newer { format });
+        }
+        let value = Value::decode(value).map_err(|_| Unreadable::Damaged)?;
         let checksum = value.checksum;
-        let owned = value.into_owned().ok_or(Damaged)?;
-        match owned.checksum() == checksum && self::key(&owned.record.key) == key {
-            true => Ok(owned),
-            false => Err(Damaged),
+        let owned = value.into_owned().ok_or(Unreadable::Damaged)?;
+        if owned.checksum() == checksum && self::key(&owned.record.key) == key {
+            Ok(owned)
+        } else {
+            Err(Unreadable::Damaged)
         }
     }
 

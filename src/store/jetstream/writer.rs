@@ -4,14 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::{
     sync::{mpsc, watch},
     task,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     bucket::Bucket,
+    connection::RETRY_PAUSE,
     end::End,
     events::Events,
     head,
@@ -19,6 +22,7 @@ use super::{
     publication::{Fate, publish},
     queue::{MessageId, Waiting, gather},
     supersession::{Place, place_of},
+    turns::Turns,
 };
 use crate::{
     clock::{Clock, STEP_TOLERANCE},
@@ -30,6 +34,9 @@ use crate::{
 
 /// How large bodies may be that are compared right on the runtime, in well under a millisecond.
 const MAX_INLINE_BYTES: usize = 64 << 10;
+
+/// How long the follower has to bring the event that took a place. Then the stream is asked.
+const NEWS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the writer needs.
 pub(super) struct Writer {
@@ -43,6 +50,7 @@ pub(super) struct Writer {
     pub(super) shown: watch::Receiver<End>,
     /// The newest record of the stream; `None` if that is not certain.
     pub(super) head: Option<End>,
+    pub(super) turns: Arc<Turns>,
     pub(super) writable: Writable,
     pub(super) metrics: Metrics,
 }
@@ -73,31 +81,39 @@ impl Writer {
         self.writable.set(false);
     }
 
-    /// Writes all of them, or refuses what is left. Whoever has given up waiting is left out.
+    /// Writes all of them. Whoever has given up waiting is left out, so what fails is tried again for as long as
+    /// somebody waits for it: the servers of a cluster may be electing a leader. Refuses what is left where the log is
+    /// broken or NATS is away.
     async fn write(&mut self, mut waiting: Vec<Waiting>) {
         loop {
             waiting.retain(|waiting| !waiting.answer.is_closed());
             if waiting.is_empty() {
-                return;
+                return self.turns.idle().await;
             }
-            match self.pass(waiting).await {
-                Ok(left) => waiting = left,
-                Err((refused, error)) => {
-                    self.writable.set(false);
-                    return refuse(refused, error);
-                }
+            if !self.events.connection.until_up().await {
+                return self.refuse(waiting, AppendError::Unavailable);
             }
+            let passed;
+            (waiting, passed) = self.pass(waiting).await;
+            let Err(error) = passed else {
+                continue;
+            };
+            self.head = None;
+            self.note_failure(&error);
+            if self.events.is_broken() {
+                return self.refuse(waiting, AppendError::Broken);
+            }
+            sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// Publishes what may be looked up together. Returns what has to be published again.
-    async fn pass(
-        &mut self,
-        mut waiting: Vec<Waiting>,
-    ) -> Result<Vec<Waiting>, (Vec<Waiting>, AppendError)> {
+    /// Publishes what may be looked up together. Returns what has to be published again, and whether that is for a
+    /// failure.
+    async fn pass(&mut self, mut waiting: Vec<Waiting>) -> (Vec<Waiting>, Result<(), Failure>) {
+        self.turns.until_mine().await;
         let head = match self.head().await {
             Ok(head) => head,
-            Err(error) => return Err((waiting, self.consequence(&error))),
+            Err(error) => return (waiting, Err(error.into())),
         };
         // A reconciled event looks for ends, also for one right before it.
         let together = match waiting[0].is_reconciled {
@@ -108,27 +124,44 @@ impl Writer {
                 .unwrap_or(waiting.len()),
         };
         let mut later = waiting.split_off(together);
-        let places = match place_of(&self.events, &waiting).await {
+        let places = match self.places(&waiting, head).await {
             Ok(places) => places,
             Err(error) => {
                 waiting.append(&mut later);
-                return Err((waiting, self.consequence(&error)));
+                return (waiting, Err(error.into()));
             }
         };
         let start = tokio::time::Instant::now();
-        let fates = publish(&self.events, head, self.clock.now(), &waiting, &places).await;
+        let now = self.clock.now();
+        let fates = publish(&self.events, &self.turns, head, now, &waiting, &places).await;
         self.metrics.commit.observe(start.elapsed().as_secs_f64());
         self.head = Some(head);
-        let mut left = Vec::new();
+        let (mut left, mut passed) = (Vec::new(), Ok(()));
         for ((waiting, place), fate) in waiting.into_iter().zip(places).zip(fates) {
-            left.extend(self.settle(waiting, place, fate).await);
+            match self.settle(waiting, place, fate).await {
+                Settled::Answered => {}
+                Settled::Left(waiting) => left.push(waiting),
+                Settled::Failed(waiting, failure) => {
+                    left.push(waiting);
+                    passed = Err(failure);
+                }
+            }
         }
         left.append(&mut later);
-        Ok(left)
+        (left, passed)
+    }
+
+    /// Where these go. Whether a reconciled event may be appended is asked of a leader that has all that was seen: one
+    /// that was just elected may not know of an end yet.
+    async fn places(&self, waiting: &[Waiting], head: End) -> Result<Vec<Place>, ReadError> {
+        if waiting[0].is_reconciled {
+            self.events.state(head.position.sequence).await?;
+        }
+        place_of(&self.events, waiting).await
     }
 
     /// Answers one, unless it has to be published again.
-    async fn settle(&mut self, mut waiting: Waiting, place: Place, fate: Fate) -> Option<Waiting> {
+    async fn settle(&mut self, mut waiting: Waiting, place: Place, fate: Fate) -> Settled {
         let answer = match fate {
             Fate::Stored(end) => {
                 self.head = Some(end);
@@ -136,41 +169,49 @@ impl Writer {
                 let conflicts = u64::from(waiting.has_id_conflict);
                 self.metrics.id_conflicts.inc_by(conflicts);
                 self.writable.set(true);
+                self.turns.served().await;
                 place.tell_dispute(&self.events, &waiting.event, &self.metrics);
                 Ok((Appended::New, Some(end.position.sequence)))
             }
             Fate::Ended => Ok((Appended::Duplicate, None)),
             Fate::KnownAs(sequence) => match self.is_known(&waiting, sequence).await {
-                Ok(Known::Same) => Ok((Appended::Duplicate, Some(sequence))),
+                Ok(Known::Same) => {
+                    self.turns.served().await;
+                    Ok((Appended::Duplicate, Some(sequence)))
+                }
                 Ok(Known::OtherBody { free_id }) => {
                     waiting.event.identity = Identity::Vendor(free_id);
                     waiting.id = MessageId::of(&waiting.event.identity);
                     waiting.has_id_conflict = true;
-                    return Some(waiting);
+                    return Settled::Left(waiting);
                 }
                 Ok(Known::No) => {
                     waiting.id = waiting.id.after(sequence);
-                    return Some(waiting);
+                    return Settled::Left(waiting);
                 }
-                Err(error) => Err(self.consequence(&error)),
+                Err(error) => return Settled::Failed(waiting, error.into()),
             },
             Fate::Overtaken => {
-                self.head = None;
-                return Some(waiting);
+                self.turns.lost().await;
+                self.head = self.newer_head().await;
+                return Settled::Left(waiting);
             }
-            Fate::NotSent => return Some(waiting),
-            Fate::Failed(error) => {
-                self.head = None;
-                self.writable.set(false);
-                Err(error)
-            }
+            Fate::NotSent => return Settled::Left(waiting),
+            Fate::Refused(error) => Err(error),
+            Fate::Failed(cause) => return Settled::Failed(waiting, Failure::Publish(cause)),
         };
-        if answer.is_err() {
-            self.writable.set(false);
-        }
         // A client that has gone away finds out when it asks again.
         let _ = waiting.answer.send(answer);
-        None
+        Settled::Answered
+    }
+
+    /// The end of the stream as the follower brings it, where somebody else took the place after the last known one;
+    /// `None` if it is late.
+    async fn newer_head(&mut self) -> Option<End> {
+        let last = self.head?.position.sequence;
+        let newer = self.shown.wait_for(|end| end.position.sequence > last);
+        let newer = timeout(NEWS_TIMEOUT, newer).await.ok()?.ok()?;
+        Some(*newer)
     }
 
     /// Whether the record that the server remembers for an event is the same event.
@@ -204,9 +245,6 @@ impl Writer {
     }
 
     async fn head(&self) -> Result<End, ReadError> {
-        if !self.events.connection.is_up() {
-            return Err(ReadError::Unavailable("NATS is away".to_owned()));
-        }
         let shown = *self.shown.borrow();
         match self.head {
             // Others append as well.
@@ -216,16 +254,38 @@ impl Writer {
         }
     }
 
-    fn consequence(&self, error: &ReadError) -> AppendError {
+    fn note_failure(&self, failure: &Failure) {
         if self.writable.get() {
             let log = &self.events.names.events;
-            tracing::error!(log, %error, "the event log cannot write");
+            tracing::error!(log, %failure, "the event log cannot write");
         }
-        match self.events.is_broken() {
-            true => AppendError::Broken,
-            false => AppendError::Unavailable,
+        self.writable.set(false);
+    }
+
+    fn refuse(&self, waiting: Vec<Waiting>, error: AppendError) {
+        self.writable.set(false);
+        for waiting in waiting {
+            let _ = waiting.answer.send(Err(error));
         }
     }
+}
+
+/// Why events have to be published again.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Publish(String),
+}
+
+/// What became of an event that was to be published.
+enum Settled {
+    Answered,
+    /// It has to be published again.
+    Left(Waiting),
+    /// The same, for a failure.
+    Failed(Waiting, Failure),
 }
 
 /// What the server's memory of an event's identity is worth.
@@ -255,10 +315,4 @@ async fn compare_bodies(id: String, kept: Bytes, raw: Bytes) -> Result<Known, Re
     }
     let compared = task::spawn_blocking(compare).await;
     compared.map_err(|error| ReadError::Unavailable(error.to_string()))
-}
-
-fn refuse(waiting: Vec<Waiting>, error: AppendError) {
-    for waiting in waiting {
-        let _ = waiting.answer.send(Err(error));
-    }
 }

@@ -75,17 +75,18 @@ pub(super) fn evict(
 fn next_answer(connection: &Connection, after: EvictedTo) -> rusqlite::Result<Option<EvictedTo>> {
     connection
         .prepare_cached(
+            // A damaged time has no place in their order, and must not end the search for the others.
             "SELECT log_time, number FROM request_ends \
-             WHERE has_answer = 1 AND (log_time, number) > (?, ?) ORDER BY log_time, number LIMIT 1",
+             WHERE has_answer = 1 AND (log_time, number) > (?, ?) AND typeof(log_time) = 'integer' \
+             ORDER BY log_time, number LIMIT 1",
         )?
         .query_row((after.log_time, after.number), |row| {
-            // A time that is damaged ends the search.
-            let log_time = row.get_ref(0)?.as_i64().ok();
-            let number = row.get(1)?;
-            Ok(log_time.map(|log_time| EvictedTo { log_time, number }))
+            Ok(EvictedTo {
+                log_time: row.get(0)?,
+                number: row.get(1)?,
+            })
         })
         .optional()
-        .map(Option::flatten)
 }
 
 /// The requests without an end: before anything is written, those that earlier processes left open.

@@ -85,6 +85,13 @@ pub(super) fn remove(connection: &Connection, screening_id: &[u8]) -> rusqlite::
     let removed = connection
         .prepare_cached("DELETE FROM polls WHERE screening_id = CAST(? AS TEXT)")?
         .execute([screening_id])?;
+    if removed > 0 {
+        return Ok(true);
+    }
+    // Not by the key, which has it as another type.
+    let removed = connection
+        .prepare_cached("DELETE FROM polls WHERE CAST(screening_id AS BLOB) = ?")?
+        .execute([screening_id])?;
     Ok(removed > 0)
 }
 

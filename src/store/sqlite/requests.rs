@@ -101,7 +101,9 @@ pub(super) fn trim(
 ) -> rusqlite::Result<Removed> {
     let old: Vec<(i64, i64)> = connection
         .prepare_cached(
-            "SELECT number, length(answer) FROM request_ends WHERE has_answer IN (0, 1) AND log_time < ? LIMIT ?",
+            // A damaged age must not have its request forgotten: it could be sent again.
+            "SELECT number, coalesce(length(answer), 0) FROM request_ends \
+             WHERE has_answer IN (0, 1) AND log_time < ? AND typeof(log_time) = 'integer' LIMIT ?",
         )?
         .query_map((oldest.as_millisecond(), STEP as i64), |row| {
             Ok((row.get(0)?, row.get(1)?))

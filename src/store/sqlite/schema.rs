@@ -105,16 +105,23 @@ CREATE TABLE request_ends (
 CREATE INDEX request_ends_by_time ON request_ends (has_answer, log_time);
 ";
 
-/// Versions 2 and 3 kept a request and its end in one row. An end without a time is damaged, which its checksum
-/// still shows with the time that it gets here.
+/// Versions 2 and 3 kept a request and its end in one row. A damaged column becomes what its type can hold: one row must
+/// not stop the upgrade, and its checksum still shows the damage.
 const REQUESTS_INTO_TABLES: &str = "
-INSERT INTO requests (caller, request_id, rpc, fingerprint, attempt, create_time, checksum)
+CREATE TEMP VIEW sound_types AS SELECT
+    CAST(caller AS TEXT) AS caller, CAST(request_id AS BLOB) AS request_id,
+    coalesce(CAST(rpc AS TEXT), '') AS rpc, coalesce(CAST(fingerprint AS BLOB), x'') AS fingerprint,
+    coalesce(CAST(attempt AS BLOB), x'') AS attempt, coalesce(CAST(create_time AS INTEGER), 0) AS create_time,
+    coalesce(CAST(state AS INTEGER), 0) AS state, coalesce(CAST(finish_time AS INTEGER), 0) AS finish_time,
+    coalesce(CAST(answer AS BLOB), x'') AS answer, coalesce(CAST(checksum AS INTEGER), 0) AS checksum
+    FROM requests_in_rows;
+INSERT OR IGNORE INTO requests (caller, request_id, rpc, fingerprint, attempt, create_time, checksum)
     SELECT caller, request_id, rpc, fingerprint, attempt, create_time, iif(state = 1, checksum, 0)
-    FROM requests_in_rows ORDER BY create_time;
-INSERT INTO request_ends
-    SELECT number, state, coalesce(finish_time, 0), max(coalesce(finish_time, 0), row.create_time),
-        1, '', '', row.checksum, answer
-    FROM requests_in_rows AS row JOIN requests USING (request_id, caller) WHERE state <> 1;
+    FROM sound_types ORDER BY create_time;
+INSERT OR IGNORE INTO request_ends
+    SELECT number, state, finish_time, max(finish_time, row.create_time), 1, '', '', row.checksum, answer
+    FROM sound_types AS row JOIN requests USING (request_id, caller) WHERE state <> 1;
+DROP VIEW sound_types;
 DROP TABLE requests_in_rows;
 ";
 

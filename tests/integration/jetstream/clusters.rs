@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     log_laws::{NatsPlace, all_after, append, by_id, named},
-    nats_server::{NatsCluster, NatsServer},
+    nats_server::{NatsCluster, NatsServer, Program},
 };
 
 /// How long servers have to become a cluster, or to choose another leader.
@@ -38,8 +38,8 @@ fn place_on(server: &NatsServer) -> NatsPlace {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_cluster_is_refused_and_a_new_one_survives_a_server() {
-    let mut cluster = NatsCluster::start();
-    let opened = open(&place_on(&cluster.0[0])).await;
+    let mut cluster = NatsCluster::start(Program::Oldest).await;
+    let opened = open(&place_on(&cluster.servers[0])).await;
     if cluster.is_too_old().await {
         let refused = opened.unwrap_err();
         assert!(
@@ -49,10 +49,10 @@ async fn an_old_cluster_is_refused_and_a_new_one_survives_a_server() {
         return;
     }
     let one = opened.unwrap();
-    let other = open(&place_on(&cluster.0[1])).await.unwrap();
+    let other = open(&place_on(&cluster.servers[1])).await.unwrap();
     append(&one, "a").await;
     append(&other, "b").await;
-    cluster.0[2].kill();
+    cluster.servers[2].kill();
     let again = async {
         while one.append(by_id("c")).await.is_err() {
             sleep(LOOK_AGAIN).await;

@@ -42,30 +42,30 @@ const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the senders were answered.
 #[derive(Default)]
-struct Answers {
+pub(super) struct Answers {
     /// The events that got their `200`.
-    kept: Vec<String>,
+    pub(super) kept: Vec<String>,
     /// How many `200`s and how many `503`s each gateway gave.
-    accepted: [usize; 2],
-    refused: [usize; 2],
+    pub(super) accepted: [usize; 2],
+    pub(super) refused: [usize; 2],
     /// Whether no further event is begun.
     is_over: bool,
 }
 
 /// Kora's side: events that are offered to one gateway after the other until one of them has taken them.
-struct Deliveries {
+pub(super) struct Deliveries {
     answers: watch::Sender<Answers>,
     senders: Vec<JoinHandle<()>>,
 }
 
 /// A subscriber that must never lose its stream.
-struct Follower {
+pub(super) struct Follower {
     seen: watch::Receiver<Vec<String>>,
     reading: JoinHandle<()>,
 }
 
 impl Deliveries {
-    fn start(gateways: &[GatewayProcess; 2]) -> Self {
+    pub(super) fn start(gateways: &[GatewayProcess; 2]) -> Self {
         let answers = watch::Sender::new(Answers::default());
         let senders = (0..SENDERS).map(|sender| {
             let to = gateways.each_ref().map(|one| Webhooks::to(one.webhook));
@@ -79,18 +79,23 @@ impl Deliveries {
 
     /// Waits until each gateway has given so many more of the answers that `count` counts.
     async fn more(&self, count: impl Fn(&Answers) -> [usize; 2]) {
+        let in_time = timeout(LONG_PATIENCE, self.until_more(count)).await;
+        in_time.expect("answers in time");
+    }
+
+    /// The same without a limit.
+    pub(super) async fn until_more(&self, count: impl Fn(&Answers) -> [usize; 2]) {
         let before = count(&self.answers.borrow());
         let mut answers = self.answers.subscribe();
         let are_there = answers.wait_for(|now| {
             let now = count(now);
             iter::zip(now, before).all(|(now, before)| now >= before + ENOUGH)
         });
-        let in_time = timeout(LONG_PATIENCE, are_there).await;
-        in_time.expect("answers in time").unwrap();
+        are_there.await.unwrap();
     }
 
     /// Lets every event that was offered get its `200`, and returns them all.
-    async fn finish(self) -> Vec<String> {
+    pub(super) async fn finish(self) -> Vec<String> {
         self.answers.send_modify(|answers| answers.is_over = true);
         for sender in self.senders {
             timeout(LONG_PATIENCE, sender).await.unwrap().unwrap();
@@ -123,7 +128,7 @@ async fn send(sender: usize, to: [Webhooks; 2], answers: watch::Sender<Answers>)
 }
 
 impl Follower {
-    async fn start(gateway: &GatewayProcess) -> Self {
+    pub(super) async fn start(gateway: &GatewayProcess) -> Self {
         let mut stream = open(gateway, from_earliest()).await;
         let (sender, seen) = watch::channel(Vec::new());
         let reading = tokio::spawn(async move {
@@ -138,7 +143,7 @@ impl Follower {
     }
 
     /// What it has seen, once that is so many events.
-    async fn seen(mut self, count: usize) -> Vec<String> {
+    pub(super) async fn seen(mut self, count: usize) -> Vec<String> {
         let all = self.seen.wait_for(|seen| seen.len() >= count);
         let seen = timeout(LONG_PATIENCE, all).await.expect("all in time");
         let seen = seen.expect("its stream was never lost").clone();
@@ -153,7 +158,7 @@ async fn open(gateway: &GatewayProcess, request: pb::WatchEventsRequest) -> Even
 }
 
 /// All that a gateway has.
-async fn log_at(gateway: &GatewayProcess) -> Vec<String> {
+pub(super) async fn log_at(gateway: &GatewayProcess) -> Vec<String> {
     let past = open(gateway, from_earliest()).await.past().await;
     past.into_iter().map(|event| event.event_id).collect()
 }

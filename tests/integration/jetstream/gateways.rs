@@ -35,7 +35,7 @@ pub async fn pair(kora: &str, nats: &NatsServer) -> [Gateway; 2] {
     [gateway(kora, nats).await, gateway(kora, nats).await]
 }
 
-async fn open(gateway: &Gateway, request: pb::WatchEventsRequest) -> EventStream {
+pub(super) async fn open(gateway: &Gateway, request: pb::WatchEventsRequest) -> EventStream {
     let subscriber = Subscriber::connect(gateway.grpc).await;
     subscriber.watch(request).await.unwrap()
 }
@@ -199,7 +199,7 @@ async fn while_nats_is_away_nothing_is_lost_and_nothing_is_sent_that_needs_it() 
 }
 
 /// What `/readyz` says; `None` if nobody answers.
-async fn ready(admin: &str) -> Option<u16> {
+pub(super) async fn ready(admin: &str) -> Option<u16> {
     let answer = reqwest::get(format!("http://{admin}/readyz")).await;
     answer.ok().map(|answer| answer.status().as_u16())
 }

@@ -6,6 +6,7 @@ use kora_gateway::{
         Content, Identity, Keys, NewEvent, SCREENING_COMPLETED, SCREENING_FAILED, reconciled_id,
     },
     pb,
+    screening::MAX_ID_BYTES,
     store::{Appended, EventLog, Poll, PollLog},
 };
 use prost::Message;
@@ -21,6 +22,8 @@ laws! {
     a_webhook_after_the_reconciled_event_replaces_it,
     a_webhook_about_another_subject_replaces_nothing,
     an_end_of_any_log_ends_the_wait_of_all,
+    a_screening_with_the_longest_id_waits_like_any_other,
+    an_end_removes_a_poll_that_is_not_due,
 }
 
 fn end(screening_id: &str) -> Content {
@@ -133,6 +136,37 @@ async fn a_screening_that_failed_has_ended<P: Place>() {
     assert_eq!(log.append(failed).await, Ok(Appended::New));
     assert!(waiting(&log).await.is_empty());
     assert!(!add(&log, "a", 1).await);
+}
+
+async fn a_screening_with_the_longest_id_waits_like_any_other<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let id = "x".repeat(MAX_ID_BYTES);
+    assert!(add(&log, &id, 1).await);
+    assert!(!add(&log, &id, 1).await, "it waits already");
+    let [poll] = &sound(&log).await[..] else {
+        panic!("not one poll");
+    };
+    assert_eq!(poll.screening_id, id);
+    let later = Timestamp::from_millisecond(2).unwrap();
+    assert!(log.postpone(poll.clone(), later).await.unwrap());
+    let reconciled = log.reconcile(NewEvent::reconciled(end(&id), b"{}")).await;
+    assert_eq!(reconciled, Ok(Appended::New));
+    assert!(waiting(&log).await.is_empty());
+    assert!(!add(&log, &id, 1).await, "it has ended");
+}
+
+async fn an_end_removes_a_poll_that_is_not_due<P: Place>() {
+    let place = P::new().await;
+    let log = place.open().await;
+    let far = place.hands().milliseconds() + 3_600_000;
+    for id in ["a", "b"] {
+        add(&log, id, far).await;
+    }
+    assert_eq!(waiting(&log).await, ["a", "b"]);
+    let appended = log.append(by_webhook("1", "a")).await;
+    assert_eq!(appended, Ok(Appended::New));
+    assert_eq!(waiting(&log).await, ["b"]);
 }
 
 fn by_webhook(id: &str, screening_id: &str) -> NewEvent {
