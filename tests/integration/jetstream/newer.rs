@@ -139,7 +139,8 @@ async fn a_log_that_ends_with_a_newer_event_or_is_of_a_newer_form_is_refused_by_
                     "{text}"
                 );
             }
-            other => panic!("{name}: {other:?}"),
+            Err(error) => panic!("{name}: {error}"),
+            Ok(_) => panic!("{name}"),
         }
     }
 }
