@@ -90,6 +90,7 @@ const QUEUED_EVENTS: usize = 1024;
 const QUEUED_KIB: u32 = 64 << 10;
 
 static EVENT_CUT: Throttle = Throttle::new("parts of an event were left out for NATS");
+
 /// How long the writer has to end when the log is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
