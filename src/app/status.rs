@@ -8,7 +8,7 @@ use super::{
     together::{self, all, answers, any},
 };
 use crate::{
-    admin::{self, HealthService},
+    admin::{self, Backups, HealthService},
     clock::Clock,
     lifecycle::{Readiness, Watchdog},
     telemetry::Metrics,
@@ -19,6 +19,7 @@ pub(super) struct Status {
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) health: HealthService,
+    pub(super) backups: Backups,
     reporter: HealthReporter,
     watchdog: Watchdog,
 }
@@ -31,6 +32,7 @@ impl Status {
             readiness,
             metrics: Metrics::default(),
             health,
+            backups: Backups::default(),
             reporter,
             watchdog: Watchdog::start(),
         }
@@ -44,6 +46,7 @@ impl Status {
             self.watchdog.clone(),
             self.metrics.clone(),
             self.health.clone(),
+            self.backups.clone(),
         )
     }
 

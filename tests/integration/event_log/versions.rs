@@ -14,10 +14,10 @@ use super::{disk::damage, *};
 const VERSION: i32 = 5;
 
 /// What a gateway of version 3 left when it was killed, with four requests.
-const VERSION_3: &str = include_str!("../../fixtures/log_of_version_3.sql");
+pub const VERSION_3: &str = include_str!("../../fixtures/log_of_version_3.sql");
 
 /// The same of version 4, which had a table of ends without summaries.
-const VERSION_4: &str = include_str!("../../fixtures/log_of_version_4.sql");
+pub const VERSION_4: &str = include_str!("../../fixtures/log_of_version_4.sql");
 
 /// What version 2 did not have.
 const NO_POLLS: &str = "DROP TABLE polls; DROP INDEX ends_by_screening; PRAGMA user_version = 2";
@@ -25,7 +25,8 @@ const NO_POLLS: &str = "DROP TABLE polls; DROP INDEX ends_by_screening; PRAGMA u
 /// What version 1 did not have either.
 const NO_REQUESTS: &str = "DROP TABLE requests; PRAGMA user_version = 1";
 
-fn older(statements: &[&str]) -> Place {
+/// A place with a file of an older version.
+pub fn older(statements: &[&str]) -> Place {
     let place = Place::new();
     fs::create_dir_all(&place.config.directory).unwrap();
     let file = rusqlite::Connection::open(place.file()).unwrap();
