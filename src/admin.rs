@@ -1,10 +1,12 @@
-//! The orchestrator's side, in plaintext: `/livez`, `/readyz`, `/metrics`, `/clock`, and `grpc.health.v1`.
+//! The orchestrator's side, in plaintext: `/livez`, `/readyz`, `/metrics`, `/clock`, `/store/backup`, and `grpc.health.v1`.
 
+mod backup;
 mod clock;
 mod health;
 
 use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
 
+pub use backup::{BACKUP_PATH, BackupLine, Backups, DIRECTORY_HEADER};
 pub use clock::{ACCEPT_PATH, CLOCK_PATH, ClockReport, STEP_HEADER};
 pub use health::{HealthService, announce_ready, follow_health, health};
 
@@ -31,6 +33,7 @@ pub fn service(
     watchdog: Watchdog,
     metrics: Metrics,
     health: HealthService,
+    backups: Backups,
 ) -> Router {
     let admin = Admin {
         readiness,
@@ -46,6 +49,7 @@ pub fn service(
         .route("/metrics", get(metrics_text))
         .with_state(admin)
         .merge(clock::routes(clock))
+        .merge(backups.routes())
 }
 
 async fn livez(State(admin): State<Admin>) -> (StatusCode, &'static str) {

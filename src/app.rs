@@ -157,6 +157,9 @@ pub async fn run(
         metrics,
     };
     let tenants = shared.tenants(logs)?;
+    status
+        .backups
+        .show(tenants.iter().map(Tenant::named_log).collect());
     let living = Living {
         webhooks: serving::webhooks(listeners.webhook, &shared, &tenants),
         grpc: serving::calls(

@@ -1,5 +1,6 @@
 //! The verbs of the command line.
 
+mod backup;
 mod call_args;
 mod cause;
 mod check_config;
@@ -59,7 +60,7 @@ enum Verb {
     Emulator(emulator::EmulatorArgs),
     /// Read the configuration as `serve` would, and say what is in effect and where it came from
     CheckConfig(ServeArgs),
-    /// Move a tenant's log from one place to another
+    /// Move a tenant's log from one place to another, or back up a running gateway's logs
     #[command(subcommand)]
     Store(store::StoreVerb),
     /// Look at the time that a running gateway goes by

@@ -4,6 +4,7 @@
 //! backend: one file per tenant in one directory. [`JetStream`] is the backend for several replicas: one stream per
 //! tenant on NATS. [`transfer`] moves a log from any of them to any other.
 
+mod backup;
 mod directory;
 mod dispute;
 mod event_log;
@@ -27,6 +28,7 @@ mod writable;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use backup::{BackupError, Copied};
 pub use directory::{Directory, OpenError};
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
 pub use hot_tail::{Bounds, HotTail};

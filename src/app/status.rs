@@ -10,7 +10,7 @@ use super::{
     together::{self, all, answers, any},
 };
 use crate::{
-    admin::{self, HealthService},
+    admin::{self, Backups, HealthService},
     clock::Clock,
     lifecycle::{Readiness, Watchdog},
     store::EventLog,
@@ -22,6 +22,7 @@ pub(super) struct Status {
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) health: HealthService,
+    pub(super) backups: Backups,
     reporter: HealthReporter,
     watchdog: Watchdog,
 }
@@ -34,6 +35,7 @@ impl Status {
             readiness,
             metrics: Metrics::default(),
             health,
+            backups: Backups::default(),
             reporter,
             watchdog: Watchdog::start(),
         }
@@ -47,6 +49,7 @@ impl Status {
             self.watchdog.clone(),
             self.metrics.clone(),
             self.health.clone(),
+            self.backups.clone(),
         )
     }
 

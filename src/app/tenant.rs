@@ -164,6 +164,11 @@ impl Tenant {
         (self.name.clone(), Arc::clone(&self.log.requests))
     }
 
+    /// Its name, and its log.
+    pub(super) fn named_log(&self) -> (String, Logs) {
+        (self.name.clone(), self.log.clone())
+    }
+
     /// Its log, to be closed when everything else of it has ended.
     pub(super) fn log(&self) -> Logs {
         self.log.clone()

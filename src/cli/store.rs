@@ -1,8 +1,13 @@
-//! `store export` and `store import`: a tenant's log into a file, and from there into another place.
+//! `store`: a tenant's log into a file, and from there into another place; copies of a running gateway's logs.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{BAD_CONFIGURATION, complain, init_logging, say, setting_flags::TenantLogFlags};
+use super::{
+    BAD_CONFIGURATION,
+    backup::{self, BackupArgs},
+    complain, init_logging, say,
+    setting_flags::TenantLogFlags,
+};
 use crate::{
     app,
     config::{Environment, TenantLog},
@@ -14,6 +19,8 @@ pub(super) enum StoreVerb {
     Export(StoreArgs),
     /// Fill an empty log from such a file
     Import(StoreArgs),
+    /// Have a running gateway copy its logs into a directory, while it goes on
+    Backup(BackupArgs),
 }
 
 #[derive(clap::Args)]
@@ -25,7 +32,10 @@ pub(super) struct StoreArgs {
 }
 
 pub(super) async fn run(verb: StoreVerb, environment: &Environment) -> ExitCode {
-    let (StoreVerb::Export(args) | StoreVerb::Import(args)) = &verb;
+    let args = match &verb {
+        StoreVerb::Export(args) | StoreVerb::Import(args) => args,
+        StoreVerb::Backup(args) => return backup::run(args).await,
+    };
     let log = match TenantLog::load(args.log.0.clone(), environment) {
         Ok(log) => log,
         Err(problems) => return complain(BAD_CONFIGURATION, problems),
@@ -34,8 +44,10 @@ pub(super) async fn run(verb: StoreVerb, environment: &Environment) -> ExitCode 
         return code;
     }
     let moved = match &verb {
-        StoreVerb::Export(args) => ("exported", app::export_log(&log, &args.file).await),
-        StoreVerb::Import(args) => ("imported", app::import_log(&log, &args.file).await),
+        StoreVerb::Import(_) => ("imported", app::import_log(&log, &args.file).await),
+        StoreVerb::Export(_) | StoreVerb::Backup(_) => {
+            ("exported", app::export_log(&log, &args.file).await)
+        }
     };
     match moved {
         (done, Ok(counts)) => {

@@ -1,12 +1,15 @@
 //! One tenant's open log, whichever backend keeps it.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use tokio::task;
+use tokio::{sync::watch, task};
 
 use super::{
-    Config, Directory, EventLog, JetStream, Metrics, OpenError, PollLog, RequestLog, Sqlite,
-    directory, jetstream,
+    BackupError, Config, Copied, Directory, EventLog, JetStream, Metrics, OpenError, PollLog,
+    RequestLog, Sqlite, directory, jetstream,
 };
 use crate::clock::Clock;
 
@@ -91,6 +94,26 @@ impl Logs {
             requests: log.clone(),
             polls: log.clone(),
             backend: Backend::JetStream(log),
+        }
+    }
+
+    /// Whether it is on NATS.
+    pub fn is_on_nats(&self) -> bool {
+        matches!(self.backend, Backend::JetStream(_))
+    }
+
+    /// Copies the log into a file in `directory` while it is in use.
+    ///
+    /// # Errors
+    /// See [`BackupError`] and [`Sqlite::back_up`].
+    pub async fn back_up(
+        &self,
+        directory: &Path,
+        progress: watch::Sender<Copied>,
+    ) -> Result<PathBuf, BackupError> {
+        match &self.backend {
+            Backend::Sqlite(log) => log.back_up(directory, progress).await,
+            Backend::JetStream(_) => Err(BackupError::OnNats),
         }
     }
 

@@ -5,6 +5,7 @@
 //! on disk when it returns.
 
 mod append;
+mod backup;
 mod checkpoints;
 mod clock_mark;
 mod durable;
@@ -36,6 +37,7 @@ mod writing;
 mod young;
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -78,6 +80,8 @@ const QUEUED_KIB: u32 = 64 << 10;
 #[derive(Debug)]
 pub struct Sqlite {
     id: LogId,
+    /// Where its file is.
+    path: PathBuf,
     tail: Arc<HotTail>,
     queue: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
@@ -141,7 +145,7 @@ impl Sqlite {
             metrics.clone(),
         );
         let tail = Arc::new(HotTail::new(opened.state.bounds()));
-        let readers = Readers::new(path, opened.id, Arc::clone(&tail), metrics.clone());
+        let readers = Readers::new(path.clone(), opened.id, Arc::clone(&tail), metrics.clone());
         let (queue, commands) = mpsc::channel(QUEUED_WRITES);
         let writable = Writable::new(opened.is_writable, metrics.clone());
         let id = opened.id;
@@ -154,7 +158,7 @@ impl Sqlite {
             metrics,
         };
         let log_time = opened.times.go_on(&clock);
-        let writer = Writer::new(
+        let (writer, connection) = Writer::new(
             opened,
             config,
             log_time,
@@ -162,9 +166,10 @@ impl Sqlite {
             seen,
         );
         let kept_for = config.retention_age.min(config.request_retention);
-        let writer = tokio::spawn(write_until_closed(writer, commands, kept_for));
+        let writer = tokio::spawn(write_until_closed(writer, connection, commands, kept_for));
         Ok(Sqlite {
             id,
+            path,
             tail,
             queue,
             room: Arc::new(Semaphore::new(QUEUED_KIB as usize)),

@@ -94,7 +94,9 @@ pub async fn export(place: &Place, tenant: &str, file: &Path) -> Result<Counts, 
     let (sent, written) = match place.clone() {
         Place::Directory(config) => {
             let tenant = tenant.to_owned();
-            let source = blocking(move || sqlite::Export::open(&config, &tenant)).await?;
+            let output = file.to_owned();
+            let open = move || sqlite::Export::open(&config, &tenant, &output);
+            let source = blocking(open).await?;
             let header = header(source.trimmed_time());
             tokio::join!(blocking(move || source.send(&items)), write(header))
         }

@@ -98,7 +98,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("admin", &["clock", "lifecycle", "pb", "telemetry"]),
+    ("admin", &["clock", "lifecycle", "pb", "store", "telemetry"]),
     (
         "config",
         &[

@@ -1,10 +1,11 @@
 //! What the embedded backend does beside the law of a log, and how it keeps it.
 
+mod backup;
 mod damaged_columns;
 mod disk;
 mod maintenance;
 mod request_space;
-mod versions;
+pub mod versions;
 mod waiting;
 mod windows;
 

@@ -6,6 +6,7 @@ mod interruptions;
 mod refusals;
 mod requests;
 mod trimmed;
+mod unchanged;
 
 use jiff::Timestamp;
 use std::{

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-import sqlite3
-import subprocess
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,36 @@ from kora.compliance.v1.watch_events_pb2 import (
     WatchEventsResponse,
 )
 
-from gateway import Gateway, StartGateway
-from program import PATIENCE
+import messages
+from gateway import Gateway, StartGateway, http_call
+from nats_server import NatsServer
+from program import PATIENCE, Program, run
 from typed_errors import fails
-from webhooks import Past, deliver_all, event_body, read_past
+from webhooks import Kora, Past, deliver_all, event_body, read_past
+
+REQUEST_ID = "6f1d3c1e-6a56-4a55-9a3e-0c7f1b8f0a11"
 
 
-def by_command_line(log: Path, copy: Path) -> None:
-    subprocess.run(["sqlite3", log, f"VACUUM INTO '{copy}'"], check=True, timeout=PATIENCE)
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats")
+    yield server
+    server.kill()
 
 
-def by_api(log: Path, copy: Path) -> None:
-    source, target = sqlite3.connect(f"file:{log}?mode=ro", uri=True), sqlite3.connect(copy)
-    with target:
-        source.backup(target)
-    source.close()
-    target.close()
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def back_up(gateway: Gateway, directory: Path) -> Path:
+    """The copy of the one tenant's log."""
+    done = run("store", "backup", str(directory), "--admin-addr", gateway.addresses["admin"])
+    assert done.returncode == 0, done.stderr + done.stdout
+    [copy] = directory.iterdir()
+    return copy
 
 
 def log_file(data: Path) -> Path:
@@ -66,15 +82,14 @@ def expect_foreign(gateway: Gateway, token: str) -> None:
     fails(watch, WatchEventsRequest(resume_token=token, until_caught_up=True), "TOKEN_FOREIGN", paid=False)
 
 
-@pytest.mark.parametrize("back_up", [by_command_line, by_api])
 def test_a_restored_log_goes_on_and_knows_the_tokens_of_what_it_lost(
-    start_gateway: StartGateway, tmp_path: Path, back_up: Callable[[Path, Path], None]
+    start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    data, copy = tmp_path / "data", tmp_path / "backup.db"
+    data = tmp_path / "data"
     gateway = start_gateway("--event-log", f"file:{data}")
     deliver(gateway, "kept", 900)
     kept = read_past(gateway.stub)
-    back_up(log_file(data), copy)
+    copy = back_up(gateway, tmp_path / "backup")
     deliver(gateway, "lost", 100)
     lost_token = read_past(gateway.stub).token
     gateway.stop()
@@ -102,27 +117,89 @@ def test_a_restored_log_goes_on_and_knows_the_tokens_of_what_it_lost(
         assert resumed.ids == log[sent:]
 
 
-@pytest.mark.parametrize("back_up", [by_command_line, by_api])
-def test_a_backup_of_a_busy_log_is_a_log(
-    start_gateway: StartGateway, tmp_path: Path, back_up: Callable[[Path, Path], None]
+def test_a_backup_of_a_busy_log_holds_what_was_acknowledged_before_it_began(
+    start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    data, copy = tmp_path / "data", tmp_path / "backup.db"
+    data = tmp_path / "data"
     gateway = start_gateway("--event-log", f"file:{data}")
-    bodies = [event_body(f"evt_{number}") for number in range(1000)]
-    at_half = iter([lambda: back_up(log_file(data), copy)])
-    delivered: list[None] = []
+    # Some steps of 1 MiB before the others begin.
+    filling = "x" * 20_000
+    deliver_all(gateway.addresses["webhook"], [event_body(f"evt_old_{n}", filling=filling) for n in range(400)])
+    screened = gateway.stub.Screen(messages.screen(request_id=REQUEST_ID), timeout=PATIENCE)
+    is_over = threading.Event()
+    delivered: list[str] = []
 
-    def note() -> None:
-        delivered.append(None)
-        if len(delivered) >= len(bodies) // 2:
-            # One connection makes the backup while the others go on.
-            next(at_half, lambda: None)()
+    def keep_delivering(connection: int) -> None:
+        kora = Kora(gateway.addresses["webhook"])
+        for number in itertools.count():
+            if is_over.is_set():
+                break
+            event_id = f"evt_{connection}_{number}"
+            assert kora.deliver(event_body(event_id)).status == 200
+            delivered.append(event_id)
+        kora.close()
 
-    deliver_all(gateway.addresses["webhook"], bodies, note)
+    with ThreadPoolExecutor(4) as pool:
+        deliveries = [pool.submit(keep_delivering, connection) for connection in range(4)]
+        try:
+            wait_until(lambda: len(delivered) >= 40)
+            acknowledged = set(delivered)
+            copy = back_up(gateway, tmp_path / "backup")
+            acknowledged_during = len(delivered) - len(acknowledged)
+        finally:
+            is_over.set()
+        for delivery in deliveries:
+            delivery.result()
+    assert acknowledged_during > 0
+    assert copy.name == log_file(data).name
+    assert copy.stat().st_mode & 0o777 == 0o600
     log = read_past(gateway.stub).ids
     gateway.stop()
     restore(copy, data)
     gateway = start_gateway("--event-log", f"file:{data}")
     restored = read_past(gateway.stub).ids
-    assert len(bodies) // 2 <= len(restored) <= len(log)
+    assert acknowledged <= set(restored)
     assert restored == log[: len(restored)]
+    # The record answers; Kora is not asked.
+    before = gateway.emulator.requests()
+    assert gateway.stub.Screen(messages.screen(request_id=REQUEST_ID), timeout=PATIENCE) == screened
+    assert gateway.emulator.requests() == before
+
+
+def test_a_backup_replaces_nothing_and_says_why(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = start_gateway("--event-log", f"file:{tmp_path / 'data'}")
+    deliver(gateway, "kept", 10)
+    copy = back_up(gateway, tmp_path / "backup")
+    content = copy.read_bytes()
+    again = run("store", "backup", str(copy.parent), "--admin-addr", gateway.addresses["admin"])
+    assert again.returncode == 1
+    assert "is there already, and is not replaced" in again.stdout
+    assert copy.read_bytes() == content
+    assert list(copy.parent.iterdir()) == [copy]
+    # A web page can send this one; nothing is written for it.
+    status, text = http_call(gateway.addresses["admin"], "POST", "/store/backup")
+    assert (status, "is missing" in text) == (400, True)
+
+
+def test_a_backup_that_is_interrupted_leaves_no_file(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = start_gateway("--event-log", f"file:{tmp_path / 'data'}")
+    filling = "x" * 900_000
+    deliver_all(gateway.addresses["webhook"], [event_body(f"evt_{n}", filling=filling) for n in range(200)])
+    backup = tmp_path / "backup"
+    order = Program(
+        "store", "backup", str(backup), "--admin-addr", gateway.addresses["admin"], env={}, stderr=tmp_path / "order"
+    )
+    assert order.next_line().startswith("copying ")
+    order.kill()
+    # Until then another one is refused.
+    wait_until(lambda: "was not backed up" in gateway.program.log())
+    assert list(backup.iterdir()) == []
+    back_up(gateway, backup)
+
+
+def test_a_log_on_nats_is_backed_up_there(start_gateway: StartGateway, nats: NatsServer, tmp_path: Path) -> None:
+    gateway = start_gateway("--event-log", nats.url)
+    refused = run("store", "backup", str(tmp_path / "backup"), "--admin-addr", gateway.addresses["admin"])
+    assert refused.returncode == 1
+    assert "nats stream backup" in refused.stderr
+    assert not (tmp_path / "backup").exists()

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::backup::Target;
 use crate::{
     event::NewEvent,
     store::{AppendError, Appended, Begun, Ending, Intent, Poll},
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Write(Box<Write>),
     /// Nobody has asked for anything for a while.
     LookAfter,
+    /// Copy the log.
+    BackUp(Box<Target>),
     Close,
 }
 
@@ -74,17 +77,20 @@ impl Operation {
     }
 }
 
-/// All writes that wait, as many as fit, and whether they are the last ones.
-pub(super) fn gather(first: Write, commands: &mut mpsc::Receiver<Command>) -> (Vec<Write>, bool) {
+/// All writes that wait, as many as fit, and what comes after them if it is no write.
+pub(super) fn gather(
+    first: Write,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (Vec<Write>, Option<Command>) {
     let mut batch = vec![first];
     while batch.len() < BATCH_WRITES {
         match commands.try_recv() {
             Ok(Command::Write(write)) => batch.push(*write),
-            Ok(Command::Close) => return (batch, true),
-            Ok(Command::LookAfter) | Err(_) => break,
+            Ok(other) => return (batch, Some(other)),
+            Err(_) => break,
         }
     }
-    (batch, false)
+    (batch, None)
 }
 
 pub(super) fn refuse(answers: impl Iterator<Item = Answer>, error: AppendError) {

@@ -170,6 +170,13 @@ pub(super) struct Opened {
     pub(super) is_writable: bool,
 }
 
+/// A log that is only read.
+pub(super) struct Unchanged {
+    pub(super) connection: Connection,
+    pub(super) id: LogId,
+    pub(super) state: State,
+}
+
 /// Opens the file for its one writer, and creates it where there is none.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let explain = |source| OpenError::Sqlite {
@@ -186,15 +193,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         path: path.to_owned(),
         what,
     };
-    match identify(&connection).map_err(explain)? {
-        (0, 0) => create(&connection).map_err(explain)?,
-        (APPLICATION_ID, SCHEMA_VERSION) => {}
-        (APPLICATION_ID, older @ 1..SCHEMA_VERSION) => {
-            upgrade(&connection, older).map_err(explain)?;
-        }
-        (IMPORTING_ID, _) => return Err(not_a_log(UNFINISHED)),
-        (APPLICATION_ID, _) => return Err(not_a_log("it is of another version of the gateway")),
-        _ => return Err(not_a_log("it is not an event log")),
+    match version(&connection, path)? {
+        None => create(&connection).map_err(explain)?,
+        Some(older) if older < SCHEMA_VERSION => upgrade(&connection, older).map_err(explain)?,
+        Some(_) => {}
     }
     durable::write_again(&connection, path)
         .map_err(explain)?
@@ -230,6 +232,34 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         state: State { head, trimmed },
         is_writable,
     })
+}
+
+/// Opens a file that nobody writes to, and changes nothing in it; `None` if it is of an older version, which has to be
+/// brought up to date before it can be read.
+pub(super) fn open_unchanged(path: &Path) -> Result<Option<Unchanged>, OpenError> {
+    let explain = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
+    let not_a_log = |what| OpenError::NotALog {
+        path: path.to_owned(),
+        what,
+    };
+    let connection = open_for_reading(path).map_err(explain)?;
+    match version(&connection, path)? {
+        Some(SCHEMA_VERSION) => {}
+        Some(_) => return Ok(None),
+        None => return Err(not_a_log("it is empty")),
+    }
+    let (id, trimmed) = read_log_row(&connection)
+        .map_err(explain)?
+        .ok_or_else(|| not_a_log("its first row is damaged"))?;
+    let head = read_head(&connection).map_err(explain)?.unwrap_or(trimmed);
+    Ok(Some(Unchanged {
+        connection,
+        id,
+        state: State { head, trimmed },
+    }))
 }
 
 /// The directory that a log's file is in.
@@ -277,6 +307,25 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update_and_check(None, "journal_size_limit", wal_bytes, |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
+}
+
+/// Of which version the log in the file is; `None` if there is nothing in it.
+fn version(connection: &Connection, path: &Path) -> Result<Option<i32>, OpenError> {
+    let identified = identify(connection).map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })?;
+    let what = match identified {
+        (0, 0) => return Ok(None),
+        (APPLICATION_ID, version @ 1..=SCHEMA_VERSION) => return Ok(Some(version)),
+        (APPLICATION_ID, _) => "it is of another version of the gateway",
+        (IMPORTING_ID, _) => UNFINISHED,
+        _ => "it is not an event log",
+    };
+    Err(OpenError::NotALog {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 fn identify(connection: &Connection) -> rusqlite::Result<(i32, i32)> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{
@@ -18,7 +18,10 @@ use super::{
     clock_mark::Marking,
     eviction::{EvictedTo, STEP, abandon},
     failure::CommitError,
+    files::LogFiles,
+    log_row::State,
     queue::{Operation, Write, refuse},
+    request_usage::Usage,
     requests,
     retention::{Limits, trim},
     schema::{Opened, directory_of},
@@ -28,6 +31,7 @@ use super::{
 };
 use crate::{
     clock::LogTime,
+    event::LogId,
     store::{
         AppendError, Config, HotTail, Metrics, request_space::RequestSpace, reserve::Reserve,
         writable::Writable,
@@ -41,7 +45,7 @@ pub(super) const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
-    opened: Opened,
+    log: Log,
     retention_age: Duration,
     retention_bytes: u64,
     dedup_window: Duration,
@@ -54,6 +58,17 @@ pub(super) struct Writer {
     is_broken: bool,
     checkpoints: Checkpoints,
     disk: Disk,
+}
+
+/// The log as the last commit left it.
+struct Log {
+    /// Its file, for people.
+    name: String,
+    files: LogFiles,
+    id: LogId,
+    state: State,
+    usage: Usage,
+    left_open: Vec<i64>,
 }
 
 /// What the log is written to.
@@ -76,37 +91,56 @@ pub(super) struct Seen {
 }
 
 impl Writer {
+    /// The writer of a log, and the connection that each of its steps is handed.
     pub(super) fn new(
         opened: Opened,
         config: &Config,
         log_time: LogTime,
         reserve: Arc<Reserve>,
         mut seen: Seen,
-    ) -> Self {
-        let usage = opened.usage;
+    ) -> (Self, Connection) {
+        let Opened {
+            connection,
+            path,
+            files,
+            id,
+            state,
+            usage,
+            left_open,
+            ..
+        } = opened;
         let disk = Disk {
             reserve,
-            path: directory_of(&opened.path).to_owned(),
+            path: directory_of(&path).to_owned(),
             is_full: false,
         };
-        let checkpoints = Checkpoints::new(&opened.path, seen.metrics.clone());
+        let checkpoints = Checkpoints::new(&path, seen.metrics.clone());
         seen.request_space
             .show(usage.records.unsigned_abs(), usage.bytes());
-        Writer {
+        let log = Log {
+            name: path.display().to_string(),
+            files,
+            id,
+            state,
+            usage,
+            left_open,
+        };
+        let writer = Writer {
             evicted_to: EvictedTo::default(),
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             dedup_window: config.dedup_window,
             request_retention: config.request_retention,
             marking: Marking::default(),
-            young: Young::since(&opened.state, &log_time.now()),
-            opened,
+            young: Young::since(&log.state, &log_time.now()),
+            log,
             log_time,
             seen,
             checkpoints,
             disk,
             is_broken: false,
-        }
+        };
+        (writer, connection)
     }
 
     /// Whether the log can write.
@@ -116,20 +150,19 @@ impl Writer {
 
     /// The system has no thread to write on.
     pub(super) fn has_no_thread(&self, error: &io::Error) {
-        let log = self.opened.connection.path();
+        let log = self.log.name.as_str();
         tracing::error!(log, %error, "there is no thread for the event log's writer");
         self.seen.writable.set(false);
     }
 
     /// Leaves the file as small as it can be.
-    pub(super) fn close(mut self) {
+    pub(super) fn close(mut self, connection: &Connection) {
         if !self.is_broken {
             self.marking.force();
             // Without the mark the next process goes by the records.
-            let _ = self.commit(Vec::new());
+            let _ = self.commit(connection, Vec::new());
             // What is left over is read at the next start: neither a reader nor a write-ahead log that one made grow may
             // delay the stop.
-            let connection = &self.opened.connection;
             let is_small =
                 checkpoint(connection, "NOOP").is_ok_and(|found| found.pages <= RESTART_PAGES);
             if is_small {
@@ -139,9 +172,9 @@ impl Writer {
     }
 
     /// Writes all of these in one transaction. Returns whether there is maintenance to go on with.
-    pub(super) fn write(&mut self, batch: Vec<Write>) -> bool {
+    pub(super) fn write(&mut self, connection: &Connection, batch: Vec<Write>) -> bool {
         if self.disk.is_full {
-            self.make_room();
+            self.make_room(connection);
         }
         if self.is_broken {
             let answers = batch.into_iter().map(|write| write.answer);
@@ -153,7 +186,7 @@ impl Writer {
             .into_iter()
             .map(|write| (write.operation, (write.answer, write._room)))
             .unzip();
-        match self.commit(operations) {
+        match self.commit(connection, operations) {
             Ok(mut committed) => {
                 self.seen
                     .metrics
@@ -172,7 +205,7 @@ impl Writer {
                     let _ = answer.send(Ok(written));
                 }
                 self.seen.tail.wake();
-                self.checkpoint_if_due();
+                self.checkpoint_if_due(connection);
                 has_more
             }
             Err(error) => {
@@ -184,20 +217,23 @@ impl Writer {
     }
 
     /// One transaction: when it returns, all of it is on disk, and in the files that a restart finds.
-    fn commit(&mut self, operations: Vec<Operation>) -> Result<Committed, CommitError> {
+    fn commit(
+        &mut self,
+        connection: &Connection,
+        operations: Vec<Operation>,
+    ) -> Result<Committed, CommitError> {
         let now = self.log_time.now();
         let limits = self.limits(now.log_time);
         let oldest_request = before(now.log_time, self.request_retention);
         let request_bytes = self.seen.request_space.bound();
-        let Opened {
-            connection,
+        let Log {
             files,
             id,
             state,
             usage,
             left_open,
             ..
-        } = &mut self.opened;
+        } = &mut self.log;
         let terms = Terms {
             log_id: *id,
             now: now.time,
@@ -205,7 +241,7 @@ impl Writer {
             dedup_window: self.dedup_window,
             request_bytes,
         };
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let last = state.head.position.sequence;
         let mut committed = Committed::new(*state, *usage, self.evicted_to);
         self.young
@@ -232,7 +268,7 @@ impl Writer {
     }
 
     fn show(&mut self, committed: Committed) {
-        self.opened.state = committed.state;
+        self.log.state = committed.state;
         self.show_requests(&committed);
         self.seen
             .metrics
@@ -246,7 +282,7 @@ impl Writer {
             .metrics
             .disputed
             .inc_by(committed.disputed.len() as u64);
-        let log = self.opened.connection.path();
+        let log = self.log.name.as_str();
         for (record, superseded) in &committed.disputed {
             tracing::warn!(
                 log,
@@ -261,9 +297,9 @@ impl Writer {
     }
 
     fn show_requests(&mut self, committed: &Committed) {
-        let (usage, left_open) = (committed.usage, &mut self.opened.left_open);
+        let (usage, left_open) = (committed.usage, &mut self.log.left_open);
         left_open.truncate(left_open.len() - committed.abandoned);
-        self.opened.usage = usage;
+        self.log.usage = usage;
         self.evicted_to = committed.evicted_to;
         let space = &mut self.seen.request_space;
         space.evicted(committed.evicted);
@@ -273,7 +309,7 @@ impl Writer {
 
     /// One bounded step of maintenance: removes what is too old, and finds out whether the disk takes something again.
     /// Returns whether there is more to do at once.
-    pub(super) fn maintain(&mut self) -> bool {
+    pub(super) fn maintain(&mut self, connection: &Connection) -> bool {
         if self.is_broken {
             return false;
         }
@@ -281,11 +317,11 @@ impl Writer {
         let is_writable = self.seen.writable.get();
         let result = if is_writable {
             if self.disk.is_full {
-                self.make_room();
+                self.make_room(connection);
             }
-            self.commit(Vec::new())
+            self.commit(connection, Vec::new())
         } else {
-            self.prove_writable()
+            self.prove_writable(connection)
         };
         match result {
             Ok(committed) => {
@@ -295,9 +331,9 @@ impl Writer {
                     self.disk.is_full = false;
                     self.seen.writable.set(true);
                 }
-                self.checkpoint_if_due();
+                self.checkpoint_if_due(connection);
                 if !has_more {
-                    self.look_at_disk();
+                    self.look_at_disk(connection);
                 }
                 has_more
             }
@@ -320,16 +356,15 @@ impl Writer {
     }
 
     /// Writes something durable that changes nothing, on a disk that may be full.
-    fn prove_writable(&mut self) -> Result<Committed, CommitError> {
-        let connection = &self.opened.connection;
+    fn prove_writable(&mut self, connection: &Connection) -> Result<Committed, CommitError> {
         self.checkpoints.make_room(connection)?;
         connection.execute("UPDATE log SET only_row = 1", [])?;
-        self.commit(Vec::new())
+        self.commit(connection, Vec::new())
     }
 
     /// Before anything else is written to a disk that was full: the write-ahead log, written back, has room of its own.
-    fn make_room(&mut self) {
-        match self.checkpoints.make_room(&self.opened.connection) {
+    fn make_room(&mut self, connection: &Connection) {
+        match self.checkpoints.make_room(connection) {
             Ok(()) => self.disk.is_full = false,
             Err(error) => self.not_written_back(&error.into()),
         }
@@ -338,7 +373,7 @@ impl Writer {
     fn failed(&mut self, error: &CommitError) -> AppendError {
         let consequence = self.note_failure(error);
         if self.seen.writable.get() || self.is_broken {
-            let (log, needs_restart) = (self.opened.connection.path(), self.is_broken);
+            let (log, needs_restart) = (self.log.name.as_str(), self.is_broken);
             tracing::error!(log, %error, needs_restart, "the event log cannot write");
         }
         self.seen.writable.set(false);
@@ -351,7 +386,7 @@ impl Writer {
         if self.note_failure(error) == AppendError::Broken {
             self.failed(error);
         } else if !was_full {
-            let log = self.opened.connection.path();
+            let log = self.log.name.as_str();
             tracing::warn!(log, %error, "the event log's write-ahead log cannot be written back");
         }
     }
@@ -367,15 +402,14 @@ impl Writer {
         consequence
     }
 
-    fn checkpoint_if_due(&mut self) {
-        if let Err(error) = self.checkpoints.run_if_due(&self.opened.connection) {
+    fn checkpoint_if_due(&mut self, connection: &Connection) {
+        if let Err(error) = self.checkpoints.run_if_due(connection) {
             self.not_written_back(&error.into());
         }
     }
 
     /// What is done once nothing more is to be removed.
-    fn look_at_disk(&mut self) {
-        let connection = &self.opened.connection;
+    fn look_at_disk(&mut self, connection: &Connection) {
         let done = if self.checkpoints.is_held() {
             self.checkpoints.run(connection)
         } else {

@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rusqlite::Connection;
 use tokio::{
-    runtime,
+    runtime::{self, Runtime},
     sync::{
         mpsc::{self, error::TryRecvError},
         oneshot,
@@ -18,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    backup::{Copying, Target},
     queue::{Command, gather, refuse},
     writer::{RECOVERY_PAUSE, Writer},
 };
@@ -36,6 +38,12 @@ const IDLE_PART: u32 = 1000;
 
 /// What is handed from the task to a thread and back.
 struct Work {
+    connection: Connection,
+    duties: Duties,
+}
+
+/// All of it but the connection, which a backup borrows while the duties go on.
+struct Duties {
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     /// The pause between two rounds of maintenance while all is well.
@@ -43,21 +51,31 @@ struct Work {
     last_maintenance: Instant,
 }
 
+/// What to do after a command.
+enum Then {
+    Do(Command),
+    /// There is maintenance to go on with.
+    Maintain,
+    Wait,
+}
+
 /// Writes until it is closed or nobody is left to ask.
 pub(super) async fn write_until_closed(
     writer: Writer,
+    connection: Connection,
     commands: mpsc::Receiver<Command>,
     kept_for: Duration,
 ) {
     let idle = (kept_for / IDLE_PART).clamp(MIN_IDLE, MAX_IDLE);
-    let mut work = Work {
+    let duties = Duties {
         last_maintenance: Instant::now(),
         writer,
         commands,
         idle,
     };
+    let mut work = Work { connection, duties };
     loop {
-        let first = work.next().await;
+        let first = work.duties.next().await;
         match on_thread(work, first).await {
             Some(idle) => work = idle,
             None => return,
@@ -66,6 +84,90 @@ pub(super) async fn write_until_closed(
 }
 
 impl Work {
+    /// Does this, and what comes right after it; none if nobody asks for anything any more. Blocks.
+    fn run(mut self, first: Command) -> Option<Work> {
+        let waiting = runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime with nothing but a timer needs nothing of the system");
+        let mut next = first;
+        loop {
+            let then = match next {
+                Command::Close => break,
+                Command::BackUp(target) => self.back_up(*target, &waiting),
+                other => self.duties.perform(&self.connection, other),
+            };
+            let commands = &mut self.duties.commands;
+            // Between two steps of maintenance comes whatever waits.
+            next = match then {
+                Then::Do(command) => command,
+                Then::Maintain | Then::Wait => match commands.try_recv() {
+                    Ok(command) => command,
+                    Err(TryRecvError::Disconnected) => Command::Close,
+                    Err(TryRecvError::Empty) if matches!(then, Then::Maintain) => {
+                        Command::LookAfter
+                    }
+                    Err(TryRecvError::Empty) => {
+                        let more = async { timeout(LINGER, commands.recv()).await };
+                        match waiting.block_on(more) {
+                            Ok(command) => command.unwrap_or(Command::Close),
+                            Err(_) => return Some(self),
+                        }
+                    }
+                },
+            };
+        }
+        self.duties.writer.close(&self.connection);
+        None
+    }
+
+    /// Copies the log, a bounded step at a time, and performs between the steps whatever else is asked for. SQLite brings
+    /// the copy up to date with each commit, because both use the one connection.
+    fn back_up(&mut self, mut target: Target, waiting: &Runtime) -> Then {
+        let Work { connection, duties } = self;
+        let mut copying = match Copying::begin(connection, &mut target) {
+            Ok(copying) => copying,
+            Err(given_up) => {
+                given_up.report();
+                return Then::Wait;
+            }
+        };
+        loop {
+            let pause = duties.writer.maintenance_pause(duties.idle);
+            let until = pause.saturating_sub(duties.last_maintenance.elapsed());
+            let commands = &mut duties.commands;
+            // Which of them comes first is random, so that neither starves.
+            let next = waiting.block_on(async {
+                tokio::select! {
+                    command = commands.recv() => Some(command.unwrap_or(Command::Close)),
+                    () = copying.is_wanted() => None,
+                    () = sleep(until) => Some(Command::LookAfter),
+                }
+            });
+            let then = match next {
+                None => {
+                    if copying.step() {
+                        continue;
+                    }
+                    return Then::Wait;
+                }
+                Some(Command::Close) => return Then::Do(Command::Close),
+                // Its sender sees that nobody reports.
+                Some(Command::BackUp(_)) => continue,
+                Some(other) => duties.perform(connection, other),
+            };
+            match then {
+                Then::Do(Command::Close) => return then,
+                Then::Do(Command::LookAfter) | Then::Maintain => {
+                    duties.maintain(connection);
+                }
+                Then::Do(Command::Write(_) | Command::BackUp(_)) | Then::Wait => {}
+            }
+        }
+    }
+}
+
+impl Duties {
     /// What to do next.
     async fn next(&mut self) -> Command {
         let pause = self.writer.maintenance_pause(self.idle);
@@ -84,47 +186,26 @@ impl Work {
         }
     }
 
-    /// Does this, and what comes right after it; none if nobody asks for anything any more. Blocks.
-    fn run(mut self, first: Command) -> Option<Work> {
-        let waiting = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime with nothing but a timer needs nothing of the system");
-        let mut next = first;
-        loop {
-            let has_more = match next {
-                Command::Write(first) => {
-                    let (batch, is_last) = gather(*first, &mut self.commands);
-                    let has_more = self.writer.write(batch);
-                    if is_last {
-                        break;
-                    }
-                    // Writes that keep coming do not put it off.
-                    if self.is_maintenance_due() {
-                        self.maintain()
-                    } else {
-                        has_more
-                    }
+    /// Writes this and what waits behind it, or looks after the log.
+    fn perform(&mut self, connection: &Connection, command: Command) -> Then {
+        let has_more = match command {
+            Command::Write(first) => {
+                let (batch, next) = gather(*first, &mut self.commands);
+                let has_more = self.writer.write(connection, batch);
+                if let Some(next) = next {
+                    return Then::Do(next);
                 }
-                Command::LookAfter => self.maintain(),
-                Command::Close => break,
-            };
-            // Between two steps of maintenance comes whatever waits.
-            next = match self.commands.try_recv() {
-                Ok(command) => command,
-                Err(TryRecvError::Disconnected) => Command::Close,
-                Err(TryRecvError::Empty) if has_more => Command::LookAfter,
-                Err(TryRecvError::Empty) => {
-                    let more = async { timeout(LINGER, self.commands.recv()).await };
-                    match waiting.block_on(more) {
-                        Ok(command) => command.unwrap_or(Command::Close),
-                        Err(_) => return Some(self),
-                    }
+                // Writes that keep coming do not put it off.
+                if self.is_maintenance_due() {
+                    self.maintain(connection)
+                } else {
+                    has_more
                 }
-            };
-        }
-        self.writer.close();
-        None
+            }
+            Command::LookAfter => self.maintain(connection),
+            other @ (Command::BackUp(_) | Command::Close) => return Then::Do(other),
+        };
+        if has_more { Then::Maintain } else { Then::Wait }
     }
 
     fn is_maintenance_due(&self) -> bool {
@@ -132,8 +213,8 @@ impl Work {
     }
 
     /// One step. Returns whether there is more to do at once.
-    fn maintain(&mut self) -> bool {
-        let has_more = self.writer.maintain();
+    fn maintain(&mut self, connection: &Connection) -> bool {
+        let has_more = self.writer.maintain(connection);
         self.last_maintenance = Instant::now();
         has_more
     }
@@ -169,10 +250,11 @@ async fn on_thread(work: Work, first: Command) -> Option<Work> {
 
 /// Refuses what cannot be done now. A log can be closed all the same: what is left over is read at the next start.
 async fn without_thread(work: Work, first: Command, error: &io::Error) -> Option<Work> {
-    work.writer.has_no_thread(error);
+    work.duties.writer.has_no_thread(error);
     match first {
         Command::Write(write) => refuse([write.answer].into_iter(), AppendError::Unavailable),
-        Command::LookAfter => {}
+        // Whoever wants a backup sees that nobody reports.
+        Command::LookAfter | Command::BackUp(_) => {}
         Command::Close => return None,
     }
     sleep(MIN_IDLE).await;

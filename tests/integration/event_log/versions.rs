@@ -25,6 +25,7 @@ const NO_POLLS: &str = "DROP TABLE polls; DROP INDEX ends_by_screening; PRAGMA u
 /// What version 1 did not have either.
 const NO_REQUESTS: &str = "DROP TABLE requests; PRAGMA user_version = 1";
 
+/// A place with a file of an older version.
 pub fn older(statements: &[&str]) -> Place {
     let place = Place::new();
     fs::create_dir_all(&place.config.directory).unwrap();
