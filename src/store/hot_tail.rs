@@ -1,9 +1,13 @@
 //! The ends of a log and its newest records, in memory, shared by all who follow it.
 
+mod recent_events;
+
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+
+pub use recent_events::RecentEvents;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -16,9 +20,6 @@ const MAX_RECORDS: usize = 4096;
 
 /// How many bytes of records are held.
 const MAX_BYTES: usize = 8 << 20;
-
-/// How many the tails of one gateway hold together. Each holds a page at least.
-const MAX_BYTES_OF_ALL: usize = 256 << 20;
 
 /// How many records one page has at most.
 pub(super) const PAGE_RECORDS: usize = 100;
@@ -40,9 +41,10 @@ pub struct Bounds {
 /// The ends and the newest records.
 #[derive(Debug)]
 pub struct HotTail {
-    held: RwLock<Held>,
+    held: Arc<RwLock<Held>>,
     head: watch::Sender<u64>,
     interests: Interests,
+    recent: OnceLock<RecentEvents>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,9 @@ struct Held {
     /// Without a hole, up to the head.
     records: VecDeque<Arc<Record>>,
     bytes: usize,
-    max_bytes: usize,
+    /// How much of that is not charged, because it is small, and its limit.
+    small_bytes: usize,
+    max_small_bytes: usize,
 }
 
 impl HotTail {
@@ -60,20 +64,21 @@ impl HotTail {
         HotTail {
             head: watch::Sender::new(bounds.head.sequence),
             interests: Interests::new(bounds.head),
-            held: RwLock::new(Held {
+            recent: OnceLock::new(),
+            held: Arc::new(RwLock::new(Held {
                 bounds,
                 records: VecDeque::new(),
                 bytes: 0,
-                max_bytes: MAX_BYTES,
-            }),
+                small_bytes: 0,
+                max_small_bytes: MAX_BYTES,
+            })),
         }
     }
 
-    /// It is one of so many in this process, which share their memory.
-    pub fn share_memory(&self, tails: usize) {
-        let part = (MAX_BYTES_OF_ALL / tails.max(1)).clamp(PAGE_BYTES, MAX_BYTES);
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        held.max_bytes = part;
+    /// Shares the memory budget with the other tails of this process. To be called before anything is shown.
+    pub fn share_memory(&self, recent: RecentEvents) {
+        lock(&self.held).max_small_bytes = recent.small_bytes_of_each().min(MAX_BYTES);
+        let _ = self.recent.set(recent);
     }
 
     /// The ends.
@@ -120,21 +125,42 @@ impl HotTail {
         Some(page.cloned().collect())
     }
 
-    /// Shows records that are durable, and how far the log was trimmed.
+    /// Shows records that are durable, and how far the log was trimmed. A large record for which the budget has no room
+    /// is not held, and none before it: those who follow read them from the log.
     pub(super) fn show(&self, records: Vec<Arc<Record>>, trimmed: Position) {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.get();
+        let records: Vec<_> = records
+            .into_iter()
+            .map(|record| (record.position(), record.receive_time, record))
+            .map(|(position, time, record)| match recent {
+                Some(recent) => (position, time, recent.charge(record)),
+                None => (position, time, Ok(record)),
+            })
+            .collect();
+        let mut held = lock(&self.held);
         // Whoever sees the new head also finds what was noted.
-        self.interests.note(&records);
+        let shown = records.iter().map(|(.., record)| record.as_ref());
+        self.interests
+            .note(shown.map(|record| record.unwrap_or_else(|uncharged| uncharged)));
         held.bounds.trimmed = trimmed;
-        for record in records {
-            held.bounds.head = record.position();
-            held.bounds.head_time = record.receive_time;
-            held.bytes += record.size();
-            held.records.push_back(record);
+        let mut large = Vec::new();
+        for (position, time, record) in records {
+            held.bounds.head = position;
+            held.bounds.head_time = time;
+            match record {
+                Ok(record) => {
+                    large.extend((record.large_bytes() > 0).then_some(position.sequence));
+                    held.push(record);
+                }
+                Err(_) => held.pop_through(position.sequence),
+            }
         }
         while held.is_over_limit() || held.is_front_trimmed() {
-            let gone = held.records.pop_front();
-            held.bytes -= gone.map_or(0, |record| record.size());
+            held.pop();
+        }
+        drop(held);
+        if let Some(recent) = recent {
+            recent.note_held(&self.held, large);
         }
     }
 
@@ -155,8 +181,33 @@ impl HotTail {
 }
 
 impl Held {
+    fn push(&mut self, record: Arc<Record>) {
+        self.bytes += record.size();
+        self.small_bytes += record.size() - record.large_bytes();
+        self.records.push_back(record);
+    }
+
+    fn pop(&mut self) {
+        if let Some(record) = self.records.pop_front() {
+            self.bytes -= record.size();
+            self.small_bytes -= record.size() - record.large_bytes();
+        }
+    }
+
+    /// Gives up the records up to this one: there is no hole between the first and the head.
+    fn pop_through(&mut self, sequence: u64) {
+        while self
+            .records
+            .front()
+            .is_some_and(|record| record.sequence <= sequence)
+        {
+            self.pop();
+        }
+    }
+
     fn is_over_limit(&self) -> bool {
-        self.records.len() > MAX_RECORDS || (self.bytes > self.max_bytes && self.records.len() > 1)
+        let is_too_large = self.bytes > MAX_BYTES || self.small_bytes > self.max_small_bytes;
+        self.records.len() > MAX_RECORDS || (is_too_large && self.records.len() > 1)
     }
 
     fn is_front_trimmed(&self) -> bool {
@@ -166,9 +217,14 @@ impl Held {
     }
 }
 
+fn lock(held: &RwLock<Held>) -> RwLockWriteGuard<'_, Held> {
+    held.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Budget;
     use crate::{event::LogId, store::record::tests::event};
 
     fn records(after: u64, count: u64) -> Vec<Arc<Record>> {
@@ -207,17 +263,57 @@ mod tests {
 
     #[test]
     fn many_tails_share_the_memory_of_one() {
+        let budget = Budget::new(64 << 20);
         let held = |tails| {
             let tail = HotTail::new(Bounds::default());
-            tail.share_memory(tails);
+            tail.share_memory(RecentEvents::new(&budget, tails));
             tail.show(records(0, MAX_RECORDS as u64), Position::default());
             tail.held().bytes
         };
         let one = held(1);
         assert!((2 * PAGE_BYTES..MAX_BYTES).contains(&one), "{one}");
-        assert_eq!(held(MAX_BYTES_OF_ALL / MAX_BYTES), one);
-        assert!(held(MAX_BYTES_OF_ALL / (2 * PAGE_BYTES)) <= 2 * PAGE_BYTES);
-        assert!(held(usize::MAX) <= PAGE_BYTES);
+        assert!(held(budget.small_recent_events / PAGE_BYTES) <= PAGE_BYTES);
+    }
+
+    fn large_record(after: u64, size: usize) -> Vec<Arc<Record>> {
+        let mut event = event(&format!("evt_{after}"));
+        event.raw = vec![0; size].into();
+        vec![Record::seal(LogId([1; 16]), (after, 0), Timestamp::UNIX_EPOCH, event).into()]
+    }
+
+    #[test]
+    fn large_records_of_many_tails_stay_within_the_budget() {
+        let budget = Budget::new(64 << 20);
+        let recent = RecentEvents::new(&budget, 100);
+        let tails: Vec<_> = (0..100)
+            .map(|_| {
+                let tail = HotTail::new(Bounds::default());
+                tail.share_memory(recent.clone());
+                tail.show(records(0, 1), Position::default());
+                tail.show(large_record(1, 1 << 20), Position::default());
+                tail
+            })
+            .collect();
+        let pool = &budget.recent_events;
+        assert!(pool.used() <= pool.size() && pool.used() > pool.size() / 2);
+        // The oldest ones made room; what is newer than the large record stays.
+        let [first, .., last] = &tails[..] else {
+            unreachable!()
+        };
+        assert_eq!(first.page(1), None);
+        first.show(records(2, 1), Position::default());
+        assert_eq!(sequences(first.page(2)), Some(vec![3]));
+        assert_eq!(sequences(last.page(0)), Some(vec![1, 2]));
+        // Streams that have not taken a record keep it charged; then the next one is not held, and is read from the log.
+        let taken: Vec<_> = tails.iter().filter_map(|tail| tail.page(1)).collect();
+        last.show(large_record(2, 1 << 20), Position::default());
+        assert_eq!(last.page(2), None);
+        assert_eq!(last.bounds().head.sequence, 3);
+        drop(taken);
+        last.show(large_record(3, 1 << 20), Position::default());
+        assert_eq!(sequences(last.page(3)), Some(vec![4]));
+        drop(tails);
+        assert_eq!(pool.used(), 0);
     }
 
     #[test]

@@ -10,26 +10,22 @@ use tokio::{
 };
 
 use super::{answer::Ending, upload::Upload};
+use crate::memory::{Charge, FREE_BYTES, PORTION_BYTES, Pool};
 
 /// How long a body may take in all, the wait for memory included.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body comes free, so that Kora is not shut out by those who fill the memory: all of most.
-const FREE_BYTES: usize = 16 << 10;
-
-/// How much memory what is larger of the bodies that are being read or appended may take together; one body of the
-/// largest size always has room.
-const BODY_MEMORY: usize = 64 << 20;
-
-/// In what portions memory is given out.
-const PORTION_BYTES: usize = 1 << 10;
+/// What a byte of a body costs until the body is appended: its buffer grows by doubling, and then the event is beside
+/// it, which has the body as a field.
+const BYTES_PER_BYTE: usize = 2;
 
 /// Reads the bodies of one tenant.
 pub(super) struct BodyReader {
     max_bytes: usize,
     /// What may be this tenant's of `memory`.
     quota: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    quota_portions: u32,
+    memory: Pool,
 }
 
 /// A whole body.
@@ -38,32 +34,35 @@ pub(super) struct WholeBody {
     pub(super) bytes: Bytes,
     /// Its place in memory. To be kept as long as the body.
     pub(super) place: BodyPlace,
+    /// When the webhook is answered at the latest, unless it is being appended.
+    pub(super) deadline: Instant,
 }
 
 /// A part of the memory, until it is dropped.
+#[derive(Default)]
 pub(super) struct BodyPlace {
-    quota: OwnedSemaphorePermit,
-    memory: OwnedSemaphorePermit,
+    memory: Charge,
+    quota: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyReader {
-    /// One for each of so many tenants, which read bodies of up to `max_bytes`.
-    pub(super) fn for_tenants(count: usize, max_bytes: usize) -> impl Iterator<Item = Self> {
-        Self::with_memory(count, max_bytes, BODY_MEMORY.max(max_bytes))
-    }
-
-    fn with_memory(count: usize, max_bytes: usize, memory: usize) -> impl Iterator<Item = Self> {
-        let portions = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES)));
+    /// One for each of so many tenants, which read bodies of up to `max_bytes`. One of the largest size always has room.
+    pub(super) fn for_tenants(
+        count: usize,
+        max_bytes: usize,
+        memory: &Pool,
+    ) -> impl Iterator<Item = Self> {
         let quota = match count {
-            ..=1 => memory,
-            // A body of the largest size has room here too.
-            _ => memory.div_ceil(2).max(max_bytes.saturating_sub(FREE_BYTES)),
+            ..=1 => memory.size(),
+            _ => (memory.size() / 2).max(cost(max_bytes)).min(memory.size()),
         };
-        let memory = portions(memory);
+        let quota_portions = u32::try_from(quota.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+        let memory = memory.clone();
         std::iter::repeat_with(move || BodyReader {
             max_bytes,
-            quota: portions(quota),
-            memory: Arc::clone(&memory),
+            quota: Arc::new(Semaphore::new(quota_portions as usize)),
+            quota_portions,
+            memory: memory.clone(),
         })
         .take(count)
     }
@@ -79,40 +78,56 @@ impl BodyReader {
             return Err(Ending::TooLarge);
         }
         // Memory is taken as the bytes come: what is only announced costs nothing.
-        let (mut bytes, mut place) = (BytesMut::new(), self.place(0).await);
+        let (mut bytes, mut place) = (BytesMut::new(), BodyPlace::default());
         loop {
             let next = timeout_at(deadline, upload.next()).await;
             let Some(data) = next.map_err(|_| Ending::TimedOut)?? else {
                 let bytes = bytes.freeze();
-                return Ok(WholeBody { bytes, place });
+                return Ok(WholeBody {
+                    bytes,
+                    place,
+                    deadline,
+                });
             };
             let size = bytes.len() + data.len();
             if size > self.max_bytes {
                 return Err(Ending::TooLarge);
             }
-            let portions = size.saturating_sub(FREE_BYTES).div_ceil(PORTION_BYTES);
-            let more = portions - place.memory.num_permits();
-            let more = timeout_at(deadline, self.place(more)).await;
-            place.merge(more.map_err(|_| Ending::Overloaded)?);
+            let more = timeout_at(deadline, self.grow(&mut place, cost(size))).await;
+            more.map_err(|_| {
+                self.memory.count_refusal();
+                Ending::Overloaded
+            })?;
             bytes.extend_from_slice(&data);
         }
     }
 
     /// Whoever waits for more than its tenant may have keeps nobody else waiting.
-    async fn place(&self, portions: usize) -> BodyPlace {
-        let portions = u32::try_from(portions).unwrap_or(u32::MAX);
-        BodyPlace {
-            quota: acquire(&self.quota, portions).await,
-            memory: acquire(&self.memory, portions).await,
+    async fn grow(&self, place: &mut BodyPlace, cost: usize) {
+        let portions = u32::try_from(cost.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+        let has = place
+            .quota
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = portions.min(self.quota_portions) as usize;
+        let more = more.saturating_sub(has);
+        if more == 0 {
+            return;
+        }
+        let quota = acquire(&self.quota, more as u32).await;
+        place
+            .memory
+            .merge(self.memory.charge(more * PORTION_BYTES).await);
+        match &mut place.quota {
+            Some(has) => has.merge(quota),
+            none => *none = Some(quota),
         }
     }
 }
 
-impl BodyPlace {
-    fn merge(&mut self, more: BodyPlace) {
-        self.quota.merge(more.quota);
-        self.memory.merge(more.memory);
-    }
+/// What a body of this size is charged.
+fn cost(size: usize) -> usize {
+    size.saturating_sub(FREE_BYTES) * BYTES_PER_BYTE
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, portions: u32) -> OwnedSemaphorePermit {
@@ -130,6 +145,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::memory::Budget;
 
     fn whole(bytes: impl Into<Body>) -> Upload {
         Upload::new(&HeaderMap::new(), bytes.into())
@@ -147,7 +163,9 @@ mod tests {
     }
 
     fn reader(max_bytes: usize) -> BodyReader {
-        BodyReader::for_tenants(1, max_bytes).next().unwrap()
+        BodyReader::for_tenants(1, max_bytes, &Budget::default().webhook_bodies)
+            .next()
+            .unwrap()
     }
 
     async fn ending_of(reader: &BodyReader, mut upload: Upload) -> Option<Ending> {
@@ -182,11 +200,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_held_until_the_body_is_done_with() {
-        let memory = 4 * PORTION_BYTES;
-        let size = FREE_BYTES + memory;
-        let reader = BodyReader::with_memory(1, size, memory).next().unwrap();
+        let pool = Pool::new("test", 8 * PORTION_BYTES);
+        let size = FREE_BYTES + 4 * PORTION_BYTES;
+        let reader = BodyReader::for_tenants(1, size, &pool).next().unwrap();
         let mut first = whole(vec![0; FREE_BYTES + 3]);
         let held = reader.read(&mut first).await.ok().unwrap();
+        assert_eq!(pool.used(), PORTION_BYTES);
         let began = Instant::now();
         let ending = ending_of(&reader, whole(vec![0; size])).await;
         assert_eq!(ending, Some(Ending::Overloaded));
@@ -201,17 +220,18 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO);
         drop(all);
         assert_eq!(ending_of(&reader, whole(vec![0; size])).await, None);
+        assert_eq!(pool.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bodies_to_one_tenant_leave_half_of_the_memory_to_another() {
-        let portions = 4;
+        let pool = Pool::new("test", 4 * BYTES_PER_BYTE * PORTION_BYTES);
         let size = FREE_BYTES + PORTION_BYTES;
-        let mut readers = BodyReader::with_memory(2, size, portions * PORTION_BYTES);
+        let mut readers = BodyReader::for_tenants(2, size, &pool);
         let [flooded, other] = [(); 2].map(|()| readers.next().unwrap());
         let mut held = Vec::new();
         for reader in [&flooded, &other] {
-            for _ in 0..portions / 2 {
+            for _ in 0..2 {
                 let read = reader.read(&mut whole(vec![0; size])).await;
                 held.push(read.ok().unwrap());
             }

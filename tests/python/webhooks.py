@@ -43,11 +43,11 @@ def signed(secret: str, body: bytes) -> str:
 class Kora:
     """One connection of Kora's to the webhook port, made when it is needed."""
 
-    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None, within: float = PATIENCE) -> None:
         self._connection = (
-            http.client.HTTPSConnection(address, timeout=PATIENCE, context=tls)
+            http.client.HTTPSConnection(address, timeout=within, context=tls)
             if tls
-            else http.client.HTTPConnection(address, timeout=PATIENCE)
+            else http.client.HTTPConnection(address, timeout=within)
         )
 
     def deliver(self, body: bytes) -> http.client.HTTPResponse:
