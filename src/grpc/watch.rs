@@ -126,7 +126,8 @@ impl Watch {
         let mut requests = Streaming::new_request(decoder, body, None, max);
         let request = requests.try_next().await?;
         let request = request.ok_or_else(|| Status::internal("Missing request message."))?;
-        drop(requests);
+        // The end of the request, as for any call that has one message.
+        requests.trailers().await?;
         let messages = self.open(request, &head.extensions).await?;
         let mut response = Response::new(Body::new(MessageBody::new(messages)));
         let grpc = HeaderValue::from_static("application/grpc");
