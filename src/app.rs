@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     kora,
     lifecycle::{Readiness, Reload, Shutdown},
+    memory::Budget,
     store,
     telemetry::Metrics,
     webhook::SecretOwners,
@@ -128,12 +129,15 @@ pub async fn run(
     );
     let (metrics, mut registry) = RoomMetrics::register();
     clock.register_metrics(&mut registry);
+    let budget = Budget::new(config.memory_budget);
+    budget.register_metrics(&mut registry);
     let status = Status::new(readiness).await;
     let admin = serving::admin(listeners.admin, &status, &clock, &metrics, &orders);
     let opened = open_logs(
         &mut config,
         &clock,
         &metrics.store,
+        &budget,
         &orders.stop,
         &status.readiness,
     )
@@ -155,6 +159,7 @@ pub async fn run(
         calls: TaskTracker::new(),
         orders: orders.clone(),
         metrics,
+        budget,
     };
     let tenants = shared.tenants(logs)?;
     status

@@ -36,7 +36,7 @@ use callers::callers;
 use loaded::warnings;
 use ports::ports;
 use reader::{Closed, Reader};
-use rooms::{emulator_addr, kora_config, preset_webhook, store_place};
+use rooms::{emulator_addr, kora_config, memory_budget, preset_webhook, store_place};
 use tenants::tenants;
 
 /// Everything that a gateway needs to know.
@@ -74,6 +74,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// The emulator, if one shall run in this process.
     pub emulator: Option<Emulator>,
+    /// How much memory everything large may take together.
+    pub memory_budget: usize,
     /// The bound on a stop.
     pub drain_timeout: Duration,
     /// For how long a step of the wall clock has to stand before it is followed.
@@ -168,6 +170,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
     let is_request_id_required = reader.switch("require-request-id");
     let max_calls = reader.value("max-calls", values::positive);
     let max_request_bytes = reader.value("max-request-bytes", values::bytes);
+    let memory_budget = memory_budget(reader, [max_webhook_bytes, max_request_bytes]);
     let drain_timeout = reader.value("drain-timeout", values::duration);
     let clock_step_hold = reader.value("clock-step-hold", values::period);
     let is_reflection_served = reader.switch("reflection");
@@ -204,6 +207,7 @@ fn read(reader: &mut Reader<'_>, with_emulator: bool) -> Option<Config> {
         },
         kora: kora?,
         tenants,
+        memory_budget: memory_budget?,
         drain_timeout: drain_timeout?,
         clock_step_hold: clock_step_hold?,
     })

@@ -10,6 +10,7 @@ mod fit;
 mod position;
 mod token;
 mod watch;
+mod word_set;
 
 pub use body::{BodyHash, are_bodies_equal};
 pub use content::{
@@ -20,6 +21,7 @@ pub use filter::{Filter, FilterKeys, Keys};
 pub use position::{LogId, Position};
 pub use token::{MalformedToken, ResumeToken};
 pub use watch::{OnGap, Start, WatchRequest};
+pub use word_set::{NoRoomForFilter, SharedWordSets, WordSet};
 
 /// The type of the event that tells a screening's result.
 pub const SCREENING_COMPLETED: &str = "screening.completed";

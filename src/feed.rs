@@ -18,8 +18,9 @@ pub use subscription::Subscription;
 
 use crate::{
     error::{CallError, Reason},
-    event::WatchRequest,
+    event::{NoRoomForFilter, SharedWordSets, WatchRequest},
     lifecycle::Shutdown,
+    memory::Allowance,
     store::{EventLog, ReadError},
 };
 
@@ -36,28 +37,52 @@ const MAX_RETURN: Duration = Duration::from_secs(5);
 pub struct Feed {
     log: Arc<dyn EventLog>,
     metrics: Metrics,
+    filters: SharedWordSets,
+}
+
+/// What a stream may charge to the memory budget.
+#[derive(Clone, Debug)]
+pub struct StreamMemory {
+    /// For what it reads and sends.
+    pub messages: Allowance,
+    /// For its filter.
+    pub filters: Allowance,
 }
 
 impl Feed {
     /// The feed of a log.
     pub fn new(log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
-        Feed { log, metrics }
+        Feed {
+            log,
+            metrics,
+            filters: SharedWordSets::default(),
+        }
     }
 
-    /// Opens a stream, which ends by the order to `stop`.
+    /// Opens a stream, which ends by the order to `stop`. What it reads and sends is charged to `memory`.
     ///
     /// # Errors
-    /// `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
+    /// `TOO_MANY_STREAMS` where there is no memory for its filter. `TOKEN_EXPIRED` and `TOKEN_FOREIGN` where a gap is to fail; `STORE_CORRUPT` and
     /// `STORE_UNAVAILABLE`.
     pub async fn open(
         &self,
-        request: WatchRequest,
+        mut request: WatchRequest,
+        memory: StreamMemory,
         stop: Shutdown,
     ) -> Result<Subscription, CallError> {
-        let begin = start::begin(&*self.log, &request).await?;
+        for values in request.filter.word_sets() {
+            let shared = self.filters.share(values, &memory.filters);
+            shared.map_err(|NoRoomForFilter| CallError {
+                retry_after: Some(COME_BACK_AFTER),
+                ..CallError::new(Reason::TooManyStreams).because("no memory for the filter")
+            })?;
+        }
+        let memory = memory.messages;
+        let begin = start::begin(&*self.log, &request, &memory).await?;
         Ok(Subscription::new(
             Arc::clone(&self.log),
             request,
+            memory,
             begin,
             self.metrics.open_stream(),
             stop,

@@ -11,6 +11,7 @@ mod boundary;
 mod deadline;
 mod failure_log;
 mod gate;
+mod message_body;
 mod metrics;
 mod record;
 mod rpc;
@@ -35,6 +36,7 @@ use crate::{
     feed::Feed,
     kora,
     lifecycle::Shutdown,
+    memory::Budget,
     pb,
     pb::compliance_service_server::ComplianceServiceServer,
     requests::{Permits, Requests},
@@ -62,6 +64,8 @@ pub struct Sources {
     pub tenants: Vec<Tenant>,
     /// Tells the day.
     pub clock: Clock,
+    /// Bounds the memory of large requests and messages.
+    pub budget: Budget,
 }
 
 /// What the calls for one tenant are answered from.
@@ -102,6 +106,7 @@ where
         callers,
         tenants,
         clock,
+        budget,
     } = sources;
     let compliance = service::Compliance::new(clock, metrics.answers_cut.clone());
     let compliance = ComplianceServiceServer::new(compliance)
@@ -122,11 +127,11 @@ where
     }
     let routes = routes.prepare();
     let streams = Shares::new(config.max_streams);
-    let routes = watch::WithWatch::new(routes, streams, config.max_request_bytes);
+    let routes = watch::WithWatch::new(routes, streams, &budget, config.max_request_bytes);
     let way_in = boundary::WayIn {
         gate: gate::Gate::new(callers, tenants),
         permits: Permits::new(config.max_calls),
-        arrivals: arrival::Arrivals::new(config.max_request_bytes),
+        arrivals: arrival::Arrivals::new(config.max_request_bytes, &budget.requests),
         standard: standard::Standard::new(),
         calls,
         stop,

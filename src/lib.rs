@@ -9,6 +9,7 @@
 //! | [`clock`] | the wall clock, handed in |
 //! | [`telemetry`] | logs and metrics |
 //! | [`lifecycle`] | readiness, the order to stop, signals |
+//! | [`memory`] | the memory budget |
 //! | [`access`] | who may call what, and how much of the gateway one caller can take |
 //! | [`listener`] | the accept loop under every port |
 //! | [`pb`] | generated code |
@@ -44,6 +45,7 @@ pub mod grpc;
 pub mod kora;
 pub mod lifecycle;
 pub mod listener;
+pub mod memory;
 pub mod pb;
 pub mod reconciler;
 pub mod requests;

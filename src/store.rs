@@ -31,7 +31,7 @@ use std::{path::PathBuf, time::Duration};
 pub use backup::{BackupError, Copied};
 pub use directory::{Directory, OpenError};
 pub use event_log::{AppendError, Appended, EventLog, Page, ReadError};
-pub use hot_tail::{Bounds, HotTail};
+pub use hot_tail::{Bounds, HotTail, RecentEvents};
 pub use interest::{Interest, Noted};
 pub use jetstream::JetStream;
 pub use logs::{Logs, Place};

@@ -10,6 +10,7 @@ mod head;
 mod intake;
 mod metrics;
 mod owners;
+mod parse_cost;
 mod payload;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/properties/webhook/properties.rs"]
@@ -27,7 +28,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use metrics::Metrics;
 pub use owners::SecretOwners;
 
-use crate::{secret::Secret, store::EventLog};
+use crate::{memory::Budget, secret::Secret, store::EventLog};
 use intake::Intake;
 use tenant::Tenants;
 
@@ -60,9 +61,10 @@ pub struct Tenant {
 
 /// Builds what the webhook port serves: `POST /webhooks/compliance/NAME` for each tenant, and where there is one alone
 /// also `POST /webhooks/compliance`. All of them share the memory for bodies, of which none has more than half.
-pub fn service(config: &Config, tenants: Vec<Tenant>, metrics: Metrics) -> Router {
+pub fn service(config: &Config, tenants: Vec<Tenant>, metrics: Metrics, budget: &Budget) -> Router {
     let intake = Arc::new(Intake::new(
-        Tenants::new(tenants, config.max_bytes),
+        Tenants::new(tenants, config.max_bytes, &budget.webhook_bodies),
+        budget.webhook_parsing.clone(),
         metrics,
     ));
     Router::new().fallback(intake::receive).with_state(intake)

@@ -92,12 +92,18 @@ impl Shares {
 
     /// The same, of which any claimant can have at least `min_quota` where others leave them.
     pub fn with_min_quota(count: usize, min_quota: usize) -> Self {
-        let [count, min_quota] =
-            [count, min_quota].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        let count = count.min(u32::MAX as usize);
+        Self::of_permits(Arc::new(Semaphore::new(count)), min_quota)
+    }
+
+    /// The same with permits that exist, all of them free.
+    pub fn of_permits(free: Arc<Semaphore>, min_quota: usize) -> Self {
+        let [count, min_quota] = [free.available_permits(), min_quota]
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
         Shares(Arc::new(Permits {
             count,
             min_quota: min_quota.min(count),
-            free: Arc::new(Semaphore::new(count as usize)),
+            free,
             taken: Mutex::default(),
         }))
     }

@@ -13,8 +13,9 @@ use crate::{
     clock::Clock,
     config::Config,
     lifecycle::{Readiness, Shutdown},
+    memory::Budget,
     store::{
-        self, Directory, Logs, Place,
+        self, Directory, Logs, Place, RecentEvents,
         jetstream::{Nats, OpenError},
     },
 };
@@ -41,6 +42,7 @@ pub(super) async fn open_logs(
     config: &mut Config,
     clock: &Clock,
     metrics: &store::Metrics,
+    budget: &Budget,
     stop: &Shutdown,
     readiness: &Readiness,
 ) -> Result<Option<(Storage, Vec<Logs>)>, StartError> {
@@ -57,6 +59,7 @@ pub(super) async fn open_logs(
         let metrics = metrics.of_tenant(&tenant.name);
         storage.open_log(name, clock.clone(), metrics, readiness)
     });
+    let recent = RecentEvents::new(budget, config.tenants.len());
     let mut opening = stream::iter(logs.collect::<Vec<_>>()).buffered(OPENED_AT_ONCE);
     let mut logs = Vec::with_capacity(config.tenants.len());
     let not_opened = loop {
@@ -66,7 +69,7 @@ pub(super) async fn open_logs(
         };
         match next {
             Some(Ok(log)) => {
-                log.events.tail().share_memory(config.tenants.len());
+                log.events.tail().share_memory(recent.clone());
                 logs.push(log);
             }
             Some(Err(error)) => break Err(error),

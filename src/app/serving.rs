@@ -44,6 +44,7 @@ pub(super) fn webhooks(
         &config.webhook,
         tenants.iter().map(Tenant::webhooks).collect(),
         metrics.webhook.clone(),
+        &shared.budget,
     );
     tokio::spawn(listener.serve(
         webhooks,
@@ -74,6 +75,7 @@ pub(super) fn calls(
             callers,
             tenants: tenants.iter().map(Tenant::calls).collect(),
             clock: shared.clock.clone(),
+            budget: shared.budget.clone(),
         },
         metrics.grpc.clone(),
         shared.calls.clone(),

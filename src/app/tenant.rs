@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config},
     feed::Feed,
     grpc, kora,
+    memory::Budget,
     reconciler::Reconciler,
     requests::{self, Requests},
     secret::Secret,
@@ -43,6 +44,7 @@ pub(super) struct Shared<'a> {
     pub(super) calls: TaskTracker,
     pub(super) orders: Orders,
     pub(super) metrics: RoomMetrics,
+    pub(super) budget: Budget,
 }
 
 impl Shared<'_> {

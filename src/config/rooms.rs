@@ -9,7 +9,12 @@ use super::{
     reader::Reader,
     values::{self, EventLogPlace},
 };
-use crate::{emulator, kora, secret::Secret, store, webhook};
+use crate::{
+    emulator, kora,
+    memory::{MESSAGES_IN_BUDGET, MIN_BUDGET_BYTES},
+    secret::Secret,
+    store, webhook,
+};
 
 /// Stands for the emulator's address until it is bound.
 const EMULATOR_URL: &str = "http://127.0.0.1/api/v1";
@@ -52,6 +57,22 @@ pub(super) fn webhook_secrets(reader: &mut Reader<'_>, with_emulator: bool) -> O
         true => reader.secret_or(name, emulator::WEBHOOK_SECRET, check),
         false => reader.secret(name, check),
     }
+}
+
+/// One message of the largest size always has to have room.
+pub(super) fn memory_budget(
+    reader: &mut Reader<'_>,
+    largest_messages: [Option<usize>; 2],
+) -> Option<usize> {
+    let budget = reader.value("memory-budget", values::bytes)?;
+    let largest = largest_messages.into_iter().flatten().max().unwrap_or(0);
+    if budget < MIN_BUDGET_BYTES {
+        reader.problem("memory-budget", "is less than 32MiB");
+    } else if budget < MESSAGES_IN_BUDGET.saturating_mul(largest) {
+        let problem = "is less than 8 times webhook-max-bytes or max-request-bytes";
+        reader.problem("memory-budget", problem);
+    }
+    Some(budget)
 }
 
 /// Where the emulator alone sends webhooks.

@@ -247,6 +247,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "How large a caller's message may be",
     },
     Setting {
+        name: "memory-budget",
+        env: "GATEWAY_MEMORY_BUDGET",
+        kind: Kind::Value("BYTES"),
+        default: Some("256MiB"),
+        help: "How much memory large webhooks, events and messages may take together; at least 32MiB and 8 times webhook-max-bytes and max-request-bytes",
+    },
+    Setting {
         name: "max-connections",
         env: "GATEWAY_MAX_CONNECTIONS",
         kind: Kind::Value("N"),

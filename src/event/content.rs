@@ -53,6 +53,8 @@ pub struct Content {
     pub batch_id: String,
     /// What the types with a message of their own say.
     pub payload: Option<Payload>,
+    /// Whether that is missing because reading it would have taken too much memory.
+    pub is_payload_omitted: bool,
 }
 
 /// The content of the types that have a message of their own.
@@ -122,7 +124,10 @@ impl NewEvent {
             source: source.into(),
             ..content.into()
         };
-        let cuts = fit_event(&mut event, MAX_EVENT_BYTES);
+        let mut cuts = fit_event(&mut event, MAX_EVENT_BYTES);
+        if event.payload_omitted {
+            cuts.add(Part::Payload);
+        }
         NewEvent {
             identity,
             keys,
@@ -191,6 +196,7 @@ impl From<Content> for pb::Event {
             case_id: content.case_id,
             batch_id: content.batch_id,
             payload: content.payload.map(pb::event::Payload::from),
+            payload_omitted: content.is_payload_omitted,
             ..Default::default()
         }
     }

@@ -1,8 +1,8 @@
 //! Which events a stream carries.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::fmt;
 
-use super::{SCREENING_COMPLETED, SCREENING_FAILED};
+use super::{SCREENING_COMPLETED, SCREENING_FAILED, WordSet};
 use crate::{
     error::{CallError, MAX_VIOLATIONS, Reason, Violation},
     pb,
@@ -37,47 +37,51 @@ impl Keys {
 /// A valid filter. Kinds of conditions are AND-ed, values of one kind OR-ed; no values: no condition.
 #[derive(Clone, Default)]
 pub struct Filter {
-    types: HashSet<String>,
+    types: WordSet,
     /// With the dot at the end.
-    groups: Vec<String>,
-    subject_ids: HashSet<String>,
-    screening_ids: HashSet<String>,
+    groups: WordSet,
+    subject_ids: WordSet,
+    screening_ids: WordSet,
 }
 
 /// The values of a filter's narrowest kind: every event that passes has one of them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum FilterKeys {
     /// Screenings' ids.
-    Screenings(Vec<Arc<str>>),
+    Screenings(WordSet),
     /// Subjects' ids.
-    Subjects(Vec<Arc<str>>),
+    Subjects(WordSet),
     /// Names.
     Types {
         /// Of types.
-        types: Vec<Arc<str>>,
+        types: WordSet,
         /// Of groups of types, with the dot at the end.
-        groups: Vec<Arc<str>>,
+        groups: WordSet,
     },
 }
 
 impl Filter {
     /// By what to find the events that may pass; `None` where that may be all.
     pub fn keys(&self) -> Option<FilterKeys> {
-        fn shared<'a>(values: impl IntoIterator<Item = &'a String>) -> Vec<Arc<str>> {
-            values
-                .into_iter()
-                .map(|value| value.as_str().into())
-                .collect()
-        }
         if !self.screening_ids.is_empty() {
-            return Some(FilterKeys::Screenings(shared(&self.screening_ids)));
+            return Some(FilterKeys::Screenings(self.screening_ids.clone()));
         }
         if !self.subject_ids.is_empty() {
-            return Some(FilterKeys::Subjects(shared(&self.subject_ids)));
+            return Some(FilterKeys::Subjects(self.subject_ids.clone()));
         }
-        let (types, groups) = (shared(&self.types), shared(&self.groups));
+        let (types, groups) = (self.types.clone(), self.groups.clone());
         let is_any = types.is_empty() && groups.is_empty();
         (!is_any).then_some(FilterKeys::Types { types, groups })
+    }
+
+    /// All of its sets of values, to be shared with other filters.
+    pub fn word_sets(&mut self) -> [&mut WordSet; 4] {
+        [
+            &mut self.types,
+            &mut self.groups,
+            &mut self.subject_ids,
+            &mut self.screening_ids,
+        ]
     }
 
     /// Reads a filter.
@@ -143,7 +147,7 @@ impl Filter {
     }
 }
 
-fn allows(ids: &HashSet<String>, id: &str) -> bool {
+fn allows(ids: &WordSet, id: &str) -> bool {
     ids.is_empty() || ids.contains(id)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     store::{HotTail, Interest, Noted, Page},
 };
 
-use super::message::{MAX_BYTES, MAX_EVENTS};
+use super::message::MAX_EVENTS;
 
 /// A stream's way through the present.
 pub(super) struct Concerned {
@@ -52,8 +52,8 @@ impl Concerned {
         }
     }
 
-    /// What to look at next, after everything up to `sequence` was passed.
-    pub(super) fn look(&mut self, tail: &HotTail, sequence: u64) -> Look {
+    /// What to look at next, after everything up to `sequence` was passed: at most `max_bytes`, or one record.
+    pub(super) fn look(&mut self, tail: &HotTail, sequence: u64, max_bytes: usize) -> Look {
         self.pass(sequence);
         if self.scan.is_none() && self.due.is_empty() {
             self.take_noted();
@@ -64,7 +64,7 @@ impl Concerned {
         if self.due.is_empty() {
             return Look::Nothing(self.head);
         }
-        self.due_page(tail)
+        self.due_page(tail, max_bytes)
     }
 
     /// Whether nothing is left of what was noted before, and something was noted since.
@@ -100,18 +100,21 @@ impl Concerned {
     }
 
     /// As much of what is due as fits in a message.
-    fn due_page(&mut self, tail: &HotTail) -> Look {
+    fn due_page(&mut self, tail: &HotTail, max_bytes: usize) -> Look {
         let (mut page, mut bytes) = (Page::new(), 0);
         while let Some(&sequence) = self.due.front() {
-            if page.len() == MAX_EVENTS || bytes >= MAX_BYTES {
+            if page.len() == MAX_EVENTS {
                 return Look::At(page, None);
             }
             let Some(record) = tail.record(sequence) else {
                 self.scan_from(sequence);
                 return Look::At(page, None);
             };
-            self.due.pop_front();
             bytes += record.size();
+            if bytes > max_bytes && !page.is_empty() {
+                return Look::At(page, None);
+            }
+            self.due.pop_front();
             page.push(record);
         }
         Look::At(page, Some(self.head))

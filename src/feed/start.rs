@@ -4,6 +4,7 @@ use super::read_failed;
 use crate::{
     error::{CallError, Hint, Reason},
     event::{OnGap, Position, ResumeToken, Start, WatchRequest},
+    memory::Allowance,
     pb,
     store::{Bounds, EventLog, ReadError},
 };
@@ -22,7 +23,11 @@ pub(super) struct Begin {
 }
 
 /// Finds the place that the request asks for.
-pub(super) async fn begin(log: &dyn EventLog, request: &WatchRequest) -> Result<Begin, CallError> {
+pub(super) async fn begin(
+    log: &dyn EventLog,
+    request: &WatchRequest,
+    memory: &Allowance,
+) -> Result<Begin, CallError> {
     if let Start::Resume(token) = request.start {
         catch_up(log, token).await.map_err(read_failed)?;
     }
@@ -34,7 +39,7 @@ pub(super) async fn begin(log: &dyn EventLog, request: &WatchRequest) -> Result<
     let (token, found) = match request.start {
         Start::Latest => (at(bounds.head), Ok(())),
         Start::Earliest => (at(bounds.trimmed), Ok(())),
-        Start::Resume(token) => (token, find(log, token, bounds).await),
+        Start::Resume(token) => (token, find(log, token, bounds, memory).await),
         Start::From(time) => match log.position_before(time).await {
             Ok(position) => (at(position), Ok(())),
             // Where exactly is not known any more, but that it was before all that is kept.
@@ -90,7 +95,12 @@ async fn catch_up(log: &dyn EventLog, token: ResumeToken) -> Result<(), ReadErro
 }
 
 /// Whether the token's record is in the log, or was its newest or last one.
-async fn find(log: &dyn EventLog, token: ResumeToken, bounds: Bounds) -> Result<(), Lost> {
+async fn find(
+    log: &dyn EventLog,
+    token: ResumeToken,
+    bounds: Bounds,
+    memory: &Allowance,
+) -> Result<(), Lost> {
     let Position { sequence, checksum } = token.position;
     if token.log_id != log.id() || sequence > bounds.head.sequence {
         return Err(Lost::Foreign);
@@ -101,7 +111,7 @@ async fn find(log: &dyn EventLog, token: ResumeToken, bounds: Bounds) -> Result<
     let found = match known {
         Some(end) => end.checksum,
         None if sequence < bounds.trimmed.sequence => return Err(Lost::Expired(bounds.trimmed)),
-        None => match log.read(sequence - 1).await {
+        None => match log.read_charged(sequence - 1, Some(memory)).await {
             Ok(page) => page.first().map_or(!checksum, |record| record.checksum),
             // Trimmed since, up to there or further.
             Err(ReadError::Trimmed(oldest)) if oldest.sequence == sequence => oldest.checksum,

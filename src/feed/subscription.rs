@@ -7,11 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use ahead::PendingRead;
+use ahead::{MessageMemory, PendingRead};
 
 use super::{
     concerned::Concerned,
-    message::{MAX_BYTES, MAX_EVENTS, Message, event_len},
+    message::{MAX_EVENTS, Message, copied_len, event_len},
     metrics::OpenStream,
     read_failed,
     start::{Begin, expired},
@@ -20,6 +20,7 @@ use crate::{
     error::CallError,
     event::{OnGap, Position, ResumeToken, Start, WatchRequest},
     lifecycle::Shutdown,
+    memory::{Allowance, FREE_BYTES},
     pb::{self, watch_events_response::Signal},
     store::{Bounds, EventLog, Page, ReadError},
 };
@@ -28,6 +29,7 @@ use crate::{
 pub struct Subscription {
     log: Arc<dyn EventLog>,
     request: WatchRequest,
+    memory: Allowance,
     /// Everything that matches up to here has been sent, or is in the message that was returned last.
     position: Position,
     stage: Stage,
@@ -60,6 +62,7 @@ impl Subscription {
     pub(super) fn new(
         log: Arc<dyn EventLog>,
         request: WatchRequest,
+        memory: Allowance,
         begin: Begin,
         stream: OpenStream,
         stop: Shutdown,
@@ -75,6 +78,7 @@ impl Subscription {
             reading: None,
             log,
             request,
+            memory,
             stream,
             stop,
         }
@@ -150,7 +154,7 @@ impl Subscription {
                 },
                 Err(error) => return Err(read_failed(error)),
             };
-            if let Some(message) = self.take(ahead.page, ahead.then) {
+            if let Some(message) = self.take(ahead.page, ahead.then, ahead.memory) {
                 return Ok(Some(message));
             }
             if Instant::now() >= self.heartbeat_at {
@@ -166,22 +170,33 @@ impl Subscription {
 
     /// As much of the page as fits in a message, which is all of it where the stream stands elsewhere `then`; `None`
     /// if nothing of it matches.
-    fn take(&mut self, page: Page, then: Option<Position>) -> Option<Message> {
-        let (mut events, mut bytes) = (Page::new(), 0);
+    fn take(
+        &mut self,
+        page: Page,
+        then: Option<Position>,
+        memory: MessageMemory,
+    ) -> Option<Message> {
+        let is_raw = self.request.include_raw_json;
+        let (mut events, mut bytes, mut copied) = (Page::new(), 0, 0);
         for record in page {
-            if events.len() == MAX_EVENTS || bytes >= MAX_BYTES {
+            if events.len() == MAX_EVENTS || bytes >= memory.max_bytes() {
                 break;
             }
-            self.position = record.position();
             if self.request.wants(&record.keys, record.receive_time) {
-                bytes += event_len(&record, self.request.include_raw_json);
+                copied += copied_len(&record, is_raw);
+                if memory.charge.is_none() && copied > FREE_BYTES && !events.is_empty() {
+                    break;
+                }
+                bytes += event_len(&record, is_raw);
+                self.position = record.position();
                 events.push(record);
+            } else {
+                self.position = record.position();
             }
         }
         self.position = then.unwrap_or(self.position);
         let token = self.token(self.position);
-        let is_raw = self.request.include_raw_json;
-        (!events.is_empty()).then(|| Message::events(events, is_raw, token))
+        (!events.is_empty()).then(|| Message::events(events, is_raw, token, memory.charge))
     }
 
     /// The caller was too slow for what is kept, and events are missing. But a stream that has not begun with the

@@ -19,27 +19,20 @@ use tokio::time::Instant;
 use crate::{
     access::{Claimant, Full, Share, Shares},
     lifecycle::Shutdown,
+    memory::{FREE_BYTES, PORTION_BYTES, Pool},
 };
 
 /// Requests that are not whole, at a time. Most are whole when their head is there.
 const MAX_UNFINISHED: usize = 4096;
 
-/// How much of a request comes free: all of most, and 64 MiB of those that are not whole.
-const FREE_BYTES: usize = 16 << 10;
-
-/// How much memory what is larger may have, until its call is over; one message of the largest size always has room.
-const LARGE_MEMORY: usize = 64 << 20;
-
 /// What is large and takes longer makes room.
 const SLOW: Duration = Duration::from_secs(5);
-
-/// In what portions it is given out.
-const PORTION_BYTES: usize = 1 << 10;
 
 /// Takes requests in.
 #[derive(Clone)]
 pub(super) struct Arrivals {
     max_message_bytes: usize,
+    pool: Pool,
     memory: Shares,
     unfinished: Arc<Mutex<Unfinished>>,
 }
@@ -82,13 +75,13 @@ struct Large {
 }
 
 impl Arrivals {
-    /// For messages of at most so many bytes.
-    pub(super) fn new(max_message_bytes: usize) -> Self {
-        let portions = |bytes: usize| bytes.div_ceil(PORTION_BYTES);
-        let memory = portions(LARGE_MEMORY.max(max_message_bytes));
+    /// For messages of at most `max_message_bytes`, of which large ones share the memory of `pool`.
+    pub(super) fn new(max_message_bytes: usize, pool: &Pool) -> Self {
+        let min_quota = max_message_bytes.div_ceil(PORTION_BYTES);
         Arrivals {
             max_message_bytes,
-            memory: Shares::with_min_quota(memory, portions(max_message_bytes)),
+            pool: pool.clone(),
+            memory: Shares::of_permits(pool.permits(), min_quota),
             unfinished: Arc::default(),
         }
     }
@@ -174,6 +167,7 @@ impl Arrival {
         let memory = self.arrivals.memory.take(&self.claimant, more);
         let mut unfinished = lock(&self.arrivals.unfinished);
         let memory = memory.map_err(|full| {
+            self.arrivals.pool.count_refusal();
             // What it has is free when it is gone, which is too late for this one.
             unfinished.first_slow_one_makes_room(&self.claimant, full);
             NoRoom
@@ -235,6 +229,13 @@ mod tests {
 
     const LARGE: usize = 1 << 20;
 
+    /// All that large requests may have.
+    const LARGE_MEMORY: usize = 64 << 20;
+
+    fn arrivals() -> Arrivals {
+        Arrivals::new(LARGE, &Pool::new("test", LARGE_MEMORY))
+    }
+
     fn is_asked(arrival: &Arrival) -> bool {
         arrival.makes_room().now_or_never().is_some()
     }
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_first_one_that_is_not_whole_makes_room() {
-        let arrivals = Arrivals::new(LARGE);
+        let arrivals = arrivals();
         let whole = arrivals.begin(Claimant::only());
         assert!(whole.finish().is_none());
         let first = arrivals.begin(Claimant::only());
@@ -266,7 +267,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn small_ones_always_have_room_and_slow_large_ones_make_it() {
-        let arrivals = Arrivals::new(LARGE);
+        let arrivals = arrivals();
         let mut all = full(&arrivals);
         let small = arrivals.begin(Claimant::only());
         assert_eq!(small.grow(FREE_BYTES - 1, 1), Ok(()));
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_are_whole_keep_their_memory_until_their_calls_are_over() {
-        let arrivals = Arrivals::new(LARGE);
+        let arrivals = arrivals();
         let mut calls: Vec<_> = full(&arrivals).iter().map(Arrival::finish).collect();
         let large = arrivals.begin(Claimant::only());
         assert_eq!(large.grow(FREE_BYTES, 1), Err(NoRoom));
@@ -301,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_refused_for_its_size_takes_no_memory() {
-        let arrivals = Arrivals::new(LARGE);
+        let arrivals = arrivals();
         let large = arrivals.begin(Claimant::only());
         assert_eq!(large.grow(FREE_BYTES, LARGE + 1), Ok(()));
         let all = u32::try_from(LARGE_MEMORY / PORTION_BYTES).unwrap();
@@ -310,7 +311,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_tenants_large_messages_leave_half_to_another_and_make_room_for_its_own() {
-        let arrivals = Arrivals::new(LARGE);
+        let arrivals = arrivals();
         let of = |tenant: &str| Claimant {
             tenant: tenant.into(),
             tenants: 2,

@@ -16,13 +16,16 @@ use super::{
     arrival::{Arrival, Arrivals},
     arriving::Arriving,
 };
-use crate::access::Claimant;
+use crate::{access::Claimant, memory::Pool};
 
 /// Their paths. Their answers are left as they are.
 const PATHS: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
 /// How large a message may be that is announced.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
+
+/// How much memory requests may have that are large because they have many messages.
+const MEMORY_BYTES: usize = 1 << 20;
 
 /// Takes their requests in. From the first byte of a request to the last one of its answer, which can be a stream
 /// without an end, it is among those of which the oldest makes room.
@@ -40,7 +43,8 @@ struct Yielding {
 
 impl Standard {
     pub(super) fn new() -> Self {
-        Standard(Arrivals::new(MAX_MESSAGE_BYTES))
+        let pool = Pool::new("standard_services", MEMORY_BYTES);
+        Standard(Arrivals::new(MAX_MESSAGE_BYTES, &pool))
     }
 
     /// Whether this is the path of one.

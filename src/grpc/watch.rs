@@ -11,18 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    FutureExt, Stream,
+    FutureExt, Stream, TryStreamExt,
     stream::{self, StreamExt},
 };
-use http::{Request, Response};
+use http::{Extensions, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body::Body as HttpBody;
 use tokio::time::{Duration, Instant, timeout_at};
-use tonic::{
-    Status,
-    body::Body,
-    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
-    server::{Grpc, ServerStreamingService},
-};
+use tonic::{Status, body::Body, codec::Streaming};
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
@@ -30,6 +25,7 @@ use super::{
     admission::Admission,
     failure_log,
     gate::{StreamPass, Who},
+    message_body::MessageBody,
     rpc::Rpc,
     status::status_of,
 };
@@ -37,15 +33,11 @@ use crate::{
     access::{Share, Shares},
     error::{CallError, Reason},
     event::WatchRequest,
-    feed::{Message, Subscription},
+    feed::{Message, StreamMemory, Subscription},
     lifecycle::Shutdown,
+    memory::{Allowances, Budget},
     pb,
 };
-
-/// How much of a stream's messages is gathered before it is written; the buffer begins with little, because
-/// most streams are quiet.
-const BUFFER: usize = 256;
-const YIELD_THRESHOLD: usize = 32 << 10;
 
 /// When to come back for a stream that there was no room for.
 const COME_BACK_AFTER: Duration = Duration::from_secs(5);
@@ -61,6 +53,8 @@ pub(super) struct WithWatch<S> {
 #[derive(Clone)]
 struct Watch {
     streams: Shares,
+    memory: Allowances,
+    filters: Allowances,
     max_request_bytes: usize,
 }
 
@@ -76,11 +70,18 @@ struct Open {
 }
 
 impl<S> WithWatch<S> {
-    pub(super) fn new(routes: S, streams: Shares, max_request_bytes: usize) -> Self {
+    pub(super) fn new(
+        routes: S,
+        streams: Shares,
+        budget: &Budget,
+        max_request_bytes: usize,
+    ) -> Self {
         WithWatch {
             routes,
             watch: Watch {
                 streams,
+                memory: budget.allowances_of_streams(),
+                filters: budget.allowances_of_filters(),
                 max_request_bytes,
             },
         }
@@ -107,52 +108,68 @@ where
             return Box::pin(self.routes.call(request));
         }
         let watch = self.watch.clone();
-        let max = Some(watch.max_request_bytes);
         Box::pin(async move {
-            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(max, None);
-            Ok(grpc.server_streaming(watch, request).await)
+            let answered = watch.answer(request).await;
+            Ok(answered.unwrap_or_else(Status::into_http))
         })
     }
 }
 
-impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
-    type Response = Message;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
+impl Watch {
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Body>, Status>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let (head, body) = request.into_parts();
+        let (decoder, max) = (ProstDecoder::default(), Some(self.max_request_bytes));
+        let mut requests = Streaming::new_request(decoder, body, None, max);
+        let request = requests.try_next().await?;
+        let request = request.ok_or_else(|| Status::internal("Missing request message."))?;
+        // The end of the request, as for any call that has one message.
+        requests.trailers().await?;
+        let messages = self.open(request, &head.extensions).await?;
+        let mut response = Response::new(Body::new(MessageBody::new(messages)));
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, grpc);
+        Ok(response)
+    }
 
-    fn call(&mut self, request: tonic::Request<pb::WatchEventsRequest>) -> Self::Future {
-        let streams = self.streams.clone();
-        Box::pin(async move {
-            let admission: &Admission = request
-                .extensions()
-                .get()
-                .expect("the boundary admits every request of this service");
-            let admission = admission.clone();
-            let memory = admission.enter_stream();
-            let ending: &Shutdown = request
-                .extensions()
-                .get()
-                .expect("the listener says with every request when its connection ends");
-            let ending = ending.clone();
-            let pass = admission.pass;
-            pass.check_raw_json(request.get_ref().include_raw_json)?;
-            let request = WatchRequest::from_wire(request.into_inner())?;
-            let place = streams.take(&pass.claimant(), 1);
-            let place = place.map_err(|_| too_many())?;
-            let feed = pass.tenant.feed.clone();
-            let who = pass.who();
-            let pass = pass.of_stream(request.include_raw_json)?;
-            let open = Open {
-                subscription: feed.open(request, ending).await?,
-                pass,
-                deadline: admission.stream_deadline,
-                _place: place,
-                _memory: memory,
-            };
-            let messages: Self::ResponseStream = Box::pin(messages(open, admission.call_id, who));
-            Ok(tonic::Response::new(messages))
-        })
+    async fn open(
+        self,
+        request: pb::WatchEventsRequest,
+        extensions: &Extensions,
+    ) -> Result<impl Stream<Item = Result<Message, Status>> + Send + 'static, CallError> {
+        let admission: &Admission = extensions
+            .get()
+            .expect("the boundary admits every request of this service");
+        let admission = admission.clone();
+        let memory = admission.enter_stream();
+        let ending: &Shutdown = extensions
+            .get()
+            .expect("the listener says with every request when its connection ends");
+        let ending = ending.clone();
+        let pass = admission.pass;
+        pass.check_raw_json(request.include_raw_json)?;
+        let request = WatchRequest::from_wire(request)?;
+        let claimant = pass.claimant();
+        let place = self.streams.take(&claimant, 1).map_err(|_| too_many())?;
+        let allowance = |of: &Allowances| of.of(&claimant.caller, claimant.callers);
+        let stream_memory = StreamMemory {
+            messages: allowance(&self.memory),
+            filters: allowance(&self.filters),
+        };
+        let feed = pass.tenant.feed.clone();
+        let who = pass.who();
+        let pass = pass.of_stream(request.include_raw_json)?;
+        let open = Open {
+            subscription: feed.open(request, stream_memory, ending).await?,
+            pass,
+            deadline: admission.stream_deadline,
+            _place: place,
+            _memory: memory,
+        };
+        Ok(messages(open, admission.call_id, who))
     }
 }
 
@@ -202,40 +219,5 @@ impl Open {
             Ok(()) => next,
             Err(error) => Some(Err(error)),
         }
-    }
-}
-
-/// Requests as usual; messages as the bytes that they are.
-struct WatchCodec;
-
-struct MessageEncoder;
-
-impl Codec for WatchCodec {
-    type Encode = Message;
-    type Decode = pb::WatchEventsRequest;
-    type Encoder = MessageEncoder;
-    type Decoder = ProstDecoder<pb::WatchEventsRequest>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        MessageEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
-    }
-}
-
-impl Encoder for MessageEncoder {
-    type Item = Message;
-    type Error = Status;
-
-    fn encode(&mut self, message: Message, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(message.encoded_len());
-        message.encode(out);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, YIELD_THRESHOLD)
     }
 }

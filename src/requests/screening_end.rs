@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::Requests;
 use crate::{
-    event::{FilterKeys, SCREENING_COMPLETED, SCREENING_FAILED},
+    event::{FilterKeys, SCREENING_COMPLETED, SCREENING_FAILED, WordSet},
     pb,
     screening::Screening,
     store::{ReadError, Record},
@@ -34,7 +34,7 @@ impl Requests {
     /// Waits for the event that ends a screening, among those after the one at `after`; `None` if the log cannot be
     /// read.
     pub(super) async fn end_of(&self, taken: &Screening, after: u64) -> Option<End> {
-        let keys = FilterKeys::Screenings(vec![taken.screening_id.as_str().into()]);
+        let keys = FilterKeys::Screenings(WordSet::from_iter([&taken.screening_id]));
         let (interest, head) = self.events.tail().follow(keys);
         let mut due = vec![(after, head.sequence)];
         loop {

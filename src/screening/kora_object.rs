@@ -114,6 +114,17 @@ impl<'a> KoraObject<'a> {
         serde_json::from_str(self.raw(field)?.get()).ok()
     }
 
+    /// The object without a field that is a list, and how many elements that has. What is no list counts as one.
+    pub fn without_list(&self, field: &str) -> (Self, u32) {
+        let count = match self.list_if_any(field) {
+            Some(elements) => elements.len(),
+            None => usize::from(self.has(field)),
+        };
+        let rest = self.0.iter().filter(|(name, _)| *name != field);
+        let rest = rest.map(|(name, raw)| (name.clone(), *raw)).collect();
+        (KoraObject(rest), u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     /// Whether the field is there and is an object, though it may repeat a key.
     pub fn is_object(&self, field: &str) -> bool {
         self.raw(field)

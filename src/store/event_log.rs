@@ -8,7 +8,10 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{HotTail, Record};
-use crate::event::{LogId, NewEvent, Position};
+use crate::{
+    event::{LogId, NewEvent, Position},
+    memory::{Allowance, NoMemory},
+};
 
 /// One tenant's log of events. Every backend keeps this law:
 ///
@@ -49,7 +52,20 @@ pub trait EventLog: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`ReadError`].
-    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>>;
+    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+        self.read_charged(sequence, None)
+    }
+
+    /// The same. What has to be brought into memory for it and is large is charged to `memory` before, and stays charged
+    /// as long as any part of it is referenced.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; [`ReadError::Unavailable`] also where there was no memory in time.
+    fn read_charged<'a>(
+        &'a self,
+        sequence: u64,
+        memory: Option<&'a Allowance>,
+    ) -> BoxFuture<'a, Result<Page, ReadError>>;
 
     /// The position before the first record that was received at `time` or later.
     ///
@@ -136,4 +152,10 @@ pub enum ReadError {
         /// The number of its format.
         format: u32,
     },
+}
+
+impl From<NoMemory> for ReadError {
+    fn from(error: NoMemory) -> Self {
+        ReadError::Unavailable(error.to_string())
+    }
 }

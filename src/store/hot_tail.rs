@@ -1,9 +1,13 @@
 //! The ends of a log and its newest records, in memory, shared by all who follow it.
 
+mod recent_events;
+
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+
+pub use recent_events::RecentEvents;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -16,9 +20,6 @@ const MAX_RECORDS: usize = 4096;
 
 /// How many bytes of records are held.
 const MAX_BYTES: usize = 8 << 20;
-
-/// How many the tails of one gateway hold together. Each holds a page at least.
-const MAX_BYTES_OF_ALL: usize = 256 << 20;
 
 /// How many records one page has at most.
 pub(super) const PAGE_RECORDS: usize = 100;
@@ -40,9 +41,10 @@ pub struct Bounds {
 /// The ends and the newest records.
 #[derive(Debug)]
 pub struct HotTail {
-    held: RwLock<Held>,
+    held: Arc<RwLock<Held>>,
     head: watch::Sender<u64>,
     interests: Interests,
+    recent: OnceLock<RecentEvents>,
 }
 
 #[derive(Debug)]
@@ -51,9 +53,11 @@ struct Held {
     /// Without a hole, up to the head.
     records: VecDeque<Arc<Record>>,
     bytes: usize,
-    max_bytes: usize,
     /// Memory answers nothing any more.
     has_failed: bool,
+    /// How much of that is not charged, because it is small, and its limit.
+    small_bytes: usize,
+    max_small_bytes: usize,
 }
 
 impl HotTail {
@@ -62,21 +66,22 @@ impl HotTail {
         HotTail {
             head: watch::Sender::new(bounds.head.sequence),
             interests: Interests::new(bounds.head),
-            held: RwLock::new(Held {
+            recent: OnceLock::new(),
+            held: Arc::new(RwLock::new(Held {
                 bounds,
                 records: VecDeque::new(),
                 bytes: 0,
-                max_bytes: MAX_BYTES,
                 has_failed: false,
-            }),
+                small_bytes: 0,
+                max_small_bytes: MAX_BYTES,
+            })),
         }
     }
 
-    /// It is one of so many in this process, which share their memory.
-    pub fn share_memory(&self, tails: usize) {
-        let part = (MAX_BYTES_OF_ALL / tails.max(1)).clamp(PAGE_BYTES, MAX_BYTES);
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        held.max_bytes = part;
+    /// Shares the memory budget with the other tails of this process. To be called before anything is shown.
+    pub fn share_memory(&self, recent: RecentEvents) {
+        lock(&self.held).max_small_bytes = recent.small_bytes_of_each().min(MAX_BYTES);
+        let _ = self.recent.set(recent);
     }
 
     /// The ends.
@@ -126,21 +131,42 @@ impl HotTail {
         Some(page.cloned().collect())
     }
 
-    /// Shows records that are durable, and how far the log was trimmed.
+    /// Shows records that are durable, and how far the log was trimmed. A large record for which the budget has no room
+    /// is not held, and none before it: those who follow read them from the log.
     pub(super) fn show(&self, records: Vec<Arc<Record>>, trimmed: Position) {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.get();
+        let records: Vec<_> = records
+            .into_iter()
+            .map(|record| (record.position(), record.receive_time, record))
+            .map(|(position, time, record)| match recent {
+                Some(recent) => (position, time, recent.charge(record)),
+                None => (position, time, Ok(record)),
+            })
+            .collect();
+        let mut held = lock(&self.held);
         // Whoever sees the new head also finds what was noted.
-        self.interests.note(&records);
+        let shown = records.iter().map(|(.., record)| record.as_ref());
+        self.interests
+            .note(shown.map(|record| record.unwrap_or_else(|uncharged| uncharged)));
         held.bounds.trimmed = trimmed;
-        for record in records {
-            held.bounds.head = record.position();
-            held.bounds.head_time = record.receive_time;
-            held.bytes += record.size();
-            held.records.push_back(record);
+        let mut large = Vec::new();
+        for (position, time, record) in records {
+            held.bounds.head = position;
+            held.bounds.head_time = time;
+            match record {
+                Ok(record) => {
+                    large.extend((record.large_bytes() > 0).then_some(position.sequence));
+                    held.push(record);
+                }
+                Err(_) => held.pop_through(position.sequence),
+            }
         }
         while held.is_over_limit() || held.is_front_trimmed() {
-            let gone = held.records.pop_front();
-            held.bytes -= gone.map_or(0, |record| record.size());
+            held.pop();
+        }
+        drop(held);
+        if let Some(recent) = recent {
+            recent.note_held(&self.held, large);
         }
     }
 
@@ -176,8 +202,33 @@ impl HotTail {
 }
 
 impl Held {
+    fn push(&mut self, record: Arc<Record>) {
+        self.bytes += record.size();
+        self.small_bytes += record.size() - record.large_bytes();
+        self.records.push_back(record);
+    }
+
+    fn pop(&mut self) {
+        if let Some(record) = self.records.pop_front() {
+            self.bytes -= record.size();
+            self.small_bytes -= record.size() - record.large_bytes();
+        }
+    }
+
+    /// Gives up the records up to this one: there is no hole between the first and the head.
+    fn pop_through(&mut self, sequence: u64) {
+        while self
+            .records
+            .front()
+            .is_some_and(|record| record.sequence <= sequence)
+        {
+            self.pop();
+        }
+    }
+
     fn is_over_limit(&self) -> bool {
-        self.records.len() > MAX_RECORDS || (self.bytes > self.max_bytes && self.records.len() > 1)
+        let is_too_large = self.bytes > MAX_BYTES || self.small_bytes > self.max_small_bytes;
+        self.records.len() > MAX_RECORDS || (is_too_large && self.records.len() > 1)
     }
 
     fn is_front_trimmed(&self) -> bool {
@@ -187,117 +238,9 @@ impl Held {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{event::LogId, store::record::tests::event};
-
-    fn records(after: u64, count: u64) -> Vec<Arc<Record>> {
-        (after..after + count)
-            .map(|last| {
-                let id = format!("evt_{last}");
-                let time = Timestamp::UNIX_EPOCH;
-                Record::seal(LogId([1; 16]), (last, 0), time, event(&id)).into()
-            })
-            .collect()
-    }
-
-    fn sequences(page: Option<Page>) -> Option<Vec<u64>> {
-        Some(page?.iter().map(|record| record.sequence).collect())
-    }
-
-    #[test]
-    fn memory_has_the_newest_and_says_where_it_ends() {
-        let before = Position {
-            sequence: 7,
-            checksum: 70,
-        };
-        let tail = HotTail::new(Bounds {
-            head: before,
-            ..Bounds::default()
-        });
-        assert_eq!(tail.page(6), None);
-        assert_eq!(sequences(tail.page(7)), Some(vec![]));
-        tail.show(records(7, 3), Position::default());
-        assert_eq!(tail.page(6), None);
-        assert_eq!(sequences(tail.page(7)), Some(vec![8, 9, 10]));
-        assert_eq!(sequences(tail.page(9)), Some(vec![10]));
-        assert_eq!(sequences(tail.page(10)), Some(vec![]));
-        assert_eq!(tail.bounds().head.sequence, 10);
-    }
-
-    #[test]
-    fn many_tails_share_the_memory_of_one() {
-        let held = |tails| {
-            let tail = HotTail::new(Bounds::default());
-            tail.share_memory(tails);
-            tail.show(records(0, MAX_RECORDS as u64), Position::default());
-            tail.held().bytes
-        };
-        let one = held(1);
-        assert!((2 * PAGE_BYTES..MAX_BYTES).contains(&one), "{one}");
-        assert_eq!(held(MAX_BYTES_OF_ALL / MAX_BYTES), one);
-        assert!(held(MAX_BYTES_OF_ALL / (2 * PAGE_BYTES)) <= 2 * PAGE_BYTES);
-        assert!(held(usize::MAX) <= PAGE_BYTES);
-    }
-
-    #[test]
-    fn a_page_and_the_memory_have_limits() {
-        let tail = HotTail::new(Bounds::default());
-        let extra = 10;
-        tail.show(records(0, MAX_RECORDS as u64 + extra), Position::default());
-        assert_eq!(tail.page(extra - 1), None);
-        assert_eq!(tail.page(extra).unwrap().len(), PAGE_RECORDS);
-    }
-
-    #[test]
-    fn a_page_and_the_memory_have_limits_in_bytes_too() {
-        let of_size = |sequence: u64, size: usize| {
-            let mut event = event(&format!("evt_{sequence}"));
-            event.raw = vec![0; size].into();
-            let time = Timestamp::UNIX_EPOCH;
-            vec![Record::seal(LogId([1; 16]), (sequence - 1, 0), time, event).into()]
-        };
-        let tail = HotTail::new(Bounds::default());
-        for sequence in 1..=3 {
-            tail.show(of_size(sequence, PAGE_BYTES / 2 + 1), Position::default());
-        }
-        assert_eq!(sequences(tail.page(0)), Some(vec![1, 2]));
-        // Two of these are too much, every time.
-        tail.show(of_size(4, MAX_BYTES / 2), Position::default());
-        for sequence in 5..10 {
-            tail.show(of_size(sequence, MAX_BYTES / 2), Position::default());
-            assert_eq!(tail.page(sequence - 2), None);
-            assert_eq!(sequences(tail.page(sequence - 1)), Some(vec![sequence]));
-        }
-        // What is gone does not count: there is room for all of these.
-        for sequence in 10..18 {
-            tail.show(of_size(sequence, MAX_BYTES / 16), Position::default());
-        }
-        assert_eq!(sequences(tail.page(9)).map(|page| page[0]), Some(10));
-    }
-
-    #[test]
-    fn what_was_trimmed_is_not_held() {
-        let tail = HotTail::new(Bounds::default());
-        let records = records(0, 5);
-        let trimmed = records[2].position();
-        tail.show(records, trimmed);
-        assert_eq!(tail.page(2), None);
-        assert_eq!(sequences(tail.page(3)), Some(vec![4, 5]));
-        assert_eq!(tail.bounds().trimmed, trimmed);
-    }
-
-    #[tokio::test]
-    async fn followers_wake_for_records_alone() {
-        let tail = HotTail::new(Bounds::default());
-        let mut head = tail.head();
-        tail.show(Vec::new(), Position::default());
-        tail.wake();
-        assert!(!head.has_changed().unwrap());
-        tail.show(records(0, 1), Position::default());
-        tail.wake();
-        head.changed().await.unwrap();
-        assert_eq!(*head.borrow(), 1);
-    }
+fn lock(held: &RwLock<Held>) -> RwLockWriteGuard<'_, Held> {
+    held.write().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

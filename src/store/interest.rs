@@ -4,17 +4,26 @@
 //! the streams entered under its ids, its type or its group; a stream takes what was noted for it together with the
 //! position up to which that is all. So a stream that nothing concerns moves along with the log, and reads nothing.
 //!
-//! The log writer takes the same lock, so an entry leaves without a search: it knows its place in the list of each of
-//! its words, and the member that fills that place is told where it is now.
+//! Streams with equal values form one group, which is in the lists of its words once, however many streams it has. A
+//! word is known by its hash: one that has another word's hash wakes streams that then find that the record is not for
+//! them.
+//!
+//! The log writer takes the same lock, so a stream and a group leave without a search: each knows its place in the lists
+//! that it is in, and the member that fills that place is told where it is now.
+
+mod members;
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use slab::Slab;
 use tokio::sync::Notify;
+
+use members::{Left, Member, Members};
 
 use super::Record;
 use crate::event::{FilterKeys, Keys, Position};
@@ -47,24 +56,22 @@ pub(super) struct Interests(Arc<Mutex<Index>>);
 
 #[derive(Debug)]
 struct Index {
-    /// Which list each word has.
-    screenings: Words,
-    subjects: Words,
-    types: Words,
-    /// With the dot at the end.
-    groups: Words,
+    /// Which list each word has, by the word's hash.
+    words: HashMap<u64, u32>,
     lists: Slab<List>,
+    /// Which group streams with these values are in.
+    keys: HashMap<FilterKeys, usize>,
+    groups: Slab<Group>,
     entries: Slab<Entered>,
+    hasher: RandomState,
     /// The position of the record that was shown last.
     head: Position,
     /// Who has something new and was not told yet.
     to_wake: Vec<Arc<Notify>>,
 }
 
-type Words = HashMap<Arc<str>, usize>;
-
 /// What a word is a value of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Kind {
     Screening,
     Subject,
@@ -72,31 +79,33 @@ enum Kind {
     Group,
 }
 
-/// The streams that wait for a word; at least one.
+/// The groups that wait for a word; at least one.
 #[derive(Debug)]
 struct List {
-    kind: Kind,
-    word: Arc<str>,
-    members: Vec<Member>,
+    hash: u64,
+    members: Members,
 }
 
-/// An entry in a list, and which of its places that is.
-#[derive(Debug)]
-struct Member {
-    entry: usize,
-    place: usize,
-}
-
-/// Where an entry is: at this index of this list.
+/// Where a group is: at this index of this list.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    list: usize,
-    at: usize,
+    list: u32,
+    at: u32,
+}
+
+/// The streams that wait for the same words; at least one.
+#[derive(Debug)]
+struct Group {
+    keys: FilterKeys,
+    places: Box<[Place]>,
+    entries: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Entered {
-    places: Vec<Place>,
+    group: usize,
+    /// Where it is among the group's.
+    at: usize,
     sequences: Vec<u64>,
     rest_from: Option<u64>,
     notify: Arc<Notify>,
@@ -106,12 +115,12 @@ impl Interests {
     /// Without entries, in a log with this head.
     pub(super) fn new(head: Position) -> Self {
         Interests(Arc::new(Mutex::new(Index {
-            screenings: Words::new(),
-            subjects: Words::new(),
-            types: Words::new(),
-            groups: Words::new(),
+            words: HashMap::new(),
             lists: Slab::new(),
+            keys: HashMap::new(),
+            groups: Slab::new(),
             entries: Slab::new(),
+            hasher: RandomState::new(),
             head,
             to_wake: Vec::new(),
         })))
@@ -122,7 +131,7 @@ impl Interests {
         let notify = Arc::new(Notify::new());
         let (entry, head) = {
             let mut index = lock(&self.0);
-            (index.enter(&keys, Arc::clone(&notify)), index.head)
+            (index.enter(keys, Arc::clone(&notify)), index.head)
         };
         let interest = Interest {
             index: Arc::clone(&self.0),
@@ -133,7 +142,7 @@ impl Interests {
     }
 
     /// Notes records for those whom they concern, before anybody can know of them.
-    pub(super) fn note(&self, records: &[Arc<Record>]) {
+    pub(super) fn note<'a>(&self, records: impl IntoIterator<Item = &'a Arc<Record>>) {
         let mut index = lock(&self.0);
         for record in records {
             let next = index.head.sequence + 1;
@@ -201,79 +210,94 @@ impl Drop for Interest {
 }
 
 impl Index {
-    fn enter(&mut self, keys: &FilterKeys, notify: Arc<Notify>) -> usize {
+    fn enter(&mut self, keys: FilterKeys, notify: Arc<Notify>) -> usize {
+        let group = match self.keys.get(&keys) {
+            Some(group) => *group,
+            None => self.add_group(keys),
+        };
+        let entries = &mut self.groups[group].entries;
         let entry = self.entries.insert(Entered {
-            places: Vec::new(),
+            group,
+            at: entries.len(),
             sequences: Vec::new(),
             rest_from: None,
             notify,
         });
-        match keys {
-            FilterKeys::Screenings(ids) => self.join_each(entry, Kind::Screening, ids),
-            FilterKeys::Subjects(ids) => self.join_each(entry, Kind::Subject, ids),
-            FilterKeys::Types { types, groups } => {
-                self.join_each(entry, Kind::Type, types);
-                self.join_each(entry, Kind::Group, groups);
-            }
-        }
+        entries.push(entry);
         entry
     }
 
-    fn join_each(&mut self, entry: usize, kind: Kind, words: &[Arc<str>]) {
-        self.entries[entry].places.reserve_exact(words.len());
-        for word in words {
-            let list = self.list_of(kind, word);
-            let places = &mut self.entries[entry].places;
-            let members = &mut self.lists[list].members;
-            let place = Place {
-                list,
-                at: members.len(),
-            };
-            members.push(Member {
-                entry,
-                place: places.len(),
-            });
-            places.push(place);
-        }
-    }
-
-    fn list_of(&mut self, kind: Kind, word: &Arc<str>) -> usize {
-        if let Some(list) = self.words(kind).get(word) {
-            return *list;
-        }
-        let list = self.lists.insert(List {
-            kind,
-            word: Arc::clone(word),
-            members: Vec::new(),
+    fn add_group(&mut self, keys: FilterKeys) -> usize {
+        let group = self.groups.insert(Group {
+            keys: keys.clone(),
+            places: Box::default(),
+            entries: Vec::new(),
         });
-        self.words(kind).insert(Arc::clone(word), list);
-        list
+        let mut places = Vec::with_capacity(words_of(&keys).count());
+        for (kind, word) in words_of(&keys) {
+            let member = Member {
+                group: group as u32,
+                place: places.len() as u32,
+            };
+            places.push(self.join(kind, word, member));
+        }
+        self.groups[group].places = places.into();
+        self.keys.insert(keys, group);
+        group
     }
 
-    fn words(&mut self, kind: Kind) -> &mut Words {
-        match kind {
-            Kind::Screening => &mut self.screenings,
-            Kind::Subject => &mut self.subjects,
-            Kind::Type => &mut self.types,
-            Kind::Group => &mut self.groups,
+    fn join(&mut self, kind: Kind, word: &str, member: Member) -> Place {
+        let hash = self.hash(kind, word);
+        let (list, at) = match self.words.get(&hash) {
+            Some(list) => (*list, self.lists[*list as usize].members.push(member)),
+            None => {
+                let members = Members::One(member);
+                let list = self.lists.insert(List { hash, members }) as u32;
+                self.words.insert(hash, list);
+                (list, 0)
+            }
+        };
+        Place {
+            list,
+            at: at as u32,
         }
     }
 
-    /// Takes a bounded number of steps for each word of the entry, however many entries share the word.
-    fn leave(&mut self, entry: usize) -> Entered {
-        for place in 0..self.entries[entry].places.len() {
-            // Not copied before: the entry can be in one list twice, and be moved there itself.
-            let Place { list, at } = self.entries[entry].places[place];
-            let members = &mut self.lists[list].members;
-            members.swap_remove(at);
-            if let Some(moved) = members.get(at) {
-                self.entries[moved.entry].places[moved.place].at = at;
-            } else if members.is_empty() {
-                let List { kind, word, .. } = self.lists.remove(list);
-                self.words(kind).remove(&word);
+    fn hash(&self, kind: Kind, word: &str) -> u64 {
+        self.hasher.hash_one((kind, word))
+    }
+
+    /// Takes a bounded number of steps; the last stream of a group, for each word.
+    fn leave(&mut self, entry: usize) -> (Entered, Option<Group>) {
+        let left = self.entries.remove(entry);
+        let entries = &mut self.groups[left.group].entries;
+        entries.swap_remove(left.at);
+        if let Some(moved) = entries.get(left.at) {
+            self.entries[*moved].at = left.at;
+        }
+        let is_last = self.groups[left.group].entries.is_empty();
+        let group = is_last.then(|| self.remove_group(left.group));
+        (left, group)
+    }
+
+    fn remove_group(&mut self, group: usize) -> Group {
+        for place in 0..self.groups[group].places.len() {
+            // Not copied before: two words of the group can share a list, and the group be moved there itself.
+            let Place { list, at } = self.groups[group].places[place];
+            match self.lists[list as usize].members.swap_remove(at as usize) {
+                Left::Moved(moved) => {
+                    self.groups[moved.group as usize].places[moved.place as usize].at = at;
+                }
+                Left::Last => {}
+                Left::Nobody => {
+                    let List { hash, .. } = self.lists.remove(list as usize);
+                    self.words.remove(&hash);
+                }
             }
         }
-        self.entries.remove(entry)
+        let group = self.groups.remove(group);
+        self.keys.remove(&group.keys);
+        group
     }
 
     /// Nobody can say whom these records concerned, from the first of them up to the next that is noted.
@@ -286,18 +310,32 @@ impl Index {
     fn note(&mut self, sequence: u64, keys: &Keys) {
         let kind = keys.kind.as_str();
         let groups = kind.match_indices('.');
-        let groups = groups.filter_map(|(dot, _)| self.groups.get(&kind[..=dot]));
-        let concerned = [
-            self.screenings.get(keys.screening_id.as_str()),
-            self.subjects.get(keys.subject_id.as_str()),
-            self.types.get(kind),
-        ];
-        for list in concerned.into_iter().flatten().chain(groups) {
-            for member in &self.lists[*list].members {
-                self.entries[member.entry].note(sequence, &mut self.to_wake);
+        let words = groups.map(|(dot, _)| (Kind::Group, &kind[..=dot])).chain([
+            (Kind::Screening, keys.screening_id.as_str()),
+            (Kind::Subject, keys.subject_id.as_str()),
+            (Kind::Type, kind),
+        ]);
+        for (kind, word) in words {
+            let Some(list) = self.words.get(&self.hash(kind, word)) else {
+                continue;
+            };
+            for member in self.lists[*list as usize].members.as_slice() {
+                for entry in &self.groups[member.group as usize].entries {
+                    self.entries[*entry].note(sequence, &mut self.to_wake);
+                }
             }
         }
     }
+}
+
+fn words_of(keys: &FilterKeys) -> impl Iterator<Item = (Kind, &str)> {
+    let (one, other) = match keys {
+        FilterKeys::Screenings(ids) => ((Kind::Screening, ids), None),
+        FilterKeys::Subjects(ids) => ((Kind::Subject, ids), None),
+        FilterKeys::Types { types, groups } => ((Kind::Type, types), Some((Kind::Group, groups))),
+    };
+    let lists = std::iter::once(one).chain(other);
+    lists.flat_map(|(kind, words)| words.iter().map(move |word| (kind, word)))
 }
 
 impl Entered {

@@ -64,6 +64,7 @@ use super::{
 use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
+    memory::Allowance,
     telemetry::Throttle,
 };
 use checkpoint::Checkpoint;
@@ -324,12 +325,16 @@ impl EventLog for JetStream {
         Box::pin(self.append_and_show(event, false))
     }
 
-    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+    fn read_charged<'a>(
+        &'a self,
+        sequence: u64,
+        memory: Option<&'a Allowance>,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
         Box::pin(async move {
             self.events.require_serviceable()?;
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
-                None => self.reader.page(sequence).await,
+                None => self.reader.page(sequence, memory).await,
             }
         })
     }

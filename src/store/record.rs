@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{ReadError, transfer::MovedEvent};
 use crate::{
     event::{BODY_ID_PREFIX, Identity, Keys, LogId, NewEvent, Position},
+    memory::{Charge, FREE_BYTES},
     pb,
     screening::timestamp_to_wire,
 };
@@ -109,6 +110,23 @@ impl Record {
     /// How much memory it takes, roughly.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.event.len() + self.raw.len()
+    }
+
+    /// How many bytes its large parts have, which are charged to the memory budget.
+    pub(super) fn large_bytes(&self) -> usize {
+        let parts = [&self.event, &self.raw].into_iter();
+        let large = parts.filter(|part| part.len() > FREE_BYTES);
+        large.map(Bytes::len).sum()
+    }
+
+    /// Ties a part of the charge to each of its large parts.
+    pub(super) fn attach(&mut self, charge: &mut Charge) {
+        for part in [&mut self.event, &mut self.raw] {
+            if part.len() > FREE_BYTES {
+                let of_part = charge.split(part.len());
+                *part = of_part.attach(std::mem::take(part));
+            }
+        }
     }
 
     /// Each part with its length, so that no two records make the same text.

@@ -58,6 +58,7 @@ use super::{
 use crate::{
     clock::Clock,
     event::{LogId, NewEvent, Position},
+    memory::Allowance,
 };
 pub(super) use export::Export;
 pub(super) use import::Import;
@@ -243,11 +244,15 @@ impl EventLog for Sqlite {
         })
     }
 
-    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+    fn read_charged<'a>(
+        &'a self,
+        sequence: u64,
+        memory: Option<&'a Allowance>,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
         Box::pin(async move {
             match self.tail.page(sequence) {
                 Some(page) => Ok(page),
-                None => self.readers.page(sequence).await,
+                None => self.readers.page(sequence, memory).await,
             }
         })
     }

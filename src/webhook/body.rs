@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -15,39 +15,31 @@ use super::{
     upload::Upload,
     uploads::{Evictable, Uploads},
 };
-use crate::listener::PlaceClaim;
+use crate::{
+    listener::PlaceClaim,
+    memory::{Charge, FREE_BYTES, PORTION_BYTES, Pool},
+};
 
 /// How long a body may take in all, the wait for memory included.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body comes free, so that Kora is not shut out by those who fill the memory: all of most.
-const FREE_BYTES: usize = 16 << 10;
-
-/// How much memory what is larger of the bodies that are being read or appended may take together; one body of the
-/// largest size always has room.
-const BODY_MEMORY: usize = 64 << 20;
-
-/// In what portions memory is given out.
-const PORTION_BYTES: usize = 1 << 10;
+/// What a byte of a body costs until the body is appended: its buffer grows by doubling, and then the event is beside
+/// it, which has the body as a field.
+const BYTES_PER_BYTE: usize = 2;
 
 /// How long a body waits for memory in all before others are evicted for it. What Kora sends is whole in less.
 const EVICT_AFTER: Duration = Duration::from_secs(1);
-
-/// How long to wait before more of them are: others can have taken what was freed.
-const EVICT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Reads the bodies of one tenant.
 pub(super) struct BodyReader {
     max_bytes: usize,
     /// What may be this tenant's of `memory`.
-    quota: Memory,
-    memory: Memory,
-}
-
-/// Memory that bodies share. Clones are the same.
-#[derive(Clone)]
-struct Memory {
-    portions: Arc<Semaphore>,
+    quota: Arc<Semaphore>,
+    quota_portions: u32,
+    /// The bodies that hold some of `quota`.
+    quota_uploads: Uploads,
+    memory: Pool,
+    /// The bodies of all tenants that hold some of `memory`.
     uploads: Uploads,
 }
 
@@ -57,30 +49,36 @@ pub(super) struct WholeBody {
     pub(super) bytes: Bytes,
     /// Its place in memory. To be kept as long as the body.
     pub(super) place: BodyPlace,
+    /// When the webhook is answered at the latest, unless it is being appended.
+    pub(super) deadline: Instant,
 }
 
 /// A part of the memory, until it is dropped.
+#[derive(Default)]
 pub(super) struct BodyPlace {
-    quota: OwnedSemaphorePermit,
-    memory: OwnedSemaphorePermit,
+    memory: Charge,
+    quota: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyReader {
-    /// One for each of so many tenants, which read bodies of up to `max_bytes`.
-    pub(super) fn for_tenants(count: usize, max_bytes: usize) -> impl Iterator<Item = Self> {
-        Self::with_memory(count, max_bytes, BODY_MEMORY.max(max_bytes))
-    }
-
-    fn with_memory(count: usize, max_bytes: usize, memory: usize) -> impl Iterator<Item = Self> {
+    /// One for each of so many tenants, which read bodies of up to `max_bytes`. One of the largest size always has room.
+    pub(super) fn for_tenants(
+        count: usize,
+        max_bytes: usize,
+        memory: &Pool,
+    ) -> impl Iterator<Item = Self> {
         let quota = match count {
-            ..=1 => memory,
-            // A body of the largest size has room here too.
-            _ => memory.div_ceil(2).max(max_bytes.saturating_sub(FREE_BYTES)),
+            ..=1 => memory.size(),
+            _ => (memory.size() / 2).max(cost(max_bytes)).min(memory.size()),
         };
-        let memory = Memory::new(memory);
+        let quota_portions = u32::try_from(quota.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+        let (memory, uploads) = (memory.clone(), Uploads::default());
         std::iter::repeat_with(move || BodyReader {
             max_bytes,
-            quota: Memory::new(quota),
+            quota: Arc::new(Semaphore::new(quota_portions as usize)),
+            quota_portions,
+            quota_uploads: Uploads::default(),
+            uploads: uploads.clone(),
             memory: memory.clone(),
         })
         .take(count)
@@ -102,7 +100,7 @@ impl BodyReader {
         }
         // Memory is taken as the bytes come: what is only announced costs nothing.
         let mut patience = EVICT_AFTER;
-        let (mut bytes, mut place) = (BytesMut::new(), self.place(0, &mut patience).await);
+        let (mut bytes, mut place) = (BytesMut::new(), BodyPlace::default());
         let mut evictable = Evictable::new(claim);
         loop {
             let next = tokio::select! {
@@ -111,66 +109,65 @@ impl BodyReader {
             };
             let Some(data) = next.map_err(|_| Ending::TimedOut)?? else {
                 let bytes = bytes.freeze();
-                return Ok(WholeBody { bytes, place });
+                return Ok(WholeBody {
+                    bytes,
+                    place,
+                    deadline,
+                });
             };
             let size = bytes.len() + data.len();
             if size > self.max_bytes {
                 return Err(Ending::TooLarge);
             }
-            let portions = size.saturating_sub(FREE_BYTES).div_ceil(PORTION_BYTES);
-            let more = portions - place.memory.num_permits();
+            let cost = cost(size);
             let more = tokio::select! {
-                more = timeout_at(deadline, self.place(more, &mut patience)) => more,
+                more = timeout_at(deadline, self.grow(&mut place, cost, &mut patience)) => more,
                 () = evictable.evicted() => return Err(Ending::Overloaded),
             };
-            place.merge(more.map_err(|_| Ending::Overloaded)?);
-            evictable.holds(portions, [&self.quota.uploads, &self.memory.uploads]);
+            more.map_err(|_| {
+                self.memory.count_refusal();
+                Ending::Overloaded
+            })?;
+            let portions = cost.div_ceil(PORTION_BYTES);
+            evictable.holds(portions, [&self.quota_uploads, &self.uploads]);
             bytes.extend_from_slice(&data);
         }
     }
 
     /// Whoever waits for more than its tenant may have keeps nobody else waiting.
-    async fn place(&self, portions: usize, patience: &mut Duration) -> BodyPlace {
-        let portions = u32::try_from(portions).unwrap_or(u32::MAX);
-        BodyPlace {
-            quota: self.quota.acquire(portions, patience).await,
-            memory: self.memory.acquire(portions, patience).await,
+    async fn grow(&self, place: &mut BodyPlace, cost: usize, patience: &mut Duration) {
+        let portions = u32::try_from(cost.div_ceil(PORTION_BYTES)).unwrap_or(u32::MAX);
+        let has = place
+            .quota
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = portions.min(self.quota_portions) as usize;
+        let more = more.saturating_sub(has);
+        if more == 0 {
+            return;
+        }
+        let quota = acquire(&self.quota, more as u32);
+        let quota = self.quota_uploads.make_room(more, patience, quota).await;
+        let memory = self.memory.charge(more * PORTION_BYTES);
+        let memory = self.uploads.make_room(more, patience, memory).await;
+        place.memory.merge(memory);
+        match &mut place.quota {
+            Some(has) => has.merge(quota),
+            none => *none = Some(quota),
         }
     }
 }
 
-impl BodyPlace {
-    fn merge(&mut self, more: BodyPlace) {
-        self.quota.merge(more.quota);
-        self.memory.merge(more.memory);
-    }
+/// What a body of this size is charged.
+fn cost(size: usize) -> usize {
+    size.saturating_sub(FREE_BYTES) * BYTES_PER_BYTE
 }
 
-impl Memory {
-    fn new(bytes: usize) -> Self {
-        Memory {
-            portions: Arc::new(Semaphore::new(bytes.div_ceil(PORTION_BYTES))),
-            uploads: Uploads::default(),
-        }
-    }
-
-    /// So many portions, as soon as they are there. When `patience` is used up, bodies that are still coming in are evicted
-    /// for it.
-    async fn acquire(&self, portions: u32, patience: &mut Duration) -> OwnedSemaphorePermit {
-        let acquired = Arc::clone(&self.portions).acquire_many_owned(portions);
-        tokio::pin!(acquired);
-        let began = Instant::now();
-        let mut wait = *patience;
-        loop {
-            let acquired = timeout(wait, &mut acquired).await;
-            *patience = patience.saturating_sub(began.elapsed());
-            if let Ok(acquired) = acquired {
-                return acquired.expect("the semaphore is never closed");
-            }
-            self.uploads.evict(portions as usize);
-            wait = EVICT_AGAIN;
-        }
-    }
+async fn acquire(semaphore: &Arc<Semaphore>, portions: u32) -> OwnedSemaphorePermit {
+    Arc::clone(semaphore)
+        .acquire_many_owned(portions)
+        .await
+        .expect("the semaphore is never closed")
 }
 
 #[cfg(test)]
@@ -181,6 +178,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::memory::Budget;
 
     fn whole(bytes: impl Into<Body>) -> Upload {
         Upload::new(&HeaderMap::new(), bytes.into())
@@ -198,7 +196,9 @@ mod tests {
     }
 
     fn reader(max_bytes: usize) -> BodyReader {
-        BodyReader::for_tenants(1, max_bytes).next().unwrap()
+        BodyReader::for_tenants(1, max_bytes, &Budget::default().webhook_bodies)
+            .next()
+            .unwrap()
     }
 
     async fn ending_of(reader: &BodyReader, mut upload: Upload) -> Option<Ending> {
@@ -233,11 +233,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_held_until_the_body_is_done_with() {
-        let memory = 4 * PORTION_BYTES;
-        let size = FREE_BYTES + memory;
-        let reader = BodyReader::with_memory(1, size, memory).next().unwrap();
+        let pool = Pool::new("test", 8 * PORTION_BYTES);
+        let size = FREE_BYTES + 4 * PORTION_BYTES;
+        let reader = BodyReader::for_tenants(1, size, &pool).next().unwrap();
         let mut first = whole(vec![0; FREE_BYTES + 3]);
         let held = reader.read(&mut first, None).await.ok().unwrap();
+        assert_eq!(pool.used(), PORTION_BYTES);
         let began = Instant::now();
         let ending = ending_of(&reader, whole(vec![0; size])).await;
         assert_eq!(ending, Some(Ending::Overloaded));
@@ -252,17 +253,18 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO);
         drop(all);
         assert_eq!(ending_of(&reader, whole(vec![0; size])).await, None);
+        assert_eq!(pool.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bodies_to_one_tenant_leave_half_of_the_memory_to_another() {
-        let portions = 4;
+        let pool = Pool::new("test", 4 * BYTES_PER_BYTE * PORTION_BYTES);
         let size = FREE_BYTES + PORTION_BYTES;
-        let mut readers = BodyReader::with_memory(2, size, portions * PORTION_BYTES);
+        let mut readers = BodyReader::for_tenants(2, size, &pool);
         let [flooded, other] = [(); 2].map(|()| readers.next().unwrap());
         let mut held = Vec::new();
         for reader in [&flooded, &other] {
-            for _ in 0..portions / 2 {
+            for _ in 0..2 {
                 let read = reader.read(&mut whole(vec![0; size]), None).await;
                 held.push(read.ok().unwrap());
             }

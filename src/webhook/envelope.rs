@@ -42,6 +42,15 @@ pub(super) struct Envelope {
     pub(super) odd_fields: OddFields,
 }
 
+/// How much of a body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// All of it.
+    Full,
+    /// Without what can be arbitrarily large: more would take more memory than there is for it.
+    Reduced,
+}
+
 /// What `data` is.
 pub(super) enum Data<'a> {
     /// Absent or null.
@@ -54,8 +63,8 @@ pub(super) enum Data<'a> {
 
 impl Envelope {
     /// Reads a body. Whatever it is, it becomes an event.
-    pub(super) fn read(body: &[u8]) -> Self {
-        Self::read_signed(body).unwrap_or_else(|| Envelope {
+    pub(super) fn read(body: &[u8], detail: Detail) -> Self {
+        Self::read_signed(body, detail).unwrap_or_else(|| Envelope {
             identity: Identity::of_body(body),
             content: Content {
                 keys: Keys {
@@ -70,7 +79,7 @@ impl Envelope {
         })
     }
 
-    fn read_signed(body: &[u8]) -> Option<Self> {
+    fn read_signed(body: &[u8], detail: Detail) -> Option<Self> {
         let envelope = KoraObject::read(body).ok()?;
         let kind = name(&envelope)?;
         let data = Data::of(&envelope)?;
@@ -85,7 +94,7 @@ impl Envelope {
             odd_fields.note("timestamp");
         }
         let payload = if are_ids_plain(&content.keys, &envelope, &data) {
-            payload::read(&content.keys, &envelope, &data, &mut odd_fields)
+            payload::read(&content.keys, &envelope, &data, detail, &mut odd_fields)
         } else {
             Err(Dropped::Contradictory)
         };
@@ -96,6 +105,7 @@ impl Envelope {
                 ..Keys::default()
             };
         }
+        content.is_payload_omitted = matches!(payload, Err(Dropped::TooLarge));
         let is_payload_dropped = matches!(payload, Err(Dropped::Unreadable));
         content.payload = payload.unwrap_or_default();
         Some(Envelope {

@@ -7,19 +7,23 @@ use axum::{
     extract::{Request, State},
     http::{Response, request::Parts},
 };
-use tokio::{task, time::Instant};
+use tokio::{
+    task,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Metrics,
     answer::Ending,
-    body::WholeBody,
-    envelope::Envelope,
+    body::{BodyPlace, WholeBody},
+    envelope::{Detail, Envelope},
     head,
+    parse_cost::parse_cost,
     signature::Signature,
     tenant::{Recipient, Tenants},
     upload::Upload,
 };
-use crate::{event::NewEvent, listener::PlaceClaim, telemetry::Throttle};
+use crate::{event::NewEvent, listener::PlaceClaim, memory::Pool, telemetry::Throttle};
 
 static EVENT_CUT: Throttle = Throttle::new("parts of a webhook's event were left out");
 
@@ -30,6 +34,8 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 /// What every webhook needs.
 pub(super) struct Intake {
     tenants: Tenants,
+    /// For large bodies while they are parsed.
+    parsing: Pool,
     metrics: Metrics,
 }
 
@@ -45,8 +51,12 @@ pub(super) async fn receive(State(intake): State<Arc<Intake>>, request: Request)
 }
 
 impl Intake {
-    pub(super) fn new(tenants: Tenants, metrics: Metrics) -> Self {
-        Intake { tenants, metrics }
+    pub(super) fn new(tenants: Tenants, parsing: Pool, metrics: Metrics) -> Self {
+        Intake {
+            tenants,
+            parsing,
+            metrics,
+        }
     }
 
     /// How a request ends, and whether its connection ends with it.
@@ -91,42 +101,91 @@ impl Intake {
         body: WholeBody,
         claim: Option<&PlaceClaim>,
     ) -> Ending {
-        let WholeBody { bytes, place } = body;
-        let event = match bytes.len() {
-            ..=MAX_INLINE_BYTES => self.read(recipient, &signatures, &bytes),
-            _ => {
-                let (intake, of) = (Arc::clone(self), Arc::clone(recipient));
-                let read = task::spawn_blocking(move || intake.read(&of, &signatures, &bytes));
-                match read.await {
-                    Ok(event) => event,
-                    Err(_) => return Ending::Failed,
-                }
-            }
+        let read = if body.bytes.len() <= MAX_INLINE_BYTES {
+            self.read_small(recipient, &signatures, body, claim)
+        } else {
+            self.read_large(recipient, signatures, body, claim).await
         };
-        let ending = match event {
-            None => Ending::Unauthentic,
-            Some(event) => {
-                if let Some(claim) = claim {
-                    claim.prove();
-                }
-                recipient.keep(event).await
+        match read {
+            Err(ending) => ending,
+            Ok((event, place)) => {
+                let ending = recipient.keep(event).await;
+                drop(place);
+                ending
             }
-        };
-        drop(place);
-        ending
+        }
     }
 
-    /// The event, if Kora signed it for this tenant.
-    fn read(
+    /// The event and its memory, if Kora signed it for this tenant.
+    fn read_small(
         &self,
         recipient: &Recipient,
         signatures: &[Signature],
-        body: &[u8],
-    ) -> Option<NewEvent> {
-        if !recipient.verifier.now().is_authentic(body, signatures) {
-            return None;
+        body: WholeBody,
+        claim: Option<&PlaceClaim>,
+    ) -> Result<(NewEvent, BodyPlace), Ending> {
+        if !recipient
+            .verifier
+            .now()
+            .is_authentic(&body.bytes, signatures)
+        {
+            return Err(Ending::Unauthentic);
         }
-        let envelope = Envelope::read(body);
+        if let Some(claim) = claim {
+            claim.prove();
+        }
+        let event = self.read_event(recipient, &body.bytes, Detail::Full);
+        Ok((event, body.place))
+    }
+
+    /// The same on threads that may block. Parsing waits until there is memory for what the body becomes. The body is
+    /// gone afterwards: its event has it.
+    async fn read_large(
+        self: &Arc<Self>,
+        recipient: &Arc<Recipient>,
+        signatures: Vec<Signature>,
+        body: WholeBody,
+        claim: Option<&PlaceClaim>,
+    ) -> Result<(NewEvent, BodyPlace), Ending> {
+        let WholeBody {
+            bytes,
+            place,
+            deadline,
+        } = body;
+        let (verifier, signed) = (recipient.verifier.now(), bytes.clone());
+        let verify = move || {
+            let is_authentic = verifier.is_authentic(&signed, &signatures);
+            is_authentic.then(|| parse_cost(&signed))
+        };
+        let cost = task::spawn_blocking(verify).await;
+        let cost = cost.map_err(|_| Ending::Failed)?;
+        let cost = cost.ok_or(Ending::Unauthentic)?;
+        if let Some(claim) = claim {
+            claim.prove();
+        }
+        let memory = timeout_at(deadline, self.parsing.charge(cost)).await;
+        let memory = memory.map_err(|_| {
+            self.parsing.count_refusal();
+            Ending::Overloaded
+        })?;
+        let detail = if cost <= self.parsing.size() {
+            Detail::Full
+        } else {
+            Detail::Reduced
+        };
+        let (intake, of) = (Arc::clone(self), Arc::clone(recipient));
+        let read = move || {
+            let event = intake.read_event(&of, &bytes, detail);
+            drop((bytes, memory));
+            event
+        };
+        let event = task::spawn_blocking(read).await;
+        Ok((event.map_err(|_| Ending::Failed)?, place))
+    }
+
+    /// The event of an authentic body.
+    fn read_event(&self, recipient: &Recipient, body: &[u8], detail: Detail) -> NewEvent {
+        let envelope = Envelope::read(body, detail);
         if envelope.is_payload_dropped {
             self.metrics.payloads_dropped.inc();
         }
@@ -152,6 +211,6 @@ impl Intake {
             }
             cuts.count(&self.metrics.events_cut);
         }
-        Some(event)
+        event
     }
 }

@@ -3,7 +3,10 @@
 //! An event whose ids, status or decision cannot be read, or contradict themselves, has no payload: a half of it could
 //! read as an approval. Other fields in an odd form are left out.
 
-use super::envelope::Data;
+use super::{
+    envelope::{Data, Detail},
+    parse_cost::parse_cost,
+};
 use crate::{
     event::{Keys, Payload, SCREENING_COMPLETED as COMPLETED, SCREENING_FAILED as FAILED},
     screening::{
@@ -25,7 +28,12 @@ pub(super) enum Dropped {
     Unreadable,
     /// It says one thing in two spellings, and not the same.
     Contradictory,
+    /// Reading it would take more memory than there is for it.
+    TooLarge,
 }
+
+/// How much memory the rest of a screening may take to be read, without its matches.
+const MAX_REDUCED_COST: usize = 8 << 20;
 
 impl From<Unreadable> for Dropped {
     fn from(unreadable: Unreadable) -> Self {
@@ -49,6 +57,7 @@ pub(super) fn read(
     keys: &Keys,
     envelope: &KoraObject<'_>,
     data: &Data<'_>,
+    detail: Detail,
     odd: &mut OddFields,
 ) -> Result<Option<Payload>, Dropped> {
     let data = match data {
@@ -57,6 +66,12 @@ pub(super) fn read(
         Data::Object(data) => data,
     };
     match keys.kind.as_str() {
+        STARTED | COMPLETED | FAILED | MATCH_RESOLVED => {
+            screening(keys, data, detail, odd).map(Some)
+        }
+        MATCH_FOUND | RISK_THRESHOLD_BREACHED if detail == Detail::Reduced => {
+            Err(Dropped::TooLarge)
+        }
         MATCH_FOUND => found(keys, data),
         RISK_THRESHOLD_BREACHED => {
             let fields = envelope
@@ -69,7 +84,6 @@ pub(super) fn read(
                 fields,
             }))
         }
-        STARTED | COMPLETED | FAILED | MATCH_RESOLVED => screening(keys, data, odd).map(Some),
         // Whatever else Kora may come to send about screenings: what it means is not known.
         _ => Ok(None),
     }
@@ -89,7 +103,32 @@ fn found(keys: &Keys, data: &KoraObject<'_>) -> Result<Option<Payload>, Dropped>
     }))
 }
 
-fn screening(keys: &Keys, data: &KoraObject<'_>, odd: &mut OddFields) -> Result<Payload, Dropped> {
+fn screening(
+    keys: &Keys,
+    data: &KoraObject<'_>,
+    detail: Detail,
+    odd: &mut OddFields,
+) -> Result<Payload, Dropped> {
+    if detail == Detail::Full {
+        return screening_of(keys, data, odd).map(|screening| Payload::Screening(screening.into()));
+    }
+    let (rest, omitted) = data.without_list("matches");
+    let cost = rest
+        .fields()
+        .map(|(_, raw)| parse_cost(raw.get().as_bytes()));
+    if cost.sum::<usize>() > MAX_REDUCED_COST {
+        return Err(Dropped::TooLarge);
+    }
+    let mut screening = screening_of(keys, &rest, odd)?;
+    screening.matches_omitted = omitted;
+    Ok(Payload::Screening(screening.into()))
+}
+
+fn screening_of(
+    keys: &Keys,
+    data: &KoraObject<'_>,
+    odd: &mut OddFields,
+) -> Result<Screening, Dropped> {
     let told = match keys.kind.as_str() {
         STARTED => Some(ScreeningStatus::InProgress),
         COMPLETED => Some(ScreeningStatus::Completed),
@@ -110,5 +149,5 @@ fn screening(keys: &Keys, data: &KoraObject<'_>, odd: &mut OddFields) -> Result<
         }
     }
     screening.subject_id.clone_from(&keys.subject_id);
-    Ok(Payload::Screening(Box::new(screening)))
+    Ok(screening)
 }

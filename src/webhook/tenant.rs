@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::{Tenant, answer::Ending, body::BodyReader, signature::ActiveVerifier};
 use crate::{
     event::{Identity, NewEvent, UNREADABLE},
+    memory::Pool,
     store::{AppendError, Appended, EventLog},
     telemetry::Throttle,
 };
@@ -36,8 +37,8 @@ pub(super) struct Tenants {
 
 impl Tenants {
     /// Those whose webhooks have bodies of at most so many bytes.
-    pub(super) fn new(tenants: Vec<Tenant>, max_body_bytes: usize) -> Self {
-        let bodies = BodyReader::for_tenants(tenants.len(), max_body_bytes);
+    pub(super) fn new(tenants: Vec<Tenant>, max_body_bytes: usize, memory: &Pool) -> Self {
+        let bodies = BodyReader::for_tenants(tenants.len(), max_body_bytes, memory);
         let recipients: Vec<_> = tenants
             .into_iter()
             .zip(bodies)
@@ -135,6 +136,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
+        memory::Budget,
         store::{Config, Metrics, Sqlite},
     };
 
@@ -157,7 +159,8 @@ mod tests {
             secrets: "whsec".into(),
             log: Arc::clone(&log),
         };
-        Tenants::new(names.iter().map(tenant).collect(), 4 << 20)
+        let memory = Budget::default().webhook_bodies;
+        Tenants::new(names.iter().map(tenant).collect(), 4 << 20, &memory)
     }
 
     #[tokio::test]

@@ -4,14 +4,23 @@
 //! not keep memory from the others: the next one evicts it. What comes on a connection whose client has proven itself is
 //! no candidate.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use crate::listener::{Candidates, Network, PlaceClaim};
+
+/// How long to wait before more of them are evicted: others can have taken what was freed.
+const EVICT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bodies that can be evicted. Clones are the same.
 #[derive(Clone, Default)]
@@ -33,6 +42,28 @@ pub(super) struct Evictable {
 }
 
 impl Uploads {
+    /// Waits for so many portions, which `acquired` takes. Once `patience` is used up, bodies that are still coming in are
+    /// evicted for them.
+    pub(super) async fn make_room<T>(
+        &self,
+        portions: usize,
+        patience: &mut Duration,
+        acquired: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(acquired);
+        let began = Instant::now();
+        let mut wait = *patience;
+        loop {
+            let taken = timeout(wait, &mut acquired).await;
+            *patience = patience.saturating_sub(began.elapsed());
+            if let Ok(taken) = taken {
+                return taken;
+            }
+            self.evict(portions);
+            wait = EVICT_AGAIN;
+        }
+    }
+
     /// Evicts as many as it takes to free so many portions, as far as there are any.
     pub(super) fn evict(&self, portions: usize) {
         let mut freed = 0;

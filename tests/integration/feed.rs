@@ -1,6 +1,7 @@
 //! A subscription on a log, where the moment counts.
 
 mod concerned;
+mod memory;
 mod slow_disk;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -9,8 +10,9 @@ use kora_gateway::{
     clock::Clock,
     error::Hint,
     event::{Content, Identity, Keys, NewEvent, ResumeToken, WatchRequest},
-    feed::{self, Feed, Subscription},
+    feed::{self, Feed, StreamMemory, Subscription},
     lifecycle::Shutdown,
+    memory::Budget,
     pb::{self, GapPolicy, StartPosition, watch_events_response::Signal},
     store::{Appended, Config, EventLog, Metrics, Sqlite},
 };
@@ -28,6 +30,15 @@ fn open(directory: &Path, retention_bytes: u64) -> Arc<Sqlite> {
     };
     let metrics = Metrics::register(&mut Registry::default());
     Arc::new(Sqlite::open(&config, "tenant", Clock::system(), metrics).unwrap())
+}
+
+/// What one stream of one caller may charge to a memory budget of its own.
+pub(super) fn allowance() -> StreamMemory {
+    let (budget, caller) = (Budget::default(), "caller".into());
+    StreamMemory {
+        messages: budget.allowances_of_streams().of(&caller, 1),
+        filters: budget.allowances_of_filters().of(&caller, 1),
+    }
 }
 
 async fn append(log: &Sqlite, ids: &[&str]) {
@@ -57,14 +68,16 @@ async fn watch_with(log: &Arc<Sqlite>, position: StartPosition, on_gap: GapPolic
         ..Default::default()
     };
     let request = WatchRequest::from_wire(request).unwrap();
-    feed.open(request, Shutdown::default()).await.unwrap()
+    feed.open(request, allowance(), Shutdown::default())
+        .await
+        .unwrap()
 }
 
 async fn next(stream: &mut Subscription) -> pb::WatchEventsResponse {
     let message = stream.next().await.unwrap().unwrap();
-    let mut bytes = Vec::new();
-    message.encode(&mut bytes);
-    assert_eq!(bytes.len(), message.encoded_len());
+    let length = message.encoded_len();
+    let bytes = message.into_chunks(&[]).make_contiguous().concat();
+    assert_eq!(bytes.len(), length);
     pb::WatchEventsResponse::decode(&bytes[..]).unwrap()
 }
 

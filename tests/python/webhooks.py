@@ -43,13 +43,15 @@ def signed(secret: str, body: bytes) -> str:
 class Kora:
     """One connection of Kora's to the webhook port, made when it is needed."""
 
-    def __init__(self, address: str, tls: ssl.SSLContext | None = None, source: str | None = None) -> None:
+    def __init__(
+        self, address: str, tls: ssl.SSLContext | None = None, source: str | None = None, within: float = PATIENCE
+    ) -> None:
         """`source` is the address that she comes from, instead of the system's choice."""
         coming_from = (source, 0) if source else None
         self._connection = (
-            http.client.HTTPSConnection(address, timeout=PATIENCE, context=tls, source_address=coming_from)
+            http.client.HTTPSConnection(address, timeout=within, context=tls, source_address=coming_from)
             if tls
-            else http.client.HTTPConnection(address, timeout=PATIENCE, source_address=coming_from)
+            else http.client.HTTPConnection(address, timeout=within, source_address=coming_from)
         )
 
     def deliver(self, body: bytes) -> http.client.HTTPResponse:

@@ -8,7 +8,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{MAX_EVENTS, Stage, Subscription};
 use crate::{
     event::Position,
-    feed::concerned::{Look, Scan},
+    feed::{
+        concerned::{Look, Scan},
+        message::{MAX_BYTES, MAX_COPIED_BYTES},
+    },
+    memory::{Allowance, Charge, FREE_BYTES},
     store::{EventLog, Page, ReadError},
 };
 
@@ -27,6 +31,13 @@ pub(super) struct Ahead {
     pub(super) then: Option<Position>,
     /// There was nothing behind the page.
     pub(super) is_at_head: bool,
+    pub(super) memory: MessageMemory,
+}
+
+/// What the next message may copy.
+pub(super) struct MessageMemory {
+    /// None where the budget has no room: then messages are as small as what is free.
+    pub(super) charge: Option<Charge>,
 }
 
 /// A page that is being read.
@@ -36,10 +47,28 @@ pub(super) struct PendingRead {
 }
 
 impl PendingRead {
-    fn begin(log: Arc<dyn EventLog>, after: u64) -> Self {
+    fn begin(log: Arc<dyn EventLog>, after: u64, memory: Allowance) -> Self {
         PendingRead {
             after,
-            page: Box::pin(async move { log.read(after).await }),
+            page: Box::pin(async move { log.read_charged(after, Some(&memory)).await }),
+        }
+    }
+}
+
+impl MessageMemory {
+    /// Charged before the message is built. A stream never waits for it, so small events always flow.
+    fn take(allowance: &Allowance) -> Self {
+        MessageMemory {
+            charge: allowance.try_charge(MAX_COPIED_BYTES),
+        }
+    }
+
+    /// After how many bytes a message ends that is not of one event alone.
+    pub(super) fn max_bytes(&self) -> usize {
+        if self.charge.is_some() {
+            MAX_BYTES
+        } else {
+            FREE_BYTES
         }
     }
 }
@@ -49,13 +78,17 @@ impl Subscription {
     pub(super) async fn look_ahead(&mut self) -> Result<Ahead, ReadError> {
         let tail = self.log.tail();
         let position = self.position.sequence;
-        let look = self.concerned.as_mut().map(|way| way.look(tail, position));
+        let memory = MessageMemory::take(&self.memory);
+        let max_bytes = memory.max_bytes();
+        let look = self.concerned.as_mut();
+        let look = look.map(|way| way.look(tail, position, max_bytes));
         let scan = match look {
             Some(Look::At(page, then)) => {
                 return Ok(Ahead {
                     page,
                     then,
                     is_at_head: false,
+                    memory,
                 });
             }
             Some(Look::Nothing(head)) => {
@@ -63,6 +96,7 @@ impl Subscription {
                     page: Page::new(),
                     then: Some(head),
                     is_at_head: true,
+                    memory,
                 });
             }
             Some(Look::Through(scan)) => scan,
@@ -74,10 +108,13 @@ impl Subscription {
                 },
             },
         };
+        // Not held while the read waits for memory: the two could wait for one another.
+        drop(memory);
         Ok(Ahead {
             page: self.read(scan).await?,
             then: None,
             is_at_head: scan.after >= self.log.tail().bounds().head.sequence,
+            memory: MessageMemory::take(&self.memory),
         })
     }
 
@@ -138,7 +175,7 @@ impl Subscription {
     async fn read_from_disk(&mut self, after: u64) -> Result<Page, ReadError> {
         let mut pending = match self.reading.take() {
             Some(pending) if pending.after == after => pending,
-            _ => PendingRead::begin(Arc::clone(&self.log), after),
+            _ => PendingRead::begin(Arc::clone(&self.log), after, self.memory.clone()),
         };
         tokio::select! {
             biased;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::LogId,
+    event::{LogId, WordSet},
     store::{Bounds, HotTail, record::tests::event},
 };
 
@@ -10,8 +10,8 @@ fn tail() -> HotTail {
     HotTail::new(Bounds::default())
 }
 
-fn words(words: &[&str]) -> Vec<Arc<str>> {
-    words.iter().map(|word| (*word).into()).collect()
+fn words(words: &[&str]) -> WordSet {
+    words.iter().collect()
 }
 
 fn subject(id: &str) -> FilterKeys {
@@ -92,15 +92,33 @@ fn a_stream_hears_of_what_comes_after_it_entered_and_leaves_nothing_behind() {
 }
 
 fn assert_empty(index: &Index) {
-    assert!(index.entries.is_empty() && index.lists.is_empty());
-    for words in [
-        &index.screenings,
-        &index.subjects,
-        &index.types,
-        &index.groups,
-    ] {
-        assert!(words.is_empty());
-    }
+    assert!(index.entries.is_empty() && index.groups.is_empty() && index.keys.is_empty());
+    assert!(index.lists.is_empty() && index.words.is_empty());
+}
+
+#[test]
+fn streams_with_equal_values_are_in_the_lists_once() {
+    let tail = tail();
+    let follow = |list: &[&str]| tail.follow(FilterKeys::Subjects(words(list))).0;
+    let streams = [follow(&["a", "b"]), follow(&["b", "a"]), follow(&["b"])];
+    let members = |index: &Index| {
+        let lists = index
+            .lists
+            .iter()
+            .map(|(_, list)| list.members.as_slice().len());
+        lists.sum::<usize>()
+    };
+    assert_eq!(members(&lock(&streams[0].index)), 3);
+    show(&tail, &["a"]);
+    let [one, other, without] = streams;
+    assert!(one.has_noted() && other.has_noted() && !without.has_noted());
+    drop(one);
+    show(&tail, &["b"]);
+    assert_eq!(other.take().sequences, [1, 2]);
+    assert_eq!(without.take().sequences, [2]);
+    let index = Arc::clone(&other.index);
+    drop((other, without));
+    assert_empty(&lock(&index));
 }
 
 #[test]
@@ -108,11 +126,14 @@ fn leaving_costs_no_more_than_entering_however_many_have_the_same_words() {
     const STREAMS: usize = 5000;
     const WORDS: usize = 100;
     let tail = tail();
-    let ids: Vec<Arc<str>> = (0..WORDS).map(|id| format!("subj_{id}").into()).collect();
+    // The same words, and one of its own.
+    let keys = |stream: usize| {
+        let ids = (0..WORDS).chain([WORDS + stream]);
+        FilterKeys::Subjects(ids.map(|id| format!("subj_{id}")).collect())
+    };
+    let all_keys: Vec<_> = (0..STREAMS).map(keys).collect();
     let start = std::time::Instant::now();
-    let streams: Vec<_> = (0..STREAMS)
-        .map(|_| tail.follow(FilterKeys::Subjects(ids.clone())))
-        .collect();
+    let streams: Vec<_> = all_keys.into_iter().map(|keys| tail.follow(keys)).collect();
     let entering = start.elapsed();
     let index = Arc::clone(&streams[0].0.index);
     let start = std::time::Instant::now();

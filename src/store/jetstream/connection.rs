@@ -250,6 +250,11 @@ impl Connection {
         max_value_bytes(self.client.max_payload())
     }
 
+    /// How large a message may be, its headers included.
+    pub(super) fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
     /// Logs and shows `max_payload` where it has changed: somebody reloaded the server's settings.
     pub(super) fn watch_max_payload(&self, metrics: &Metrics) {
         let now = self.client.max_payload();

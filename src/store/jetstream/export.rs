@@ -90,7 +90,7 @@ impl Export {
         let send = async |item| items.send(item).await.ok();
         let mut sequence = self.bounds.trimmed.sequence;
         while sequence < self.bounds.head.sequence {
-            for record in self.reader.page(sequence).await? {
+            for record in self.reader.page(sequence, None).await? {
                 sequence = record.sequence;
                 let event = MovedEvent::from(&*record);
                 if send(Item::Event(event)).await.is_none() {

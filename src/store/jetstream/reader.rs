@@ -4,11 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use super::{end::End, events::Events, payload::Placed};
 use crate::{
     event::Position,
+    memory::Allowance,
     store::{
         HotTail, Metrics, Page, ReadError,
         hot_tail::{PAGE_BYTES, PAGE_RECORDS},
@@ -30,6 +34,8 @@ pub(super) struct Reader {
     events: Arc<Events>,
     tail: Arc<HotTail>,
     metrics: Metrics,
+    /// Whoever reads a record that is not charged.
+    uncharged: Arc<Mutex<()>>,
 }
 
 impl Reader {
@@ -38,12 +44,49 @@ impl Reader {
             events,
             tail,
             metrics,
+            uncharged: Arc::default(),
         }
     }
 
-    /// The page after `sequence`.
-    pub(super) async fn page(&self, sequence: u64) -> Result<Page, ReadError> {
-        self.in_time(|| self.read_page(sequence)).await
+    /// The page after `sequence`. Nothing tells how large its records are before they are read, so the largest page is
+    /// charged to `memory` before, and what is not needed is released. Where there is no room for that, small records
+    /// come one by one.
+    pub(super) async fn page(
+        &self,
+        sequence: u64,
+        memory: Option<&Allowance>,
+    ) -> Result<Page, ReadError> {
+        let Some(memory) = memory else {
+            return self
+                .in_time(|| self.read_page(sequence, PAGE_RECORDS))
+                .await;
+        };
+        let largest = PAGE_BYTES + self.events.connection.max_payload();
+        let mut charge = match memory.try_charge(largest) {
+            Some(charge) => charge,
+            None => {
+                if let Some(page) = self.small_page(sequence).await? {
+                    return Ok(page);
+                }
+                memory.charge(largest).await?
+            }
+        };
+        let page = self.in_time(|| self.read_page(sequence, PAGE_RECORDS));
+        let mut page = page.await?;
+        for record in &mut page {
+            if record.large_bytes() > 0 {
+                Arc::make_mut(record).attach(&mut charge);
+            }
+        }
+        Ok(page)
+    }
+
+    /// The record after `sequence` as a page of its own, if it is small. One of them is read at a time.
+    async fn small_page(&self, sequence: u64) -> Result<Option<Page>, ReadError> {
+        let _turn = self.uncharged.lock().await;
+        let page = self.in_time(|| self.read_page(sequence, 1)).await?;
+        let is_small = page.iter().all(|record| record.large_bytes() == 0);
+        Ok(is_small.then_some(page))
     }
 
     /// The position before the first record of `time` or later.
@@ -76,12 +119,12 @@ impl Reader {
     }
 
     /// No further than what is shown, so that nobody has a position that the log does not tell of yet.
-    async fn read_page(&self, sequence: u64) -> Result<Page, ReadError> {
+    async fn read_page(&self, sequence: u64, max_records: usize) -> Result<Page, ReadError> {
         let bounds = self.tail.bounds();
         if sequence < bounds.trimmed.sequence {
             return Err(ReadError::Trimmed(bounds.trimmed));
         }
-        let wanted = (sequence + 1..=bounds.head.sequence).take(PAGE_RECORDS);
+        let wanted = (sequence + 1..=bounds.head.sequence).take(max_records);
         let gets: Vec<_> = wanted.map(|next| self.get(next)).collect();
         let mut found = stream::iter(gets).buffered(CONCURRENT_GETS);
         let (mut page, mut bytes) = (Page::new(), 0);

@@ -76,7 +76,7 @@ impl Export {
             state.head.position.sequence,
         );
         while sequence < head {
-            for record in snapshot.page(sequence, head)? {
+            for record in snapshot.page(sequence, head, None)? {
                 sequence = record.sequence;
                 if !takes(Item::Event(MovedEvent::from(&*record))) {
                     return Ok(());

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     event::{LogId, Position},
+    memory::Allowance,
     store::{HotTail, Metrics, Page, Polls, ReadError, RequestKey, StoredRequest},
 };
 
@@ -54,10 +55,35 @@ impl Readers {
         }))
     }
 
-    /// The page after `sequence`.
-    pub(super) async fn page(&self, sequence: u64) -> Result<Page, ReadError> {
+    /// The page after `sequence`. What is large in it is charged to `memory` before it is read.
+    pub(super) async fn page(
+        &self,
+        sequence: u64,
+        memory: Option<&Allowance>,
+    ) -> Result<Page, ReadError> {
         let head = self.0.tail.bounds().head.sequence;
-        self.read(move |snapshot| snapshot.page(sequence, head))
+        let Some(memory) = memory else {
+            let page = self.read(move |snapshot| snapshot.page(sequence, head, None));
+            return page.await;
+        };
+        let found = self.read(move |snapshot| {
+            let large = snapshot.large_parts(sequence, head)?;
+            Ok(match large.bytes {
+                0 => Ok(snapshot.page(sequence, head, None)?),
+                _ => Err(large),
+            })
+        });
+        let large = match found.await? {
+            Ok(page) => return Ok(page),
+            Err(large) => large,
+        };
+        let (charge, head) = match memory.try_charge(large.bytes) {
+            Some(charge) => (Some(charge), head),
+            // What comes before does not wait.
+            None if large.before > 0 => (None, sequence + large.before),
+            None => (Some(memory.charge(large.bytes).await?), head),
+        };
+        self.read(move |snapshot| snapshot.page(sequence, head, charge))
             .await
     }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, Row};
 use super::log_row::{End, time};
 use crate::{
     event::{Keys, LogId, Position},
+    memory::{Charge, FREE_BYTES},
     store::{
         Page, ReadError, Record,
         hot_tail::{PAGE_BYTES, PAGE_RECORDS},
@@ -19,6 +20,10 @@ use crate::{
 pub(super) const COLUMNS: &str = "SELECT sequence, receive_time, end_offset, event_id, type, screening_id, \
                        subject_id, format, event, raw, checksum FROM events";
 
+/// SQLite knows the length of a blob without reading it.
+const LENGTHS: &str = "SELECT length(event), length(raw) FROM events WHERE sequence > ? AND sequence <= ? \
+                       ORDER BY sequence LIMIT ?";
+
 /// One state of the file.
 pub(super) struct Snapshot<'a> {
     pub(super) connection: &'a Connection,
@@ -26,10 +31,48 @@ pub(super) struct Snapshot<'a> {
     pub(super) trimmed: End,
 }
 
+/// What is large in a page.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LargeParts {
+    /// How many bytes that is.
+    pub(super) bytes: usize,
+    /// How many records come before.
+    pub(super) before: u64,
+}
+
 impl Snapshot<'_> {
+    /// What is large in the page after `sequence`, and is to be charged. Reads none of it.
+    pub(super) fn large_parts(&self, sequence: u64, head: u64) -> Result<LargeParts, ReadError> {
+        let mut select = self
+            .connection
+            .prepare_cached(LENGTHS)
+            .map_err(unreadable(sequence))?;
+        let places = [sequence as i64, head as i64, PAGE_RECORDS as i64];
+        let mut rows = select.query(places).map_err(unreadable(sequence))?;
+        let (mut large, mut bytes) = (LargeParts::default(), 0);
+        while bytes < PAGE_BYTES
+            && let Some(row) = rows.next().map_err(unreadable(sequence))?
+        {
+            let length = |column| row.get::<_, i64>(column).map(|length| length as usize);
+            for column in [0, 1] {
+                let length = length(column).map_err(unreadable(sequence))?;
+                bytes += length;
+                large.bytes += if length > FREE_BYTES { length } else { 0 };
+            }
+            large.before += u64::from(large.bytes == 0);
+            bytes += size_of::<Record>();
+        }
+        Ok(large)
+    }
+
     /// The page after `sequence`, no further than `head`: what is newer is in the file, but not shown yet, so
-    /// that nobody may have its position.
-    pub(super) fn page(&self, sequence: u64, head: u64) -> Result<Page, ReadError> {
+    /// that nobody may have its position. Large parts keep their part of the charge, where there is one.
+    pub(super) fn page(
+        &self,
+        sequence: u64,
+        head: u64,
+        mut charge: Option<Charge>,
+    ) -> Result<Page, ReadError> {
         if sequence < self.trimmed.position.sequence {
             return Err(ReadError::Trimmed(self.trimmed.position));
         }
@@ -39,7 +82,10 @@ impl Snapshot<'_> {
                 break;
             }
             match self.record(next) {
-                Ok(Some(record)) => {
+                Ok(Some(mut record)) => {
+                    if let Some(charge) = &mut charge {
+                        record.attach(charge);
+                    }
                     bytes += record.size();
                     page.push(Arc::new(record));
                 }

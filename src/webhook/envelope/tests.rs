@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn read(body: &Value) -> Envelope {
-    Envelope::read(body.to_string().as_bytes())
+    Envelope::read(body.to_string().as_bytes(), Detail::Full)
 }
 
 fn screening_of(envelope: Envelope) -> Option<Screening> {
@@ -58,7 +58,7 @@ fn what_has_no_readable_envelope_is_unreadable() {
         long.as_bytes(),
     ];
     for body in bodies {
-        let envelope = Envelope::read(body);
+        let envelope = Envelope::read(body, Detail::Full);
         let text = String::from_utf8_lossy(body);
         assert_eq!(envelope.content.keys.kind, UNREADABLE, "{text}");
         assert_eq!(envelope.content.keys.screening_id, "", "{text}");
@@ -271,7 +271,7 @@ fn twins_that_agree_or_stand_elsewhere_mean_nothing() {
 #[test]
 fn a_byte_order_mark_hides_no_event() {
     let body = b"\xef\xbb\xbf{\"event\":\"case.created\"}";
-    let envelope = Envelope::read(body);
+    let envelope = Envelope::read(body, Detail::Full);
     assert_eq!(envelope.content.keys.kind, "case.created");
     assert_eq!(
         envelope.odd_fields.names().collect::<Vec<_>>(),

@@ -60,7 +60,10 @@ async fn present<const N: usize>(
             ..Default::default()
         };
         let request = WatchRequest::from_wire(request).unwrap();
-        let mut stream = feed.open(request, Shutdown::default()).await.unwrap();
+        let mut stream = feed
+            .open(request, allowance(), Shutdown::default())
+            .await
+            .unwrap();
         next(&mut stream).await;
         let caught_up = next(&mut stream).await;
         assert!(matches!(caught_up.signal, Some(Signal::CaughtUp(_))));

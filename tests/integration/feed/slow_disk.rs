@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use kora_gateway::{
     event::{LogId, Position},
+    memory::Allowance,
     store::{AppendError, HotTail, Page, ReadError},
 };
 use tokio::{
@@ -41,7 +42,11 @@ impl EventLog for Sick {
         self.kept.append(event)
     }
 
-    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
+    fn read_charged<'a>(
+        &'a self,
+        sequence: u64,
+        memory: Option<&'a Allowance>,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
         Box::pin(async move {
             match &self.disk {
                 Disk::Silent => std::future::pending().await,
@@ -49,7 +54,7 @@ impl EventLog for Sick {
                 Disk::Busy(turn, reads) => {
                     reads.fetch_add(1, Ordering::SeqCst);
                     time::sleep(*turn).await;
-                    self.kept.read(sequence).await
+                    self.kept.read_charged(sequence, memory).await
                 }
             }
         })
@@ -81,7 +86,7 @@ async fn before_the_disk(directory: &Path, disk: Disk, stop: Shutdown) -> Subscr
         ..Default::default()
     };
     let request = WatchRequest::from_wire(request).unwrap();
-    let mut stream = feed.open(request, stop).await.unwrap();
+    let mut stream = feed.open(request, allowance(), stop).await.unwrap();
     let opened = next(&mut stream).await;
     assert!(matches!(opened.signal, Some(Signal::Opened(_))));
     stream

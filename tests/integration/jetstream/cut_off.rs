@@ -97,7 +97,11 @@ async fn a_stream_says_what_was_trimmed_before_its_replica_saw_it() {
             ..Default::default()
         });
         let mut stream = feed
-            .open(request.unwrap(), Shutdown::default())
+            .open(
+                request.unwrap(),
+                crate::feed::allowance(),
+                Shutdown::default(),
+            )
             .await
             .unwrap();
         for _ in ["Opened", "CaughtUp"] {
@@ -128,8 +132,7 @@ async fn until_told(stream: &mut Subscription, last: Option<&str>) -> (usize, Ve
     let (mut gaps, mut events) = (0, Vec::new());
     while gaps == 0 || (last.is_some() && events.last().map(String::as_str) != last) {
         let message = stream.next().await.unwrap().unwrap();
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
+        let bytes = message.into_chunks(&[]).make_contiguous().concat();
         let message = pb::WatchEventsResponse::decode(&bytes[..]).unwrap();
         gaps += usize::from(matches!(message.signal, Some(Signal::Gap(_))));
         events.extend(message.events.into_iter().map(|event| event.event_id));

@@ -13,6 +13,7 @@ use kora_gateway::{
     event::{LogId, NewEvent, Position},
     lifecycle::Shutdown,
     listener::{self, Http1Patience, Listener, Protocol},
+    memory::{Allowance, Budget},
     secret::Secret,
     store::{self, AppendError, Appended, EventLog, HotTail, Page, ReadError, Sqlite},
     telemetry, webhook,
@@ -100,7 +101,7 @@ impl Door {
         };
         let ports = listener::Metrics::register(&mut registry);
         let webhook_metrics = webhook::Metrics::register(&mut registry);
-        let service = webhook::service(&config, vec![tenant], webhook_metrics);
+        let service = webhook::service(&config, vec![tenant], webhook_metrics, &Budget::default());
         let metrics = telemetry::Metrics::default();
         metrics.show(registry);
         let listening = listener::Config {
@@ -237,8 +238,12 @@ impl EventLog for TestLog {
         .boxed()
     }
 
-    fn read(&self, sequence: u64) -> BoxFuture<'_, Result<Page, ReadError>> {
-        self.kept.read(sequence)
+    fn read_charged<'a>(
+        &'a self,
+        sequence: u64,
+        memory: Option<&'a Allowance>,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        self.kept.read_charged(sequence, memory)
     }
 
     fn position_before(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>> {

@@ -79,7 +79,7 @@ fn says_plainly(body: &Value, outcome: &DecisionOutcome) -> bool {
 proptest! {
     #[test]
     fn arbitrary_bytes_become_an_event(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let envelope = Envelope::read(&body);
+        let envelope = Envelope::read(&body, Detail::Full);
         prop_assert!(!envelope.content.keys.kind.is_empty());
         prop_assert!(decision_of(envelope).is_none());
     }
@@ -108,7 +108,7 @@ proptest! {
         let mut body = plain.to_string().into_bytes();
         let place = place % body.len();
         body[place] = byte;
-        let decision = decision_of(Envelope::read(&body));
+        let decision = decision_of(Envelope::read(&body, Detail::Full));
         prop_assert!(!matches!(
             decision,
             Some(DecisionOutcome::Approve | DecisionOutcome::ApproveWithMonitoring)

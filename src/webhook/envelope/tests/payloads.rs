@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{super::Envelope, approval, decision_of, read, screening_of};
+use super::{
+    super::{Detail, Envelope},
+    approval, decision_of, read, screening_of,
+};
 use crate::{
     event::Payload,
     screening::{DecisionOutcome, RiskBand, ScreeningStatus},
@@ -133,18 +136,18 @@ fn odd_optional_fields_are_left_out_and_the_decision_stays() {
 fn what_repeats_a_key_has_no_payload() {
     let twice = br#"{"event":"screening.completed","data":{"screening_id":"a","subject_id":"s",
         "decision":{"outcome":"APPROVE"},"decision":{"outcome":"APPROVE"}}}"#;
-    let envelope = Envelope::read(twice);
+    let envelope = Envelope::read(twice, Detail::Full);
     assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
     assert_eq!(envelope.content.keys.kind, "screening.completed");
     assert_eq!(envelope.content.keys.subject_id, "");
     let inner = br#"{"event":"screening.completed","data":{"screening_id":"a","subject_id":"s",
         "decision":{"outcome":"BLOCK","outcome":"APPROVE"}}}"#;
-    let envelope = Envelope::read(inner);
+    let envelope = Envelope::read(inner, Detail::Full);
     assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
     assert_eq!(envelope.content.keys.subject_id, "s");
     let found =
         br#"{"event":"screening.match_found","data":{"match":{"source":"a","source":"b"}}}"#;
-    let envelope = Envelope::read(found);
+    let envelope = Envelope::read(found, Detail::Full);
     assert!(envelope.is_payload_dropped && envelope.content.payload.is_none());
 }
 
@@ -210,4 +213,53 @@ fn a_breached_threshold_is_told_without_what_is_odd() {
     ] {
         assert_eq!(breach(of(data)), (String::new(), None, None, 1));
     }
+}
+
+#[test]
+fn of_what_costs_too_much_the_parts_are_left_out_that_can_be_large() {
+    let reduced = |body: Value| Envelope::read(body.to_string().as_bytes(), Detail::Reduced);
+    let told = reduced(json!({
+        "event": "screening.completed", "subject_id": "subj_9",
+        "data": {
+            "screening_id": "scr_1",
+            "decision": { "outcome": "APPROVE" },
+            "matches": [{ "match_id": "m_1" }, { "match_id": "m_2" }],
+        },
+    }));
+    assert!(!told.content.is_payload_omitted);
+    let screening = screening_of(told).unwrap();
+    assert_eq!((screening.matches.len(), screening.matches_omitted), (0, 2));
+    assert_eq!(
+        screening.decision.unwrap().outcome,
+        DecisionOutcome::Approve
+    );
+
+    let rules = vec![json!({ "rule_id": "r" }); 20_000];
+    for body in [
+        json!({
+            "event": "screening.completed",
+            "data": {
+                "screening_id": "scr_1",
+                "decision": { "outcome": "APPROVE", "triggered_rules": rules },
+            },
+        }),
+        json!({
+            "event": "screening.match_found",
+            "data": { "screening_id": "scr_1", "match": { "match_id": "m_1" } },
+        }),
+        json!({
+            "event": "risk.threshold_breached", "data": { "screening_id": "scr_1" },
+        }),
+    ] {
+        let envelope = reduced(body);
+        assert!(envelope.content.is_payload_omitted && envelope.content.payload.is_none());
+        assert!(!envelope.is_payload_dropped && !envelope.is_contradictory);
+        assert_eq!(envelope.content.keys.screening_id, "scr_1");
+    }
+    // What contradicts itself ends nothing, however costly it is.
+    let contradictory = reduced(json!({
+        "event": "screening.completed",
+        "data": { "screening_id": "scr_1", "status": "COMPLETED", "Status": "FAILED" },
+    }));
+    assert!(contradictory.is_contradictory);
 }

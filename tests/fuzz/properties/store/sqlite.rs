@@ -74,7 +74,7 @@ pub(in crate::store) fn changed_event(input: &mut Input<'_>) {
             id: LOG,
             trimmed: End::default(),
         };
-        let read = || snapshot.page(0, 1);
+        let read = || snapshot.page(0, 1, None);
         assert!(*read().expect("it was written so")[0] == record);
         let columns = [
             "receive_time",

@@ -8,7 +8,7 @@ use crate::{
     fuzzing::{members::Members, message},
     pb::{self, event::Payload},
     screening::MAX_ID_BYTES,
-    webhook::envelope::Envelope,
+    webhook::envelope::{Detail, Envelope},
 };
 
 /// Where the name of an event is; the first that is not null counts.
@@ -19,7 +19,7 @@ const NAME_FIELDS: [&str; 4] = ["event", "eventType", "event_type", "type"];
 pub fn webhook_event(body: &[u8]) {
     let Envelope {
         identity, content, ..
-    } = Envelope::read(body);
+    } = Envelope::read(body, Detail::Full);
     check_identity(&identity, body);
     let kept = NewEvent::from_webhook(identity, content, body);
     // Any body can be compared with one that has the same id.
