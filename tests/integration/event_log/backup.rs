@@ -67,7 +67,7 @@ async fn a_copy_holds_all_that_was_acknowledged_before_and_appends_go_on_meanwhi
     let mode = target.file().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(entries(&target.config.directory), 1);
-    let all = all_after(&log, 0).await;
+    let all = all_after(&*log, 0).await;
     log.close().await;
     let restored = target.open();
     let found = all_after(&restored, 0).await;

@@ -10,7 +10,7 @@ use crate::{
         self,
         versions::{VERSION_3, VERSION_4, older},
     },
-    log_laws::{Place, TENANT, all_after, append},
+    log_laws::{TENANT, all_after, append},
     moving::Named,
 };
 
