@@ -175,8 +175,9 @@ async fn copy(
     let mut synced = 0;
     loop {
         let report = tokio::select! {
-            report = reported.recv() => report.ok_or(BackupError::Closed)?,
+            biased;
             () = progress.closed() => return Err(BackupError::Cancelled),
+            report = reported.recv() => report.ok_or(BackupError::Closed)?,
         };
         let copied = match report {
             Report::Copied(copied) => copied,
