@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import shutil
 import threading
@@ -20,9 +21,9 @@ from kora.compliance.v1.watch_events_pb2 import (
 )
 
 import messages
-from gateway import Gateway, StartGateway, http_call
+from gateway import EMULATORS_TENANT, Gateway, StartGateway, http_call
 from nats_server import NatsServer
-from program import PATIENCE, Program, run
+from program import PATIENCE, run
 from typed_errors import fails
 from webhooks import Kora, Past, deliver_all, event_body, read_past
 
@@ -182,19 +183,23 @@ def test_a_backup_replaces_nothing_and_says_why(start_gateway: StartGateway, tmp
 
 
 def test_a_backup_that_is_interrupted_leaves_no_file(start_gateway: StartGateway, tmp_path: Path) -> None:
-    gateway = start_gateway("--event-log", f"file:{tmp_path / 'data'}")
-    filling = "x" * 900_000
-    deliver_all(gateway.addresses["webhook"], [event_body(f"evt_{n}", filling=filling) for n in range(200)])
     backup = tmp_path / "backup"
-    order = Program(
-        "store", "backup", str(backup), "--admin-addr", gateway.addresses["admin"], env={}, stderr=tmp_path / "order"
-    )
-    assert order.next_line().startswith("copying ")
-    order.kill()
-    # Until then another one is refused.
+    partial = backup / f"{EMULATORS_TENANT}.events.db.partial"
+    # Each page takes 20 ms to write, so that the copy takes minutes.
+    slow = ("-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=20000", "-P", str(partial))
+    under = ("strace", "-D", "-f", "-qq", "-o", str(tmp_path / "trace"), *slow)
+    gateway = start_gateway("--event-log", f"file:{tmp_path / 'data'}", under=under)
+    filling = "x" * 900_000
+    deliver_all(gateway.addresses["webhook"], [event_body(f"evt_{n}", filling=filling) for n in range(40)])
+    order = http.client.HTTPConnection(gateway.addresses["admin"], timeout=PATIENCE)
+    order.request("POST", "/store/backup", headers={"x-kora-gateway-backup-directory": str(backup)})
+    answer = order.getresponse()
+    assert answer.status == 200
+    answer.close()
+    order.close()
     wait_until(lambda: "was not backed up" in gateway.program.log())
+    assert "it was cancelled" in gateway.program.log()
     assert list(backup.iterdir()) == []
-    back_up(gateway, backup)
 
 
 def test_a_log_on_nats_is_backed_up_there(start_gateway: StartGateway, nats: NatsServer, tmp_path: Path) -> None:
