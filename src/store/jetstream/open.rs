@@ -90,6 +90,7 @@ async fn open_on(
         events: Arc::clone(&events),
         tail: Arc::clone(&tail),
         ends_seen: AtomicU64::new(head.position.sequence),
+        uncompared: Mutex::default(),
         lease: Arc::clone(&lease),
         clock: clock.clone(),
         metrics: metrics.clone(),

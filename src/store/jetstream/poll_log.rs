@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,6 +34,9 @@ use crate::{
 /// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many polls that were there before are compared with the log in one round.
+const COMPARED_AT_A_TIME: usize = 256;
+
 /// One tenant's polls.
 #[derive(Debug)]
 pub(super) struct Waits {
@@ -43,6 +46,8 @@ pub(super) struct Waits {
     pub(super) tail: Arc<HotTail>,
     /// Up to which record of the log ends have been looked for.
     pub(super) ends_seen: AtomicU64,
+    /// The polls that were there before, and are yet to be compared with the log; none as long as they are not all known.
+    pub(super) uncompared: Mutex<Option<Vec<Poll>>>,
     pub(super) lease: Arc<Lease>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
@@ -78,6 +83,7 @@ impl Waits {
             return Ok(Polls::default());
         }
         self.polls.until_complete().await;
+        self.remove_ended_before().await?;
         self.remove_ended().await?;
         let polls = Polls {
             sound: self.first_waiting(limit, latest).await?,
@@ -118,6 +124,38 @@ impl Waits {
                 return Ok(waiting);
             }
         }
+    }
+
+    /// Removes polls whose ends came before this process followed the log, some at a time.
+    async fn remove_ended_before(&self) -> Result<(), ReadError> {
+        let some = {
+            let mut uncompared = self.lock_uncompared();
+            let all = uncompared.get_or_insert_with(|| {
+                let polls = self.polls.list();
+                polls.in_order(Timestamp::MAX).cloned().collect()
+            });
+            all.split_off(all.len().saturating_sub(COMPARED_AT_A_TIME))
+        };
+        for poll in &some {
+            match has_ended(&self.events, &poll.screening_id, &poll.subject_id).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    // If it cannot be removed now, it is when it is due.
+                    let _ = self.remove_key(&key(poll.screening_id.as_bytes())).await;
+                }
+                Err(error) => {
+                    self.lock_uncompared().get_or_insert_default().extend(some);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_uncompared(&self) -> MutexGuard<'_, Option<Vec<Poll>>> {
+        self.uncompared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes polls whose ends have come since the last time, whether they are due or not. An end that is not in memory
