@@ -24,12 +24,12 @@ from program import run
 from restarts import Phoenix
 from webhooks import deliver_all
 
-SECONDS = float(os.environ.get("MIXED_RUN_SECONDS", "30"))
+SECONDS = float(os.environ.get("MIXED_RUN_SECONDS", "16"))
 RATE = float(os.environ.get("MIXED_RUN_RATE", "100"))
 STREAMS = int(os.environ.get("MIXED_RUN_STREAMS", "200"))
 
 # How many events are in the log before, all of which are trimmed at once.
-OLD = int(os.environ.get("MIXED_RUN_OLD", "20000"))
+OLD = int(os.environ.get("MIXED_RUN_OLD", "4000"))
 
 # What the log keeps from its second start on: the last minutes.
 RETENTION_MIB = 64
