@@ -91,6 +91,10 @@ impl Writer {
                 return self.turns.idle().await;
             }
             if !self.events.connection.until_up().await {
+                if self.writable.get() {
+                    let log = &self.events.names.events;
+                    tracing::error!(log, "the event log cannot write: NATS is away");
+                }
                 return self.refuse(waiting, AppendError::Unavailable);
             }
             let passed;
