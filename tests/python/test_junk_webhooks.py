@@ -14,7 +14,7 @@ from memory_webhooks import unfinished_webhooks
 from webhooks import Kora, event_body
 
 # How many webhooks Kora sends on a connection that she keeps, and as many on a new one each.
-WEBHOOKS = 50
+WEBHOOKS = 20
 
 # How many are large, and how large: more than what every body may have.
 LARGE_WEBHOOKS = 10
